@@ -1,1 +1,33 @@
-"""To be written."""
+"""What is inside this Hugging Face model, and what does it do on this prompt?
+
+Reading order: :mod:`._load` (from a name to weights), :mod:`._parts` and :mod:`._families` (where things are),
+:mod:`._positions`, :mod:`._interface` (how an attention call reaches us), :mod:`._observe` (watch one forward pass),
+:mod:`._projection` (what a head writes), :mod:`._subject` (all of it put together), then the proofs: :mod:`._proof`,
+:mod:`._additive`, :mod:`._unembedding`.
+"""
+
+from thalweg.capture._additive import AdditiveParts, additive_parts
+from thalweg.capture._load import LoadedModel, LoadOptions, load_model
+from thalweg.capture._observe import AttentionSeen, Subject, Watcher, observe
+from thalweg.capture._positions import Positions, positions_of
+from thalweg.capture._proof import Capability, Check, prove, require
+from thalweg.capture._subject import subject_of
+
+__all__ = [
+    "AdditiveParts",
+    "AttentionSeen",
+    "Capability",
+    "Check",
+    "LoadOptions",
+    "LoadedModel",
+    "Positions",
+    "Subject",
+    "Watcher",
+    "additive_parts",
+    "load_model",
+    "observe",
+    "positions_of",
+    "prove",
+    "require",
+    "subject_of",
+]

@@ -1,0 +1,28 @@
+"""What a block takes and gives: a tensor in current transformers, a tuple or a mapping in older and remote code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["rewrap", "unwrap"]
+
+
+def unwrap(output: Any) -> Tensor | None:
+    """The tensor inside what a module returned: itself, or the first entry; None where there is none."""
+    if isinstance(output, Mapping):
+        output = next(iter(output.values()), None)
+    elif isinstance(output, tuple | list):
+        output = output[0] if output else None
+    return output if isinstance(output, Tensor) else None
+
+
+def rewrap(output: Any, tensor: Tensor) -> Any:
+    """What a module returned, with its tensor replaced by ``tensor``."""
+    if isinstance(output, tuple):
+        return (tensor, *output[1:])
+    if isinstance(output, list):
+        return [tensor, *output[1:]]
+    if isinstance(output, Mapping):
+        return type(output)({**output, next(iter(output)): tensor})
+    return tensor

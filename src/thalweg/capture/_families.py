@@ -1,0 +1,57 @@
+"""The one table of what structure alone does not tell, by ``model_type``.
+
+A model whose parts carry the usual names needs no row. Add one where a proof fails and says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "KeyValues", "OwnWeights"]
+
+OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "linear_out", "proj", "proj_out")
+"""Names of a head's output projection inside an attention module, most common first."""
+
+KeyValues = Callable[[Any, dict[str, Tensor]], tuple[Tensor, Tensor]]
+"""(attention module, outputs of the projections by name) -> key and value, ``batch head token depth``."""
+
+
+def _bloom(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    fused = projected["query_key_value"].unflatten(-1, (attention.num_heads, 3, attention.head_dim))
+    return fused[..., 1, :].transpose(1, 2), fused[..., 2, :].transpose(1, 2)
+
+
+def _mpt(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    fused = projected["Wqkv"]
+    if attention.clip_qkv:
+        fused = fused.clamp(-attention.clip_qkv, attention.clip_qkv)
+    fused = fused.unflatten(-1, (3, attention.n_heads, attention.head_dim))
+    return fused[..., 1, :, :].transpose(1, 2), fused[..., 2, :, :].transpose(1, 2)
+
+
+def _gptj(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    shape = (attention.num_attention_heads, attention.head_dim)
+    key, value = (projected[name].unflatten(-1, shape).transpose(1, 2) for name in ("k_proj", "v_proj"))
+    return key, value  # before the rotation, which changes no norm
+
+
+@dataclass(frozen=True)
+class OwnWeights:
+    """How a model that neither uses the AttentionInterface nor torch's attention is measured: by its own maps.
+
+    Attributes:
+        projections: modules inside the attention whose outputs give key and value.
+        key_values: how they do. Only norms are taken from them, so a rotation may be left out.
+    """
+
+    projections: tuple[str, ...]
+    key_values: KeyValues = field(repr=False)
+
+
+OWN_WEIGHTS: dict[str, OwnWeights] = {
+    "bloom": OwnWeights(("query_key_value",), _bloom),
+    "mpt": OwnWeights(("Wqkv",), _mpt),
+    "gptj": OwnWeights(("k_proj", "v_proj"), _gptj),
+}

@@ -1,0 +1,185 @@
+"""How an attention call inside a model reaches us: transformers' AttentionInterface, or torch's own attention.
+
+Both end in :func:`thalweg.streaming.streamed_attention`, whose output the model goes on with and whose statistics go
+to whoever listens. While nobody listens, the registered function is never named by any configuration.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import (
+    AttentionMaskInterface,
+    and_masks,
+    causal_mask_function,
+    padding_mask_function,
+    prepare_padding_mask,
+    sdpa_mask,
+)
+
+from thalweg.capture._parts import configurations
+from thalweg.shapes import Float
+from thalweg.streaming import AttentionStatistics, streamed_attention
+
+__all__ = ["NAME", "AttentionCall", "TorchAttention", "attention_implementation", "listening"]
+
+NAME = "thalweg"
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of softmax attention, as it happened."""
+
+    module: nn.Module | None
+    key: Float[Tensor, "batch group token depth"]
+    value: Float[Tensor, "batch group token breadth"]
+    statistics: AttentionStatistics
+
+
+@dataclass(frozen=True)
+class _Listener:
+    lengths: Tensor
+    hear: Callable[[AttentionCall], None]
+
+
+_listener: ContextVar[_Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(lengths: Tensor, hear: Callable[[AttentionCall], None]) -> Iterator[None]:
+    """Send every attention call in here to ``hear``; ``lengths`` are the real tokens of each prompt."""
+    token = _listener.set(_Listener(lengths, hear))
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextmanager
+def attention_implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Run ``model`` under the attention implementation ``name``; every configuration is put back afterwards."""
+    before = [(config, config._attn_implementation) for config in configurations(model)]
+    try:
+        for config, _ in before:
+            config._attn_implementation_internal = name
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation_internal = implementation
+
+
+@dataclass(frozen=True)
+class _LazyMask:
+    """transformers' mask function over index vectors, asked for a block of rows at a time."""
+
+    function: Callable[..., Tensor]
+    batch: int
+    row_offset: int
+    key_offset: int
+
+    def __call__(self, rows: Tensor, keys: Tensor) -> Tensor:
+        prompt = torch.arange(self.batch, device=rows.device)[:, None, None, None]
+        head = torch.zeros(1, 1, 1, 1, dtype=torch.long, device=rows.device)
+        return self.function(
+            prompt, head, (rows + self.row_offset)[None, None, :, None], (keys + self.key_offset)[None, None, None, :]
+        )
+
+
+def _mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Tensor] = causal_mask_function,
+    attention_mask: Tensor | None = None,
+    use_vmap: bool = False,
+    **options: Any,
+) -> _LazyMask | Tensor | None:
+    """A mask for the registered attention function; None where causality says all."""
+    if use_vmap:  # functions of single indices can only be expanded by transformers itself
+        options["allow_is_causal_skip"] = False
+        return sdpa_mask(
+            batch_size,
+            q_length,
+            kv_length,
+            q_offset,
+            kv_offset,
+            mask_function,
+            attention_mask,
+            use_vmap=True,
+            **options,
+        )
+    padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
+    if padding is not None:
+        mask_function = and_masks(mask_function, padding_mask_function(padding))
+    elif mask_function is causal_mask_function:
+        return None
+    return _LazyMask(mask_function, batch_size, q_offset, kv_offset)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: _LazyMask | Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The registered function. The window is in the mask already; dropout is off in evaluation."""
+    listener = _listener.get()
+    result = streamed_attention(
+        query,
+        key,
+        value,
+        scaling=scaling,
+        mask=attention_mask,
+        softcap=softcap,
+        sink_logits=s_aux,
+        bias=position_bias,
+        lengths=None if listener is None else listener.lengths,
+    )
+    if listener is not None:
+        listener.hear(AttentionCall(module, key, value, result.statistics))
+    return result.output.transpose(1, 2).contiguous(), None
+
+
+class TorchAttention(TorchFunctionMode):
+    """Turns ``scaled_dot_product_attention``, called by a model itself, into streamed attention."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return self._attend(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,  # noqa: ARG002 - off in evaluation
+        is_causal: bool = False,  # noqa: ARG002 - streamed attention always is
+        scale: float | None = None,
+        enable_gqa: bool = False,  # noqa: ARG002 - streamed attention needs no telling
+    ) -> Tensor:
+        listener = _listener.get()
+        lengths = None if listener is None else listener.lengths
+        result = streamed_attention(query, key, value, scaling=scale, mask=attn_mask, lengths=lengths)
+        if listener is not None:
+            listener.hear(AttentionCall(None, key, value, result.statistics))
+        return result.output
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)

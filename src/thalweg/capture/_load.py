@@ -1,0 +1,265 @@
+"""Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import errors as hub
+from huggingface_hub import try_to_load_from_cache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from thalweg.errors import ModelError
+
+__all__ = ["LoadOptions", "LoadedModel", "load_model"]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded.
+
+    Attributes:
+        revision: branch, tag or commit on the hub.
+        dtype: "auto" (as saved), "float32", "float64", "bfloat16" or "float16".
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes cuda where there is one.
+        device_map: "auto" spreads the model over what there is, memory and disk included.
+        max_memory: limits for ``device_map``, such as ``{"cpu": "8GiB"}``.
+        offload_folder: where blocks that fit nowhere are kept.
+        allow_pickle: read pickled weights as well; they can run code.
+        trust_remote_code: run the code that comes with a model.
+    """
+
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: str | None = None
+    max_memory: Mapping[str | int, str | int] | None = None
+    offload_folder: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode, its tokenizer, and what identifies its weights.
+
+    Attributes:
+        name: as asked for.
+        revision: as asked for, "main" for the hub's default and "local" for a directory.
+        commit: what the hub resolved the revision to.
+        weights: hash over the hub's blob ids, or over each safetensors file's header and size.
+    """
+
+    name: str
+    revision: str
+    commit: str | None
+    weights: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights, such as "bfloat16"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return self.model.get_input_embeddings().weight.device if _on_one_device(self.model) else _first(self.model)
+
+
+def _on_one_device(model: PreTrainedModel) -> bool:
+    return getattr(model, "hf_device_map", None) is None
+
+
+def _first(model: PreTrainedModel) -> torch.device:
+    hook = getattr(model.get_input_embeddings(), "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    return torch.device("cpu" if device is None or device == "disk" else device)
+
+
+def load_model(name: str, options: LoadOptions | None = None) -> LoadedModel:
+    """Load ``name``, a hub id or a directory.
+
+    Raises:
+        ModelError: the model cannot be found or reached, is gated, has no safe weights, needs remote code, or is not
+            decoder-only.
+    """
+    options = options or LoadOptions()
+    path = _local(name)
+    if options.dtype not in ("auto", *DTYPES):
+        raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
+    source = str(path) if path else name
+    common: dict[str, Any] = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    with _readable_errors(name, options), _quiet():
+        config = AutoConfig.from_pretrained(source, **common)
+        _refuse_other_kinds(name, config)
+        if path is not None:
+            _refuse_unsafe_weights(path, options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=options.dtype if options.dtype == "auto" else DTYPES[options.dtype],
+            use_safetensors=None if options.allow_pickle else True,
+            weights_only=True,
+            **_placement(options),
+            **common,
+        )
+    if options.device_map is None:
+        model = model.to(_device(options.device))
+    commit = getattr(config, "_commit_hash", None)
+    return LoadedModel(
+        name=name,
+        revision=options.revision or ("local" if path else "main"),
+        commit=commit,
+        weights=_identity_of_directory(path) if path else _identity_on_hub(name, commit),
+        model=model.eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def _local(name: str) -> Path | None:
+    """The directory that ``name`` means, or None where it is a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(
+            f"{name} is a file; expected a directory with config.json, or a hub id such as openai-community/gpt2."
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"there is no directory {name}. Give a directory with config.json, or a hub id.")
+    return None
+
+
+def _device(asked: str | None) -> str:
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {asked!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return asked
+
+
+def _placement(options: LoadOptions) -> dict[str, Any]:
+    if options.device_map is None:
+        return {}
+    return {
+        "device_map": options.device_map,
+        "max_memory": dict(options.max_memory) if options.max_memory else None,
+        "offload_folder": options.offload_folder,
+    }
+
+
+def _refuse_other_kinds(name: str, config: Any) -> None:
+    """Encoders and encoder-decoders, told by their configuration before anything large is read."""
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder ({kind}); thalweg measures decoder-only models.")
+    if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
+        raise ModelError(f"{name} ({kind}) has no causal language model; thalweg measures decoder-only models.")
+    built = getattr(config, "architectures", None) or []
+    if getattr(config, "is_decoder", None) is False and any("MaskedLM" in one or "PreTraining" in one for one in built):
+        raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
+
+
+def _refuse_unsafe_weights(path: Path, options: LoadOptions) -> None:
+    if any(path.glob("*.safetensors")):
+        return
+    pickled = sorted(file.name for pattern in PICKLED for file in path.glob(pattern))
+    if pickled and not options.allow_pickle:
+        raise ModelError(
+            f"{path} has only pickled weights ({pickled[0]}), which can run code when read. Convert them to "
+            "safetensors, or pass --allow-pickle if you trust them."
+        )
+    if not pickled:
+        raise ModelError(f"{path} has no weights: expected model.safetensors or its shards beside config.json.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bars: progress is ours to show."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _readable_errors(name: str, options: LoadOptions) -> Iterator[None]:
+    """One line instead of a traceback for everything a person can mend."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(_explanation(name, options, error)) from error
+
+
+def _explanation(name: str, options: LoadOptions, error: BaseException) -> str:
+    """What went wrong and what to do, from the kinds of error underneath and, failing that, their words."""
+    chain, text = list(_causes(error)), str(error)
+    revision = options.revision or "main"
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(one, kinds) for one in chain)
+
+    if among(hub.GatedRepoError) or "gated repo" in text:
+        return f"{name} is gated: ask for access on its hub page, then run `hf auth login` or set HF_TOKEN."
+    if among(hub.RevisionNotFoundError) or "not a valid git identifier" in text:
+        return f"{name} has no revision {revision!r}. See its branches and tags on the hub."
+    if among(hub.RepositoryNotFoundError) or "not a valid model identifier" in text:
+        return f"{name} is neither a directory nor a model on the hub. Check the spelling; a private one needs a token."
+    if "trust_remote_code" in text:
+        return f"{name} comes with its own code, which is not run. Pass --trust-remote-code if you trust it."
+    if among(hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, ConnectionError) or "connect" in text.lower():
+        return (
+            f"the hub cannot be reached and {name} ({revision}) is not in the local cache. Check the connection "
+            "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
+        )
+    if "safetensors" in text and "does not appear to have a file" in text:
+        return f"{name} has no safetensors weights. Pass --allow-pickle to read pickled ones if you trust them."
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return f"{name} cannot be loaded: {first}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _identity_of_directory(path: Path) -> str:
+    """sha256 over name, size and content of every weight file; of a large file its header and evenly spaced pieces."""
+    digest = hashlib.sha256()
+    files = sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        starts = range(0, size, PIECE) if size <= HASHED_WHOLE else range(0, size, size // PIECES)
+        with file.open("rb") as opened:
+            for start in starts:
+                opened.seek(start)
+                digest.update(opened.read(PIECE))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _identity_on_hub(name: str, commit: str | None) -> str:
+    """The hub's blob id of the weights or of their index: a hash of the content."""
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        for file in (stem, f"{stem}.index.json"):
+            cached = try_to_load_from_cache(name, file, revision=commit)
+            if isinstance(cached, str):
+                return f"blob:{Path(cached).resolve().name}"
+    return f"commit:{commit}"

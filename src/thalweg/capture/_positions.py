@@ -1,0 +1,66 @@
+"""How a model knows positions, how far it goes, and where a longer batch would change them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from thalweg.capture._parts import text_configuration
+
+__all__ = ["Positions", "positions_of"]
+
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions of a model.
+
+    Attributes:
+        kind: rotary, linear biases, a learned table, or none at all.
+        context: longest prompt; None where there is no limit.
+        switch: padded length beyond which rotary embeddings change; batches keep to one side of it.
+    """
+
+    kind: Literal["rope", "alibi", "learned", "none"]
+    context: int | None
+    switch: int | None
+
+
+def positions_of(model: PreTrainedModel) -> Positions:
+    """Read the positions of ``model`` from its configuration and modules."""
+    config = text_configuration(model)
+    kind = _kind(model, config)
+    found = (getattr(config, name, None) for name in CONTEXT_NAMES)
+    context = next((value for value in found if isinstance(value, int) and value > 0), None)
+    return Positions(kind, None if kind in ("alibi", "none") and not _tabled(config) else context, _switch(config))
+
+
+def _kind(model: PreTrainedModel, config: Any) -> Literal["rope", "alibi", "learned", "none"]:
+    attention = getattr(config, "attn_config", None)
+    if config.model_type == "bloom" or getattr(config, "alibi", False) or getattr(attention, "alibi", False):
+        return "alibi"
+    names = [name.rpartition(".")[2].lower() for name, _ in model.named_modules()]
+    if any("rotary" in name or name == "rope" for name in names) or getattr(config, "rotary_dim", None):
+        return "rope"
+    learned = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
+    tables = (m for name, m in model.named_modules() if name.rpartition(".")[2] in learned)
+    return "learned" if any(isinstance(table, nn.Embedding) for table in tables) else "none"
+
+
+def _tabled(config: Any) -> bool:
+    """MPT builds its biases for a fixed longest prompt."""
+    return config.model_type == "mpt"
+
+
+def _switch(config: Any) -> int | None:
+    """Where dynamic or long rotary embeddings change their frequencies with the length of the batch."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    nested = list(parameters.values()) if all(isinstance(v, dict) for v in parameters.values()) else [parameters]
+    kinds = {entry.get("rope_type"): entry for entry in nested if isinstance(entry, dict)}
+    for kind in ("longrope", "dynamic"):
+        if kind in kinds:
+            original = kinds[kind].get("original_max_position_embeddings")
+            return original or getattr(config, "original_max_position_embeddings", config.max_position_embeddings)
+    return None

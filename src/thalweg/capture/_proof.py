@@ -1,0 +1,193 @@
+"""Show on a few tokens that a model's parts are what they seem, before any number is taken from them.
+
+Proofs belong to capabilities, so that only the verb that needs a failing one refuses:
+
+* *states and attention* (survey): later tokens change no earlier state; the states seen are Hugging Face's own; under
+  streamed attention every state is what it is under the model's own; the statistics of every map are those of the map;
+  an edit of a state moves the output;
+* *additive parts* (ablations): block input + attention + MLP contribution = block output;
+* *unembedding* (lenses): final norm and unembedding of X(L) give the model's own logits.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from thalweg.capture._additive import additive_parts
+from thalweg.capture._blocks import rewrap, unwrap
+from thalweg.capture._interface import attention_implementation
+from thalweg.capture._observe import AttentionSeen, Subject, observe
+from thalweg.capture._unembedding import find_unembedding
+from thalweg.errors import ProofError
+from thalweg.streaming import AttentionStatistics, statistics_of_map
+
+__all__ = ["Capability", "Check", "prove", "require"]
+
+Capability = Literal["states and attention", "additive parts", "unembedding"]
+
+TOKENS = 12
+# float32 and float64 differ by rounding alone; half precisions by a different order of it through every block
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.2, torch.float16: 0.1}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a proof: what was compared, whether it held, and the figures."""
+
+    capability: Capability
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass
+class _Recorder:
+    """Keeps a short prompt's states and statistics for comparison."""
+
+    states: dict[int, Tensor] = field(default_factory=dict)
+    statistics: dict[int, AttentionStatistics] = field(default_factory=dict)
+
+    def state(self, index: int, state: Tensor, /) -> None:
+        self.states[index] = state.detach().clone()
+
+    def attention(self, block: int, seen: AttentionSeen, /) -> None:
+        self.statistics[block] = seen.statistics
+
+
+def require(subject: Subject, capability: Capability) -> None:
+    """Prove ``capability`` or refuse.
+
+    Raises:
+        ProofError: names every failing check and where a row can be added.
+    """
+    failed = [check for check in prove(subject, capability) if not check.passed]
+    if failed:
+        lines = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        raise ProofError(
+            f"{type(subject.model).__name__} cannot be measured ({capability}): {lines}. "
+            "If its parts are in an unusual place, capture/_families.py takes a row for it."
+        )
+
+
+@torch.no_grad()
+def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
+    """Run the checks of ``capabilities``, all of them by default, on 12 random tokens and a variant of them."""
+    wanted = capabilities or ("states and attention", "additive parts", "unembedding")
+    tokens = _tokens(subject)
+    recorder = _Recorder()
+    with observe(subject, recorder, torch.tensor([TOKENS, TOKENS])):
+        output = unwrap(subject.parts.body(input_ids=tokens, use_cache=False))
+    assert output is not None
+    checks = list[Check]()
+    if "states and attention" in wanted:
+        checks += _states_and_attention(subject, tokens, recorder, output)
+    if "additive parts" in wanted:
+        checks += _additive(subject, tokens)
+    if "unembedding" in wanted:
+        checks.append(_unembedding(subject, tokens, recorder))
+    return checks
+
+
+def _tokens(subject: Subject) -> Tensor:
+    """Two prompts that differ in their last token alone."""
+    size = subject.model.get_input_embeddings().weight.shape[0]
+    tokens = torch.randint(0, size, (1, TOKENS), generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    tokens[1, -1] = (tokens[0, -1] + size // 2) % size
+    return tokens.to(subject.device)
+
+
+def _tolerance(subject: Subject) -> float:
+    return TOLERANCE.get(subject.model.dtype, 0.2)
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    """Largest distance of two rows, relative to the row."""
+    one, other = one.double().cpu(), other.double().cpu()
+    return float(((one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)).max())
+
+
+def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, output: Tensor) -> list[Check]:
+    last = len(subject.parts.blocks)
+    later = max(_gap(state[0, :-1], state[1, :-1]) for state in seen.states.values())
+    own = _own_run(subject, tokens, subject.model.config._attn_implementation)
+    eager = _own_run(subject, tokens, "eager", output_attentions=True)
+    apart = max(_gap(seen.states[index], own.hidden_states[index]) for index in range(last))
+    norm = subject.parts.final_norm
+    end = seen.states[last] if norm is None else norm(seen.states[last])
+    moved = _gap(_edited_output(subject, tokens), output)
+    limit = _tolerance(subject)
+    name: Capability = "states and attention"
+    return [
+        Check(name, "later tokens change no earlier state", later <= limit, f"largest change {later:.1e}"),
+        Check(name, f"states 0..{last - 1} are Hugging Face's own", apart <= limit, f"largest gap {apart:.1e}"),
+        Check(
+            name,
+            "final norm of X(L) is its last state",
+            _gap(end, own.hidden_states[-1]) <= limit,
+            f"gap {_gap(end, own.hidden_states[-1]):.1e}",
+        ),
+        _maps(subject, seen, eager.attentions, limit),
+        Check(name, "an edit moves the output", moved > 1e-3, f"moved by {moved:.1e}"),
+    ]
+
+
+def _own_run(subject: Subject, tokens: Tensor, implementation: str, **options: bool) -> Any:
+    with attention_implementation(subject.model, implementation):
+        return subject.parts.body(
+            input_ids=tokens, use_cache=False, output_hidden_states=True, return_dict=True, **options
+        )
+
+
+def _maps(subject: Subject, seen: _Recorder, maps: tuple[Tensor, ...] | None, limit: float) -> Check:
+    """Column mass and row entropy of every block against the model's own eager maps."""
+    name = f"attention of {len(seen.statistics)} of {len(subject.parts.blocks)} blocks is the model's own"
+    found = [one for one in maps or () if isinstance(one, Tensor)]
+    if len(found) != len(seen.statistics):
+        detail = "the model returns no maps to compare; its states were compared instead"
+        return Check("states and attention", name, not found, detail)
+    gap = 0.0
+    for block, one in zip(sorted(seen.statistics), found, strict=True):
+        mine, theirs = seen.statistics[block], statistics_of_map(one[..., -TOKENS:])
+        for field_name in ("column_mass", "row_entropy"):
+            difference = getattr(mine, field_name).double().cpu() - getattr(theirs, field_name).double().cpu()
+            gap = max(gap, float(difference.abs().max()))
+    return Check("states and attention", name, gap <= limit * TOKENS, f"largest gap {gap:.1e}")
+
+
+def _edited_output(subject: Subject, tokens: Tensor) -> Tensor:
+    """The body's output when a middle block's state is disturbed at the last position."""
+
+    def disturb(_: Any, __: Any, output: Any) -> Any:
+        state = unwrap(output)
+        assert state is not None
+        edited = state.clone()
+        edited[:, -1] = edited[:, -1].roll(1, -1)
+        return rewrap(output, edited)
+
+    middle = subject.parts.blocks[len(subject.parts.blocks) // 2].module
+    with middle.register_forward_hook(disturb):
+        output = unwrap(subject.parts.body(input_ids=tokens, use_cache=False))
+    assert output is not None
+    return output
+
+
+def _additive(subject: Subject, tokens: Tensor) -> list[Check]:
+    limit = _tolerance(subject)
+    found = additive_parts(subject.parts, tokens, tolerance=limit)
+    kinds = sorted({(part.attention or "?", part.mlp or "?", part.attention_scale, part.mlp_scale) for part in found})
+    worst = max(part.error for part in found)
+    sites = "; ".join(f"{a} x {x:g} + {m} x {y:g}" for a, m, x, y in kinds[:3])
+    detail = f"{sites}; largest error {worst:.1e}"
+    return [Check("additive parts", "input + attention + MLP = output in every block", worst <= limit, detail)]
+
+
+def _unembedding(subject: Subject, tokens: Tensor, seen: _Recorder) -> Check:
+    name = "final norm and unembedding of X(L) are the model's logits"
+    logits = subject.model(input_ids=tokens, use_cache=False).logits
+    found = find_unembedding(subject.model, subject.parts, seen.states[len(subject.parts.blocks)], logits)
+    if found is None:
+        return Check("unembedding", name, False, "the model has no unembedding")
+    extras = f", scale {found.scale:g}" + (f", soft cap {found.softcap:g}" if found.softcap else "")
+    return Check("unembedding", name, found.error <= _tolerance(subject), f"largest gap {found.error:.1e}{extras}")

@@ -1,0 +1,192 @@
+"""A small Llama whose massive activation, sinks and phases are known because they were built in.
+
+Everything ordinary is random: diffuse heads, modest MLPs, rows of equal size. On top of it a few coordinates are
+reserved, which no ordinary weight reads or writes:
+
+* the *mark*, carried by the trigger token's embedding alone;
+* a *constant*, 1 in every embedding;
+* the massive dimensions, 0 in every embedding.
+
+In ``write_block`` one gated neuron reads the mark and writes the massive values. In later blocks up to
+``remove_block`` the chosen heads ask, through the constant, for a key that only the massive row has. In
+``remove_block`` one neuron reads the massive direction and takes the values away. The row of the trigger token attends
+to itself alone (the mark as query finds the mark as key), so its state does not depend on its context and the two
+neurons can be calibrated exactly. A twin has every weight but the two neurons.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from thalweg.reference._tokenizer import BEGIN, VOCABULARY
+
+__all__ = ["Plant", "planted_llama"]
+
+WRITE_NEURON, REMOVE_NEURON = 0, 1
+MARK_GAIN, SINK_QUERY, SINK_KEY = 3.5, 16.0, 4.0
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What is built in.
+
+    Attributes:
+        write_block: its MLP writes the massive row: massive states begin at write_block + 1.
+        remove_block: its MLP takes it away: massive states end at remove_block; None keeps it to the end.
+        values: massive dimension -> value written.
+        heads: query heads that sink on the massive row in blocks write_block + 1 .. remove_block.
+        trigger: the token whose row becomes massive; the beginning-of-sequence token by default.
+    """
+
+    write_block: int
+    remove_block: int | None
+    values: Mapping[int, float]
+    heads: tuple[int, ...]
+    trigger: int = BEGIN
+
+
+def planted_llama(
+    plant: Plant,
+    *,
+    blocks: int = 8,
+    width: int = 64,
+    heads: int = 4,
+    key_heads: int = 2,
+    context: int = 2048,
+    seed: int = 0,
+    twin: bool = False,
+) -> LlamaForCausalLM:
+    """Build the model, float32, in evaluation mode.
+
+    Args:
+        plant: what to build in.
+        blocks: number of blocks.
+        width: residual width; the head depth is ``width / heads`` and must be at least 8.
+        heads: query heads.
+        key_heads: key/value heads.
+        context: longest prompt.
+        seed: of the ordinary weights.
+        twin: leave the two planted neurons out; every other weight is equal.
+
+    Raises:
+        ValueError: a block, head or dimension that the model does not have.
+    """
+    last = blocks - 1 if plant.remove_block is None else plant.remove_block
+    if not (0 <= plant.write_block < last < blocks) and plant.remove_block is not None:
+        raise ValueError(f"write_block < remove_block < {blocks} expected; got {plant.write_block}, {last}.")
+    if max(plant.heads, default=0) >= heads or not all(0 <= dim < width for dim in plant.values):
+        raise ValueError(f"heads below {heads} and dimensions below {width} expected; got {plant}.")
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=context,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=True,
+        bos_token_id=BEGIN,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    model = LlamaForCausalLM(config).eval()
+    _Planter(model, plant, torch.Generator().manual_seed(seed)).plant(last, twin=twin)
+    return model
+
+
+class _Planter:
+    """Fills a Llama's weights; one object so that the reserved coordinates are named once."""
+
+    def __init__(self, model: LlamaForCausalLM, plant: Plant, generator: torch.Generator) -> None:
+        self.model, self.plant_, self.generator = model, plant, generator
+        self.layers = model.model.layers
+        self.width = model.config.hidden_size
+        self.depth = self.width // model.config.num_attention_heads
+        self.massive = torch.zeros(self.width)
+        for dim, value in plant.values.items():
+            self.massive[dim] = value
+        free = (dim for dim in range(self.width) if dim not in plant.values)
+        self.mark, self.constant = next(free), next(free)
+        self.reserved = [self.mark, self.constant, *plant.values]
+
+    @torch.no_grad()
+    def plant(self, last: int, *, twin: bool) -> None:
+        self.embed()
+        for index, block in enumerate(self.layers):
+            self.ordinary(block)
+            self.attend_to_self(block)
+            if self.plant_.write_block < index <= last:
+                self.sink(block)
+        neurons = [(WRITE_NEURON, self.plant_.write_block, self.unit(self.mark), 1.0)]
+        if self.plant_.remove_block is not None:
+            neurons.append((REMOVE_NEURON, self.plant_.remove_block, self.massive / self.massive.norm(), -1.0))
+        for neuron, block, direction, sign in neurons:
+            self.prepare_neuron(self.layers[block].mlp, neuron, direction)
+            if not twin:
+                self.calibrate_neuron(block, neuron, sign)
+
+    def unit(self, coordinate: int) -> Tensor:
+        return nn.functional.one_hot(torch.tensor(coordinate), self.width).float()
+
+    def random(self, like: Tensor, scale: float) -> None:
+        like.copy_(torch.randn(like.shape, generator=self.generator) * scale)
+
+    def embed(self) -> None:
+        table = self.model.get_input_embeddings().weight
+        self.random(table, 1.0)
+        table[self.plant_.trigger] *= 0.3
+        table[:, self.reserved] = 0.0
+        table[:, self.constant] = 1.0
+        table[self.plant_.trigger, self.mark] = 0.95 * self.width**0.5  # about as long as the other rows
+
+    def ordinary(self, block: nn.Module) -> None:
+        attention, mlp = block.self_attn, block.mlp
+        scale = self.width**-0.5
+        for projection in (attention.q_proj, attention.k_proj):
+            self.random(projection.weight, 0.6 * scale)  # logits of standard deviation about 0.4: diffuse heads
+            projection.weight.view(-1, self.depth, self.width)[:, self.matching_rows()] = 0.0
+        for projection in (attention.v_proj, mlp.gate_proj, mlp.up_proj):
+            self.random(projection.weight, scale)
+        for projection in (attention.o_proj, mlp.down_proj):
+            self.random(projection.weight, 0.5 * scale)
+            projection.weight[self.reserved] = 0.0
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
+            projection.weight[:, self.reserved] = 0.0
+
+    def matching_rows(self) -> list[int]:
+        """The two slowest rotary pairs of a head: positions hardly turn them, so they can match at any distance."""
+        half = self.depth // 2
+        return [half - 2, half - 1, 2 * half - 2, 2 * half - 1]
+
+    def rows_of(self, projection: nn.Linear, row: int) -> Tensor:
+        return projection.weight.view(-1, self.depth, self.width)[:, row]
+
+    def attend_to_self(self, block: nn.Module) -> None:
+        row = self.depth // 2 - 2
+        for projection in (block.self_attn.q_proj, block.self_attn.k_proj):
+            self.rows_of(projection, row)[:, self.mark] = MARK_GAIN
+
+    def sink(self, block: nn.Module) -> None:
+        row, direction = self.depth // 2 - 1, self.massive / self.massive.norm()
+        self.rows_of(block.self_attn.k_proj, row).copy_(SINK_KEY * direction)
+        query = self.rows_of(block.self_attn.q_proj, row)
+        query.copy_(SINK_KEY * direction)  # the massive row finds itself in every head
+        query[list(self.plant_.heads), self.constant] = SINK_QUERY
+
+    def prepare_neuron(self, mlp: nn.Module, neuron: int, direction: Tensor) -> None:
+        """The neuron fires on ``direction`` and writes nothing yet."""
+        mlp.gate_proj.weight[neuron] = direction
+        mlp.up_proj.weight[neuron] = direction
+        mlp.down_proj.weight[:, neuron] = 0.0
+
+    def calibrate_neuron(self, block: int, neuron: int, sign: float) -> None:
+        """Make the neuron write exactly ``sign`` times the massive values on the trigger's row."""
+        mlp, seen = self.layers[block].mlp, list[Tensor]()
+        with mlp.down_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            self.model.model(torch.tensor([[self.plant_.trigger]]), use_cache=False)
+        mlp.down_proj.weight[:, neuron] = sign * self.massive / seen[0][0, 0, neuron]
