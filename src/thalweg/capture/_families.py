@@ -9,10 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "KeyValues", "OwnWeights"]
+__all__ = ["FINAL_NORMS", "LOGIT_SOFTCAPS", "OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "KeyValues", "OwnWeights"]
 
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "linear_out", "proj", "proj_out")
 """Names of a head's output projection inside an attention module, most common first."""
+
+FINAL_NORMS = {"lfm2": "embedding_norm", "lfm2_moe": "embedding_norm"}
+"""Final norms whose name says something else."""
+
+LOGIT_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap")
+"""Where a configuration keeps the bound of a tanh on the logits."""
 
 KeyValues = Callable[[Any, dict[str, Tensor]], tuple[Tensor, Tensor]]
 """(attention module, outputs of the projections by name) -> key and value, ``batch head token depth``."""
@@ -37,6 +43,13 @@ def _gptj(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tensor]
     return key, value  # before the rotation, which changes no norm
 
 
+def _codegen(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    # the fused projection keeps the layout of four accelerators: query, value, key of a quarter of the heads each
+    fused = projected["qkv_proj"].unflatten(-1, (4, 3, attention.num_attention_heads // 4, attention.head_dim))
+    value, key = (fused[..., index, :, :].flatten(-3, -2).transpose(1, 2) for index in (1, 2))
+    return key, value
+
+
 @dataclass(frozen=True)
 class OwnWeights:
     """How a model that neither uses the AttentionInterface nor torch's attention is measured: by its own maps.
@@ -54,4 +67,5 @@ OWN_WEIGHTS: dict[str, OwnWeights] = {
     "bloom": OwnWeights(("query_key_value",), _bloom),
     "mpt": OwnWeights(("Wqkv",), _mpt),
     "gptj": OwnWeights(("k_proj", "v_proj"), _gptj),
+    "codegen": OwnWeights(("qkv_proj",), _codegen),
 }

@@ -168,8 +168,8 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
         raise ModelError(f"{name} is an encoder-decoder ({kind}); thalweg measures decoder-only models.")
     if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
         raise ModelError(f"{name} ({kind}) has no causal language model; thalweg measures decoder-only models.")
-    built = getattr(config, "architectures", None) or []
-    if getattr(config, "is_decoder", None) is False and any("MaskedLM" in one or "PreTraining" in one for one in built):
+    built = getattr(config, "architectures", None) or ["no architecture"]
+    if getattr(config, "is_decoder", None) is False and not any(one.endswith("ForCausalLM") for one in built):
         raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
 
 

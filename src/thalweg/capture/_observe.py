@@ -98,6 +98,7 @@ class _Collector:
         self.block: Block | None = None
         self.call: AttentionCall | None = None
         self.outputs: Tensor | None = None
+        self.handed_on = False
         self.projected = dict[str, Tensor]()
 
     def hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
@@ -119,7 +120,7 @@ class _Collector:
 
     def _enter(self, block: Block) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.block, self.call, self.outputs = block, None, None
+            self.block, self.call, self.outputs, self.handed_on = block, None, None, False
             if block.index == 0:
                 self.watcher.state(0, args[0] if args else kwargs["hidden_states"])
 
@@ -127,10 +128,18 @@ class _Collector:
 
     def _leave(self, block: Block) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            if self.call is not None and not self.handed_on:
+                raise ProofError(
+                    f"block {block.index} attends in {type(self.call.module).__name__}, whose output projection is not "
+                    "among the names in capture/_families.py."
+                )
             self.block = None
             state = unwrap(output)
-            if state is None:
-                raise ProofError(f"block {block.index} returned {type(output).__name__}, not a residual state.")
+            if state is None or state.ndim != 3:
+                raise ProofError(
+                    f"block {block.index} returned {type(output).__name__}; expected one residual stream, "
+                    "batch x token x width."
+                )
             self.watcher.state(block.index + 1, state)
 
         return hook
@@ -173,5 +182,5 @@ class _Collector:
         heads = call.statistics.column_mass.shape[1]
         factors = self.subject.factors.of(block.projection, heads, outputs)
         by_head = outputs.unflatten(-1, (heads, -1)).transpose(1, 2)
-        self.outputs = None
+        self.outputs, self.handed_on = None, True
         self.watcher.attention(block.index, AttentionSeen(call.statistics, call.key, call.value, by_head, factors))

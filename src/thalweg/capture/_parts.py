@@ -1,16 +1,16 @@
 """The parts of a model, found by structure; :mod:`._proof` shows that they are what they seem."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from thalweg.capture._families import OUTPUT_PROJECTIONS
+from thalweg.capture._families import FINAL_NORMS, OUTPUT_PROJECTIONS
 from thalweg.errors import ModelError
 
-__all__ = ["Block", "Parts", "configurations", "find_parts", "text_configuration"]
+__all__ = ["Block", "Parts", "configurations", "find_parts", "text_configuration", "with_attention"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Parts:
     Attributes:
         body: takes ``input_ids``, runs every block and the final norm, and no unembedding.
         blocks: in order of depth.
-        final_norm: between X(L) and the unembedding; None if the model has none.
+        final_norm: what lies between X(L) and the unembedding (OPT-350M: a projection); None if nothing does.
         unembedding: state to logits; None if the model has none.
     """
 
@@ -78,30 +78,45 @@ def find_parts(model: PreTrainedModel) -> Parts:
     return Parts(
         body=body,
         blocks=tuple(_block(index, module) for index, module in enumerate(modules)),
-        final_norm=_final_norm(owner, body),
+        final_norm=_after_blocks(owner, FINAL_NORMS.get(text_configuration(model).model_type)),
         unembedding=model.get_output_embeddings(),
     )
+
+
+def with_attention(parts: Parts, modules: Iterable[nn.Module]) -> Parts:
+    """The same parts, with the modules that were seen calling attention in the place of what names suggest."""
+    called = {id(module): module for module in modules}
+
+    def mended(block: Block) -> Block:
+        own = next((child for child in block.module.modules() if id(child) in called), None)
+        return block if own is None else Block(block.index, block.module, own, _projection(own))
+
+    return replace(parts, blocks=tuple(mended(block) for block in parts.blocks))
 
 
 def _block(index: int, module: nn.Module) -> Block:
     for name, child in module.named_modules():
         own = name.rpartition(".")[2].lower()
-        if "attn" not in own and "attention" not in own:
-            continue
-        for projection in OUTPUT_PROJECTIONS:
-            found = getattr(child, projection, None)
-            if isinstance(found, nn.Module):
-                return Block(index, module, child, found)
+        if ("attn" in own or "attention" in own) and _projection(child) is not None:
+            return Block(index, module, child, _projection(child))
     return Block(index, module, None, None)
 
 
-def _final_norm(*owners: nn.Module) -> nn.Module | None:
-    """The last child called a norm; embeddings' norms come before the blocks and are not it."""
-    for owner in owners:
-        after_blocks = False
-        for name, child in owner.named_children():
-            after_blocks |= isinstance(child, nn.ModuleList)
-            own = name.lower()
-            if ("norm" in own or own.startswith("ln_")) and ("emb" not in own) and (after_blocks or "final" in own):
-                return child
-    return None
+def _projection(attention: nn.Module) -> nn.Module | None:
+    found = (getattr(attention, name, None) for name in OUTPUT_PROJECTIONS)
+    return next((module for module in found if isinstance(module, nn.Module)), None)
+
+
+def _after_blocks(owner: nn.Module, named: str | None) -> nn.Module | None:
+    """The final norm, and OPT-350M's projection; norms of the embedding come before the blocks and are not it."""
+    norm, after_blocks = None, False
+    for name, child in owner.named_children():
+        own = name.lower()
+        after_blocks |= isinstance(child, nn.ModuleList)
+        called_norm = ("norm" in own or own.startswith("ln_")) and "emb" not in own
+        if name == named or (called_norm and (after_blocks or "final" in own)):
+            norm = child
+            break
+    projection = getattr(owner, "project_out", None)
+    steps = [step for step in (norm, projection) if isinstance(step, nn.Module)]
+    return nn.Sequential(*steps) if len(steps) > 1 else next(iter(steps), None)

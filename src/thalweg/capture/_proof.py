@@ -112,23 +112,17 @@ def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, out
     last = len(subject.parts.blocks)
     later = max(_gap(state[0, :-1], state[1, :-1]) for state in seen.states.values())
     own = _own_run(subject, tokens, subject.model.config._attn_implementation)
-    eager = _own_run(subject, tokens, "eager", output_attentions=True)
     apart = max(_gap(seen.states[index], own.hidden_states[index]) for index in range(last))
-    norm = subject.parts.final_norm
-    end = seen.states[last] if norm is None else norm(seen.states[last])
+    after = subject.parts.final_norm
+    end = _gap(seen.states[last] if after is None else after(seen.states[last]), own.hidden_states[-1])
     moved = _gap(_edited_output(subject, tokens), output)
     limit = _tolerance(subject)
     name: Capability = "states and attention"
     return [
         Check(name, "later tokens change no earlier state", later <= limit, f"largest change {later:.1e}"),
         Check(name, f"states 0..{last - 1} are Hugging Face's own", apart <= limit, f"largest gap {apart:.1e}"),
-        Check(
-            name,
-            "final norm of X(L) is its last state",
-            _gap(end, own.hidden_states[-1]) <= limit,
-            f"gap {_gap(end, own.hidden_states[-1]):.1e}",
-        ),
-        _maps(subject, seen, eager.attentions, limit),
+        Check(name, "final norm of X(L) is its last state", end <= limit, f"gap {end:.1e}"),
+        _maps(subject, tokens, seen, own.hidden_states[-1]),
         Check(name, "an edit moves the output", moved > 1e-3, f"moved by {moved:.1e}"),
     ]
 
@@ -140,20 +134,28 @@ def _own_run(subject: Subject, tokens: Tensor, implementation: str, **options: b
         )
 
 
-def _maps(subject: Subject, seen: _Recorder, maps: tuple[Tensor, ...] | None, limit: float) -> Check:
+def _maps(subject: Subject, tokens: Tensor, seen: _Recorder, end: Tensor) -> Check:
     """Column mass and row entropy of every block against the model's own eager maps."""
-    name = f"attention of {len(seen.statistics)} of {len(subject.parts.blocks)} blocks is the model's own"
-    found = [one for one in maps or () if isinstance(one, Tensor)]
-    if len(found) != len(seen.statistics):
-        detail = "the model returns no maps to compare; its states were compared instead"
-        return Check("states and attention", name, not found, detail)
+    blocks = len(subject.parts.blocks)
+    capability: Capability = "states and attention"
+    name = f"attention of {len(seen.statistics)} of {blocks} blocks is the model's own"
+    if not seen.statistics:
+        return Check(capability, name, False, "no block's attention was seen")
+    eager = _own_run(subject, tokens, "eager", output_attentions=True)
+    shape = (2, TOKENS, TOKENS)
+    maps = [one for one in eager.attentions or () if isinstance(one, Tensor) and (len(one), *one.shape[-2:]) == shape]
+    limit = _tolerance(subject)
+    if _gap(eager.hidden_states[-1], end) > limit:
+        return Check(capability, name, True, "its eager attention computes something else; states compared instead")
+    if len(maps) != len(seen.statistics):
+        return Check(capability, name, True, "it returns no maps for these blocks; states compared instead")
     gap = 0.0
-    for block, one in zip(sorted(seen.statistics), found, strict=True):
-        mine, theirs = seen.statistics[block], statistics_of_map(one[..., -TOKENS:])
-        for field_name in ("column_mass", "row_entropy"):
-            difference = getattr(mine, field_name).double().cpu() - getattr(theirs, field_name).double().cpu()
+    for block, one in zip(sorted(seen.statistics), maps, strict=True):
+        mine, theirs = seen.statistics[block], statistics_of_map(one)
+        for vector in ("column_mass", "row_entropy"):
+            difference = getattr(mine, vector).double().cpu() - getattr(theirs, vector).double().cpu()
             gap = max(gap, float(difference.abs().max()))
-    return Check("states and attention", name, gap <= limit * TOKENS, f"largest gap {gap:.1e}")
+    return Check(capability, name, gap <= limit * TOKENS, f"largest gap {gap:.1e}")
 
 
 def _edited_output(subject: Subject, tokens: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 """From a loaded model to a subject that can be observed: find its parts and the way its attention is seen."""
 
-from collections.abc import Callable
+from contextlib import suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from thalweg.capture._families import OWN_WEIGHTS
 from thalweg.capture._interface import NAME, AttentionCall, TorchAttention, attention_implementation, listening
 from thalweg.capture._observe import AttentionPath, Subject
-from thalweg.capture._parts import Parts, find_parts
+from thalweg.capture._parts import Parts, find_parts, with_attention
 from thalweg.capture._projection import ProjectionFactors
 from thalweg.errors import ModelError
 
@@ -19,41 +19,45 @@ __all__ = ["subject_of"]
 def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Subject:
     """Find the parts of ``model`` and how its attention can be seen.
 
+    Args:
+        model: any Hugging Face model with a list of blocks; put into evaluation mode.
+        device: where tokens go in; that of the embedding by default.
+
     Raises:
         ModelError: no decoder-only structure, or no softmax attention in any block.
     """
     parts = find_parts(model)
     place = device or model.get_input_embeddings().weight.device
-    return Subject(model.eval(), parts, _path(model, parts, place), ProjectionFactors(), place)
-
-
-def _path(model: PreTrainedModel, parts: Parts, device: torch.device) -> AttentionPath:
+    model.eval()
     if model.config.model_type in OWN_WEIGHTS:
-        return "weights"
+        return Subject(model, parts, "weights", ProjectionFactors(), place)
+    path, modules = _seen_attention(model, parts, place)
+    return Subject(model, with_attention(parts, modules), path, ProjectionFactors(), place)
+
+
+def _seen_attention(
+    model: PreTrainedModel, parts: Parts, device: torch.device
+) -> tuple[AttentionPath, list[nn.Module]]:
+    """Try the AttentionInterface, then torch's own attention, on four tokens, and see who calls."""
     tokens = torch.zeros(1, 4, dtype=torch.long, device=device)
-    # A model outside the interface meets a name or a mask that it does not know and fails in a way of its own.
-    if _calls(lambda: _run(model, parts, tokens, NAME), tolerant=True):
-        return "interface"
-    if _calls(lambda: _run(model, parts, tokens, "sdpa"), tolerant=False):
-        return "torch"
+    heard = list[AttentionCall]()
+    with listening(torch.tensor([4]), heard.append):
+        # A model outside the interface meets a name or a mask that it does not know and fails in a way of its own.
+        with suppress(AttributeError, TypeError, KeyError, ValueError, RuntimeError):
+            _run(model, parts, tokens, NAME)
+            if heard:
+                return "interface", [call.module for call in heard if call.module is not None]
+        heard.clear()
+        _run(model, parts, tokens, "sdpa")
+    if heard:
+        return "torch", []
     raise ModelError(
-        f"{type(model).__name__} has no block with softmax attention that can be seen (a state-space model?); thalweg "
-        "measures decoder-only models with softmax attention, and hybrids where they have it."
+        f"{type(model).__name__} shows no softmax attention: none of its blocks calls transformers' AttentionInterface "
+        "or torch's own attention. thalweg measures decoder-only models with softmax attention, and hybrids where "
+        "they have it; state-space models have none."
     )
 
 
 def _run(model: PreTrainedModel, parts: Parts, tokens: Tensor, implementation: str) -> None:
     with torch.no_grad(), attention_implementation(model, implementation), TorchAttention():
         parts.body(input_ids=tokens, use_cache=False)
-
-
-def _calls(run: Callable[[], None], *, tolerant: bool) -> int:
-    heard = list[AttentionCall]()
-    with listening(torch.tensor([4]), heard.append):
-        try:
-            run()
-        except (AttributeError, TypeError, KeyError, ValueError, RuntimeError):
-            if not tolerant:
-                raise
-            return 0
-    return len(heard)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from thalweg.capture._families import LOGIT_SOFTCAPS
 from thalweg.capture._parts import Parts, text_configuration
 
 __all__ = ["Unembedding", "find_unembedding"]
@@ -39,7 +40,8 @@ def find_unembedding(model: PreTrainedModel, parts: Parts, state: Tensor, logits
     """Solve for the scale and measure the error; None where the model has no unembedding at all."""
     if parts.unembedding is None:
         return None
-    softcap = getattr(text_configuration(model), "final_logit_softcapping", None)
+    config = text_configuration(model)
+    softcap = next((cap for name in LOGIT_SOFTCAPS if (cap := getattr(config, name, None))), None)
     plain = Unembedding(parts.final_norm, parts.unembedding, 1.0, None, torch.nan)
     bare = plain.logits(state).double()
     target = logits.double() if softcap is None else torch.atanh((logits.double() / softcap).clamp(-1, 1)) * softcap
