@@ -1,1 +1,43 @@
-"""To be written."""
+"""Which prompts does the model read, and which tokens are they?
+
+Text from a file, from a data set on the hub or from the prompts bundled with thalweg becomes batches of tokens, and
+every row that does not is counted with its reason. Reading order:
+
+- ``_row``: one row of the data, usable or skipped
+- ``_template``: which fields make a prompt, and how they are joined
+- ``_local``, ``_lines``, ``_text_files``, ``_parquet``: the local formats
+- ``_hub_table``, ``_hub``, ``_hub_errors``: data sets with a short name, and any other on the hub
+- ``_source``: from what a person typed to rows with a name and a hash
+- ``_tokens``: the BOS policy, truncation, tokens
+- ``_shards``: consecutive rows that are measured and written together; resuming and extending
+- ``_batches``: prompts of similar length under a token budget
+"""
+
+from thalweg.prompts._batches import batches, padded
+from thalweg.prompts._hub_table import HubData, list_data
+from thalweg.prompts._row import Row, Skipped
+from thalweg.prompts._shards import Shard, Window, read_shards, require_prompts, windows
+from thalweg.prompts._source import Source, open_source
+from thalweg.prompts._tokens import Bos, Prompt, Tokenization, Tokenized, tokenization, tokenize
+
+__all__ = [
+    "Bos",
+    "HubData",
+    "Prompt",
+    "Row",
+    "Shard",
+    "Skipped",
+    "Source",
+    "Tokenization",
+    "Tokenized",
+    "Window",
+    "batches",
+    "list_data",
+    "open_source",
+    "padded",
+    "read_shards",
+    "require_prompts",
+    "tokenization",
+    "tokenize",
+    "windows",
+]

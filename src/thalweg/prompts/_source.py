@@ -1,0 +1,159 @@
+"""From what a person types after ``--data`` to rows with a name and a hash.
+
+A short name comes first, then a path (it exists, or looks like one), then ``organisation/name`` on the hub. A file that
+happens to be called like a short name is reached as ``./name``.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from thalweg.errors import DataError
+from thalweg.prompts._hub import parse_hub_name
+from thalweg.prompts._hub_table import BUNDLED, HUB_DATA, HubData, list_data
+from thalweg.prompts._parquet import Parquet
+from thalweg.prompts._row import Reader, Row
+from thalweg.prompts._template import Template, choose_template
+from thalweg.prompts._text_files import Jsonl, Tsv, Txt
+
+SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    r"""Prompts that can be read, again and again, from any row on.
+
+    Attributes:
+        name: What the tables call the data: the file's name, the short name, or the hub name as it was typed.
+        kind: ``jsonl``, ``parquet``, ``tsv``, ``txt``, ``hub`` or ``bundled``.
+        template: The fields that make a prompt and how they are joined, for example ``{question}\n{answer}``.
+        hash: sha256 of a file's bytes; of a hub data set's id, revision, configuration and split. With ``name`` and
+            ``template`` it is the data's part of a run's identity.
+        origin: What the hash was taken of, for the run header.
+    """
+
+    name: str
+    kind: str
+    template: str
+    hash: str
+    origin: dict[str, str | None]
+    _reader: Reader
+    _template: Template
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """Rows [start, stop) in the data's own order, each with its prompt or with the reason why it has none.
+
+        Args:
+            start: 0-based number of the first row; rows before it are passed over as cheaply as the format allows.
+            stop: The row to stop before; None reads to the end.
+
+        Raises:
+            DataError: The data breaks off: a broken line, bytes that are not text, a hub that is gone.
+        """
+        for number, record in enumerate(self._reader.records(self._template.columns, start, stop), start):
+            yield self._template.row(number, record)
+
+    def count(self) -> int | None:
+        """How many rows there are: exact for a file; on the hub what the data set's description says, or None.
+
+        Meant for a progress bar; a text file is read once for it.
+        """
+        return self._reader.count()
+
+
+def open_source(data: str | None = None, *, text_field: str | None = None, whole_file: bool = False) -> Source:
+    """Open prompts by name and check that they can be read: the first row decides the template.
+
+    Args:
+        data: A short name (``thalweg list data``), a file (.jsonl, .parquet, .tsv, .txt), or a data set on the hub as
+            ``organisation/name@revision:config:split`` (all but the name optional). None: the bundled prompts.
+        text_field: The field that holds the prompt; several joined by ``+`` are joined by a newline; a dot reaches into
+            nested records; in a .tsv a number is a column. None: the first of text, content, question + answer,
+            problem + solution that is there (a .tsv without a header: its first column).
+        whole_file: Make one prompt of a .txt file instead of one per line that is not blank.
+
+    Returns:
+        The source, with its template and hash known.
+
+    Raises:
+        DataError: Nothing of that name, not readable, empty, or without the field.
+
+    Example:
+        >>> open_source().template
+        '{text}'
+    """
+    data = data or BUNDLED
+    if whole_file and not data.lower().endswith(".txt"):
+        raise DataError(f"--whole-file: expected a .txt file as --data; got {data}. Leave --whole-file out.")
+    short = data.split(":")[0].split("@")[0]
+    known = {row.name: row for row in HUB_DATA}.get(short)
+    if data == BUNDLED:
+        # a path below the package: naming thalweg.reference as a package would import the room
+        path = Path(str(files("thalweg") / "reference" / "prompts.jsonl"))
+        return _opened(BUNDLED, BUNDLED, Jsonl(path), text_field)
+    if known is None and _is_path(data):
+        return _open_file(Path(data).expanduser(), text_field, whole_file)
+    return _open_hub(data, known, text_field)
+
+
+def _open_file(path: Path, text_field: str | None, whole_file: bool) -> Source:
+    _refuse_path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    reader = _local_reader(kind, path, text_field, whole_file)
+    return _opened(path.name, kind, reader, reader.asked(text_field))
+
+
+def _local_reader(kind: str, path: Path, text_field: str | None, whole_file: bool) -> Jsonl | Parquet | Tsv | Txt:
+    if kind == "tsv":
+        return Tsv.open(path, text_field)
+    if kind == "txt":
+        return Txt(path, whole_file)
+    return Jsonl(path) if kind == "jsonl" else Parquet(path)
+
+
+def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Source:
+    if known is None and "/" not in data:
+        near = get_close_matches(data, [row.name for row in list_data()], n=1)
+        raise DataError(
+            f"--data {data}: expected a short name, a file ({', '.join(SUFFIXES)}) or organisation/name on the hub; "
+            f"got none of these. {f'Did you mean {near[0]}?' if near else 'See `thalweg list data`.'}"
+        )
+    rows = parse_hub_name(data, known).pinned()
+    return _opened(data, "hub", rows, text_field or ("+".join(known.fields) if known else None))
+
+
+def _opened(name: str, kind: str, reader: Reader, asked: str | None) -> Source:
+    """The source, once a first row is seen to be there and a template is found for it."""
+    fields = reader.fields()
+    if not fields:
+        raise DataError(f"{name}: expected at least one row with fields; got none. Check that it is the right one.")
+    template = choose_template(name, fields, asked)
+    origin = reader.identity()
+    digest = origin.get("sha256") or hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+    return Source(name, kind, template.pattern, digest, origin, reader, template)
+
+
+def _is_path(data: str) -> bool:
+    """Whether a person means a file: it is there, or it is written like one."""
+    return (
+        Path(data).expanduser().exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))
+    )
+
+
+def _refuse_path(path: Path) -> None:
+    """Raise for a path that is missing, a folder, or of a format that is not read."""
+    expected = f"expected a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
+    if path.is_dir():
+        raise DataError(f"{path}: {expected}; got a folder. Name one file in it.")
+    if not path.exists():
+        folder = path.parent
+        there = [other.name for other in folder.iterdir() if other.is_file()] if folder.is_dir() else []
+        near = get_close_matches(path.name, there, n=1)
+        hint = f"Did you mean {folder / near[0]}?" if near else "Check the path."
+        raise DataError(f"{path}: {expected}; got no such {'file' if folder.is_dir() else 'folder'}. {hint}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: {expected}; got '{path.suffix or path.name}'. Convert it, or rename it if it is one.")

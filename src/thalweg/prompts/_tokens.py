@@ -1,0 +1,187 @@
+"""From texts to tokens: the BOS policy and truncation.
+
+The tokenizer decides what surrounds a text; the policy changes the BOS token alone:
+
+- ``auto``: what the tokenizer does;
+- ``always``: a BOS goes in front where the tokenizer puts none;
+- ``never``: a BOS that the tokenizer puts in front is taken away again.
+
+Everything else the tokenizer adds stays, an EOS at the end included. A BOS that is spelled out in the text itself is
+text. Prompts are cut to their first ``max_tokens`` tokens, what the model would have read of the text so far, so a cut
+prompt has lost a final EOS too; ``Prompt.truncated`` tells.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thalweg.errors import DataError
+from thalweg.prompts._row import NO_TOKENS, Row, Skipped
+
+POLICIES = ("auto", "always", "never")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text as the model reads it.
+
+    Attributes:
+        row: 0-based row number in the data as read.
+        tokens: Token ids, BOS included if there is one.
+        text: The text, whole even if ``truncated``.
+        sha256: Hash of the text's UTF-8 bytes.
+        truncated: Whether tokens were cut off at the end.
+    """
+
+    row: int
+    tokens: tuple[int, ...]
+    text: str
+    sha256: str
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Bos:
+    """What stands in front of every prompt, for the run header.
+
+    Attributes:
+        policy: ``auto``, ``always`` or ``never``.
+        token: The BOS token that prompts begin with, or None if they begin with text.
+        token_id: Its id, or None.
+        added_by: ``tokenizer``, ``thalweg`` or None.
+    """
+
+    policy: str
+    token: str | None
+    token_id: int | None
+    added_by: str | None
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """How texts become tokens, decided once for a run.
+
+    Attributes:
+        tokenizer: A Hugging Face tokenizer.
+        bos: What stands in front.
+        max_tokens: Longest prompt, BOS included.
+        extra: How many tokens a text of none would have.
+        dropped: Which of the tokenizer's tokens is taken away, counted from the front, or None.
+    """
+
+    tokenizer: Any
+    bos: Bos
+    max_tokens: int
+    extra: int
+    dropped: int | None
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Rows after tokenization: the prompts, and the rows that gave none."""
+
+    prompts: tuple[Prompt, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def tokenization(
+    tokenizer: Any, *, bos: str = "auto", max_length: int = 1024, context: int | None = None
+) -> Tokenization:
+    """Decide how a run's texts become tokens.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer, fast or slow.
+        bos: ``auto``, ``always`` or ``never``.
+        max_length: Longest prompt in tokens, 1 or more.
+        context: Longest sequence the model accepts, or None if it sets no limit.
+
+    Raises:
+        DataError: Unknown policy, a length below 1, or ``always`` with a tokenizer that has no BOS token.
+    """
+    if bos not in POLICIES:
+        raise DataError(f"--bos: expected auto, always or never; got {bos}.")
+    if max_length < 1:
+        raise DataError(f"--max-length: expected 1 or more tokens; got {max_length}.")
+    prefix, suffix = _surroundings(tokenizer)
+    bos_id = tokenizer.bos_token_id
+    by_tokenizer = bos_id is not None and bos_id in prefix
+    if bos == "always" and bos_id is None:
+        raise DataError(
+            "--bos always: expected a tokenizer with a BOS token; got one that has none. Use --bos auto or never."
+        )
+    added_by = None if bos == "never" else "tokenizer" if by_tokenizer else "thalweg" if bos == "always" else None
+    dropped = prefix.index(int(bos_id)) if bos_id is not None and bos == "never" and by_tokenizer else None
+    extra = len(prefix) + len(suffix) + (added_by == "thalweg") - (dropped is not None)
+    max_tokens = max_length if context is None else min(max_length, context)
+    front = Bos(bos, tokenizer.bos_token, bos_id, added_by) if added_by else Bos(bos, None, None, None)
+    return Tokenization(tokenizer, front, max_tokens, extra, dropped)
+
+
+def tokenize(rows: Iterable[Row], how: Tokenization) -> Tokenized:
+    """Tokenize rows of text; rows without one, and texts of no tokens, are skipped with their reason.
+
+    Args:
+        rows: Rows of a source.
+        how: The run's tokenization.
+
+    Returns:
+        Prompts and skipped rows, both in the order of ``rows``.
+    """
+    rows = list(rows)
+    texts = [row.text for row in rows if row.text is not None]
+    encoded = iter(_ids(how, texts))
+    prompts: list[Prompt] = []
+    skipped: list[Skipped] = []
+    for row in rows:
+        if row.text is None:
+            skipped.append(Skipped(row.number, row.reason or NO_TOKENS))
+            continue
+        tokens = next(encoded)
+        if len(tokens) <= how.extra:  # a lone BOS is the same prompt for every such text
+            skipped.append(Skipped(row.number, NO_TOKENS))
+            continue
+        digest = hashlib.sha256(row.text.encode()).hexdigest()
+        cut = tokens[: how.max_tokens]
+        prompts.append(Prompt(row.number, tuple(cut), row.text, digest, len(cut) < len(tokens)))
+    return Tokenized(tuple(prompts), tuple(skipped))
+
+
+def _ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
+    """Token ids of every text, whole, with what the policy puts in front."""
+    if not texts:
+        return []
+    front = [how.bos.token_id] if how.bos.added_by == "thalweg" and how.bos.token_id is not None else []
+    whole = _encoded(how.tokenizer, texts, special=True)
+    if how.dropped is None:
+        return [front + ids for ids in whole]
+    return [ids[: how.dropped] + ids[how.dropped + 1 :] for ids in whole]
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+    # verbose: cutting is ours, so the tokenizer's warning about long texts would be false
+    encoding = tokenizer(
+        list(texts),
+        add_special_tokens=special,
+        padding=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return [list(ids) for ids in encoding["input_ids"]]
+
+
+def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before and after a text, found on a short one."""
+    for probe in ("a", "the", "1", "."):
+        [full] = _encoded(tokenizer, [probe], special=True)
+        [bare] = _encoded(tokenizer, [probe], special=False)
+        for start in range(len(full) - len(bare) + 1):
+            if bare and full[start : start + len(bare)] == bare:
+                return full[:start], full[start + len(bare) :]
+    [full] = _encoded(tokenizer, [""], special=True)  # nothing to tell front from end by: take it for the front
+    return full, []
