@@ -116,7 +116,7 @@ def test_a_shard_of_skipped_rows_is_given_too(jsonl, gpt2_like):
 
 
 def test_no_usable_prompt_is_said_with_the_reasons_counted(numbered):
-    skipped = [Skipped(0, "empty text"), Skipped(1, "field missing"), Skipped(2, "empty text")]
+    skipped = {"field missing": 1, "empty text": 2}
     require_prompts(numbered, 1, skipped)
     with pytest.raises(DataError, match=r"rows skipped: empty text: 2, field missing: 1"):
         require_prompts(numbered, 0, skipped)

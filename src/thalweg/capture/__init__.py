@@ -7,23 +7,27 @@ Reading order: :mod:`._load` (from a name to weights), :mod:`._parts` and :mod:`
 """
 
 from thalweg.capture._additive import AdditiveParts, additive_parts
-from thalweg.capture._load import LoadedModel, LoadOptions, load_model
-from thalweg.capture._observe import AttentionSeen, Subject, Watcher, observe
+from thalweg.capture._families import PROVED
+from thalweg.capture._load import IdentifiedModel, LoadOptions, identify_model, load_model
+from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watcher, observe
 from thalweg.capture._positions import Positions, positions_of
 from thalweg.capture._proof import Capability, Check, prove, require
 from thalweg.capture._subject import subject_of
 
 __all__ = [
+    "PROVED",
     "AdditiveParts",
+    "AttentionPath",
     "AttentionSeen",
     "Capability",
     "Check",
+    "IdentifiedModel",
     "LoadOptions",
-    "LoadedModel",
     "Positions",
     "Subject",
     "Watcher",
     "additive_parts",
+    "identify_model",
     "load_model",
     "observe",
     "positions_of",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FINAL_NORMS", "LOGIT_SOFTCAPS", "OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "KeyValues", "OwnWeights"]
+__all__ = ["FINAL_NORMS", "LOGIT_SOFTCAPS", "OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "PROVED", "KeyValues", "OwnWeights"]
 
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "linear_out", "proj", "proj_out")
 """Names of a head's output projection inside an attention module, most common first."""
@@ -48,6 +48,20 @@ def _codegen(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tens
     fused = projected["qkv_proj"].unflatten(-1, (4, 3, attention.num_attention_heads // 4, attention.head_dim))
     value, key = (fused[..., index, :, :].flatten(-3, -2).transpose(1, 2) for index in (1, 2))
     return key, value
+
+
+PROVED = {
+    **dict.fromkeys(
+        ("gpt2", "gpt_neox", "opt", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
+        + ("phi", "phi3", "olmo2", "granite", "deepseek_v3", "gpt_oss", "stablelm", "cohere", "starcoder2"),
+        "interface",
+    ),
+    **dict.fromkeys(("lfm2", "qwen3_next", "jamba", "recurrent_gemma"), "interface, hybrid"),
+    "falcon": "torch",
+    **dict.fromkeys(("bloom", "codegen", "gptj", "mpt"), "weights"),
+}
+"""Families that the tests prove against Hugging Face's own numbers, and how their attention is seen. Others are proved
+when they are loaded."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub import errors as hub
-from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from thalweg.capture._positions import context_of
 from thalweg.errors import ModelError
 
-__all__ = ["LoadOptions", "LoadedModel", "load_model"]
+__all__ = ["IdentifiedModel", "LoadOptions", "identify_model", "load_model"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
@@ -48,83 +49,104 @@ class LoadOptions:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model in evaluation mode, its tokenizer, and what identifies its weights.
+class IdentifiedModel:
+    """A model that has been found but not loaded: everything that a run needs to know it by.
 
     Attributes:
         name: as asked for.
-        revision: as asked for, "main" for the hub's default and "local" for a directory.
+        source: what is loaded: a directory, or the hub id.
+        options: how it will be loaded.
+        config: its configuration.
+        tokenizer: its tokenizer.
+        revision: as asked for; "main" for the hub's default and "local" for a directory.
         commit: what the hub resolved the revision to.
-        weights: hash over the hub's blob ids, or over each safetensors file's header and size.
+        weights: hash over the weight files of a directory, or the hub's blob id of the weights or of their index.
+        dtype: of the computation, such as "bfloat16".
+        context: longest prompt the model takes; None where there is no limit.
     """
 
     name: str
+    source: str
+    options: LoadOptions
+    config: Any
+    tokenizer: PreTrainedTokenizerBase
     revision: str
     commit: str | None
     weights: str
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-
-    @property
-    def dtype(self) -> str:
-        """The dtype of the weights, such as "bfloat16"."""
-        return str(self.model.dtype).removeprefix("torch.")
-
-    @property
-    def device(self) -> torch.device:
-        """Where tokens go in."""
-        return self.model.get_input_embeddings().weight.device if _on_one_device(self.model) else _first(self.model)
+    dtype: str
+    context: int | None
 
 
-def _on_one_device(model: PreTrainedModel) -> bool:
-    return getattr(model, "hf_device_map", None) is None
+def identify_model(name: str, options: LoadOptions | None = None, *, directory: Path | None = None) -> IdentifiedModel:
+    """Find a model and read everything but its weights.
 
-
-def _first(model: PreTrainedModel) -> torch.device:
-    hook = getattr(model.get_input_embeddings(), "_hf_hook", None)
-    device = getattr(hook, "execution_device", None)
-    return torch.device("cpu" if device is None or device == "disk" else device)
-
-
-def load_model(name: str, options: LoadOptions | None = None) -> LoadedModel:
-    """Load ``name``, a hub id or a directory.
+    Args:
+        name: hub id or directory.
+        options: how it will be loaded.
+        directory: where the model is, if ``name`` does not say it.
 
     Raises:
         ModelError: the model cannot be found or reached, is gated, has no safe weights, needs remote code, or is not
             decoder-only.
     """
     options = options or LoadOptions()
-    path = _local(name)
+    path = directory or _local(name)
     if options.dtype not in ("auto", *DTYPES):
         raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
     source = str(path) if path else name
-    common: dict[str, Any] = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    with _readable_errors(name, options), _quiet():
-        config = AutoConfig.from_pretrained(source, **common)
+    with _readable_errors(name, options):
+        config = AutoConfig.from_pretrained(source, **_common(options))
         _refuse_other_kinds(name, config)
         if path is not None:
             _refuse_unsafe_weights(path, options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options))
+        commit = getattr(config, "_commit_hash", None)
+        weights = _identity_of_directory(path) if path else _identity_on_hub(name, commit)
+    return IdentifiedModel(
+        name=name,
+        source=source,
+        options=options,
+        config=config,
+        tokenizer=tokenizer,
+        revision=options.revision or ("local" if path else "main"),
+        commit=commit,
+        weights=weights,
+        dtype=_dtype(options, config),
+        context=context_of(config.get_text_config(decoder=True)),
+    )
+
+
+def load_model(identified: IdentifiedModel) -> PreTrainedModel:
+    """Load the weights of an identified model and put it into evaluation mode.
+
+    Raises:
+        ModelError: the weights cannot be read, or the device cannot be used.
+    """
+    options = identified.options
+    device = _device(options.device) if options.device_map is None else None
+    with _readable_errors(identified.name, options), _quiet():
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            dtype=options.dtype if options.dtype == "auto" else DTYPES[options.dtype],
+            identified.source,
+            config=identified.config,
+            dtype=DTYPES[identified.dtype],
             use_safetensors=None if options.allow_pickle else True,
             weights_only=True,
             **_placement(options),
-            **common,
+            **_common(options),
         )
-    if options.device_map is None:
-        model = model.to(_device(options.device))
-    commit = getattr(config, "_commit_hash", None)
-    return LoadedModel(
-        name=name,
-        revision=options.revision or ("local" if path else "main"),
-        commit=commit,
-        weights=_identity_of_directory(path) if path else _identity_on_hub(name, commit),
-        model=model.eval(),
-        tokenizer=tokenizer,
-    )
+    return (model if device is None else model.to(device)).eval()
+
+
+def _common(options: LoadOptions) -> dict[str, Any]:
+    return {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+
+
+def _dtype(options: LoadOptions, config: Any) -> str:
+    """As saved where the configuration says so, float32 where it says nothing."""
+    if options.dtype != "auto":
+        return options.dtype
+    saved = str(getattr(config.get_text_config(decoder=True), "dtype", None)).removeprefix("torch.")
+    return saved if saved in DTYPES else "float32"
 
 
 def _local(name: str) -> Path | None:
@@ -241,7 +263,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _identity_of_directory(path: Path) -> str:
-    """sha256 over name, size and content of every weight file; of a large file its header and evenly spaced pieces."""
+    """sha256 over name, size and content of every weight file; of a large one its header and evenly spaced pieces."""
     digest = hashlib.sha256()
     files = sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
     for file in files:
@@ -256,10 +278,15 @@ def _identity_of_directory(path: Path) -> str:
 
 
 def _identity_on_hub(name: str, commit: str | None) -> str:
-    """The hub's blob id of the weights or of their index: a hash of the content."""
-    for stem in ("model.safetensors", "pytorch_model.bin"):
-        for file in (stem, f"{stem}.index.json"):
-            cached = try_to_load_from_cache(name, file, revision=commit)
-            if isinstance(cached, str):
-                return f"blob:{Path(cached).resolve().name}"
-    return f"commit:{commit}"
+    """The hub's blob id, a hash of the content, of the weights or of the index of their shards."""
+    files = [f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
+    for file in files:
+        cached = try_to_load_from_cache(name, file, revision=commit)
+        if isinstance(cached, str):
+            return f"blob:{Path(cached).resolve().name}"
+    try:
+        siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
+    except (OSError, ValueError):
+        return f"commit:{commit}"
+    blobs = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in siblings}
+    return next((f"blob:{blobs[file]}" for file in files if blobs.get(file)), f"commit:{commit}")

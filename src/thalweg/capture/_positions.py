@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from thalweg.capture._parts import text_configuration
 
-__all__ = ["Positions", "positions_of"]
+__all__ = ["Positions", "context_of", "positions_of"]
 
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 
@@ -32,14 +32,24 @@ def positions_of(model: PreTrainedModel) -> Positions:
     """Read the positions of ``model`` from its configuration and modules."""
     config = text_configuration(model)
     kind = _kind(model, config)
+    return Positions(kind, context_of(config), _switch(config))
+
+
+def context_of(config: Any) -> int | None:
+    """Longest prompt, from the configuration; None for linear biases, which have no end unless MPT tables them."""
+    if _linear_biases(config) and config.model_type != "mpt":
+        return None
     found = (getattr(config, name, None) for name in CONTEXT_NAMES)
-    context = next((value for value in found if isinstance(value, int) and value > 0), None)
-    return Positions(kind, None if kind in ("alibi", "none") and not _tabled(config) else context, _switch(config))
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def _linear_biases(config: Any) -> bool:
+    attention = getattr(config, "attn_config", None)
+    return bool(config.model_type == "bloom" or getattr(config, "alibi", False) or getattr(attention, "alibi", False))
 
 
 def _kind(model: PreTrainedModel, config: Any) -> Literal["rope", "alibi", "learned", "none"]:
-    attention = getattr(config, "attn_config", None)
-    if config.model_type == "bloom" or getattr(config, "alibi", False) or getattr(attention, "alibi", False):
+    if _linear_biases(config):
         return "alibi"
     names = [name.rpartition(".")[2].lower() for name, _ in model.named_modules()]
     if any("rotary" in name or name == "rope" for name in names) or getattr(config, "rotary_dim", None):
@@ -47,11 +57,6 @@ def _kind(model: PreTrainedModel, config: Any) -> Literal["rope", "alibi", "lear
     learned = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
     tables = (m for name, m in model.named_modules() if name.rpartition(".")[2] in learned)
     return "learned" if any(isinstance(table, nn.Embedding) for table in tables) else "none"
-
-
-def _tabled(config: Any) -> bool:
-    """MPT builds its biases for a fixed longest prompt."""
-    return config.model_type == "mpt"
 
 
 def _switch(config: Any) -> int | None:

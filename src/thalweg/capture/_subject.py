@@ -27,12 +27,19 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
         ModelError: no decoder-only structure, or no softmax attention in any block.
     """
     parts = find_parts(model)
-    place = device or model.get_input_embeddings().weight.device
+    place = device or _entrance(model)
     model.eval()
     if model.config.model_type in OWN_WEIGHTS:
         return Subject(model, parts, "weights", ProjectionFactors(), place)
     path, modules = _seen_attention(model, parts, place)
     return Subject(model, with_attention(parts, modules), path, ProjectionFactors(), place)
+
+
+def _entrance(model: PreTrainedModel) -> torch.device:
+    """Where tokens go in: an offloaded embedding runs elsewhere than its weight is kept."""
+    embedding = model.get_input_embeddings()
+    device = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+    return embedding.weight.device if device is None else torch.device(device)
 
 
 def _seen_attention(

@@ -1,1 +1,11 @@
-"""To be written."""
+"""How are shards of work run? Here, one after the other; a cluster would be a second file.
+
+An engine takes shards, cuts them into batches, has each batch measured, and hands the results of every finished shard
+to whoever stores them. Which engine ran changes no number.
+"""
+
+from thalweg.engines._local import BatchOptions, run_shards
+from thalweg.engines._memory import is_out_of_memory
+from thalweg.engines._progress import Progress, progress_bar
+
+__all__ = ["BatchOptions", "Progress", "is_out_of_memory", "progress_bar", "run_shards"]

@@ -1,1 +1,154 @@
-"""To be written."""
+"""What does a matrix of numbers say: pure formulas, from one prompt's state or attention to the profile of a model.
+
+No model, tokenizer, device choice or file is known here. In reading order:
+
+- ``_spectrum``       how many directions a state uses
+- ``_variants``       what others publish as its entropy
+- ``_norms``          how large its rows and entries are, and which are massive
+- ``_theory``         what the massive rows alone prove about the spectrum
+- ``_state``          all of these in one pass: `measure_state`
+- ``_sinks``, ``_mixing``, ``_concentration``, ``_patterns``    where a head looks
+- ``_writes``         what it reads at the sink and what it writes
+- ``_heads``          all columns of one block: `head_metrics`
+- ``_profile``        averages over prompts, by depth
+- ``_phases``         mix, compress, refine
+- ``_coupling``       whether norms, entropy and sinks change together
+
+and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
+``_intervals``, ``_boundaries``, ``_trajectory`` (tables). Names are loaded when first used, so that profiles, phases
+and couplings of a run on disk need no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
+    from thalweg.metrics._coupling import Correlation, coupling, fisher_mean, step_correlation
+    from thalweg.metrics._heads import head_metrics
+    from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
+    from thalweg.metrics._norms import MassiveActivation, Norms, massive_activations, norms
+    from thalweg.metrics._patterns import attended, diagonal, previous, svi
+    from thalweg.metrics._phases import phases
+    from thalweg.metrics._profile import profile, short_prompts
+    from thalweg.metrics._sinks import importance, sink_rate, sink_score, sink_uniform, top_position, top_score
+    from thalweg.metrics._spectrum import (
+        anisotropy,
+        dominance,
+        effective_rank,
+        entropy,
+        entropy_normalized,
+        frobenius_sq,
+        sigma1_sq,
+        sigma2_sq,
+        sigma3_sq,
+        spectrum,
+    )
+    from thalweg.metrics._state import StateMeasurement, bound_violated, measure_state
+    from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound, spread_entropy, theorem
+    from thalweg.metrics._variants import (
+        entropy_centred,
+        entropy_skean_1,
+        entropy_skean_2,
+        entropy_wei,
+        entropy_without_sink,
+    )
+    from thalweg.metrics._writes import (
+        SinkAndRest,
+        dormant,
+        dormant_rate,
+        head_write_norm,
+        sink_and_rest_norms,
+        write_factors,
+    )
+
+__all__ = [
+    "Correlation",
+    "MassiveActivation",
+    "MassiveBound",
+    "Norms",
+    "SinkAndRest",
+    "StateMeasurement",
+    "Theorem",
+    "anisotropy",
+    "attended",
+    "bound_violated",
+    "colsum_concentration",
+    "colsum_floor",
+    "colsum_rate",
+    "coupling",
+    "diagonal",
+    "dominance",
+    "dormant",
+    "dormant_rate",
+    "effective_rank",
+    "entropy",
+    "entropy_centred",
+    "entropy_normalized",
+    "entropy_skean_1",
+    "entropy_skean_2",
+    "entropy_wei",
+    "entropy_without_sink",
+    "fisher_mean",
+    "frobenius_sq",
+    "head_metrics",
+    "head_write_norm",
+    "importance",
+    "massive_activations",
+    "massive_bound",
+    "measure_state",
+    "mixing",
+    "mixing_normalized",
+    "mixing_over_log_length",
+    "norms",
+    "phases",
+    "previous",
+    "profile",
+    "short_prompts",
+    "sigma1_sq",
+    "sigma2_sq",
+    "sigma3_sq",
+    "sink_and_rest_norms",
+    "sink_rate",
+    "sink_score",
+    "sink_uniform",
+    "spectrum",
+    "spread_entropy",
+    "step_correlation",
+    "svi",
+    "theorem",
+    "top_position",
+    "top_score",
+    "write_factors",
+]
+
+# Files that import no torch come first: a name of theirs is found before torch is needed.
+_FILES = (
+    "_profile",
+    "_phases",
+    "_coupling",
+    "_spectrum",
+    "_variants",
+    "_norms",
+    "_theory",
+    "_state",
+    "_sinks",
+    "_mixing",
+    "_concentration",
+    "_patterns",
+    "_writes",
+    "_heads",
+)
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for file in _FILES:
+            module = import_module(f"{__name__}.{file}")
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ count.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -83,20 +83,20 @@ def read_shards(
     return _shards(source, how, windows(limit, size=size, done=done), limit)
 
 
-def require_prompts(source: Source, kept: int, skipped: Iterable[Skipped]) -> None:
+def require_prompts(source: Source, kept: int, skipped: Mapping[str, int]) -> None:
     """Raise where a survey read its rows and kept none.
 
     Args:
         source: The prompts.
         kept: How many prompts there were.
-        skipped: The rows that gave none.
+        skipped: How many rows gave none, by reason.
 
     Raises:
         DataError: ``kept`` is 0; the message counts the reasons.
     """
     if kept:
         return
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.reason for row in skipped).most_common())
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(skipped).most_common())
     raise DataError(
         f"{source.name}: expected at least one prompt from {source.template!r}; got none "
         f"(rows skipped: {reasons or 'none, there was nothing to read'}). Change --text-field, --limit or --data."

@@ -1,1 +1,35 @@
-"""To be written."""
+"""What does a run look like on disk, and how is it written and read?
+
+A run is a directory: ``run.json``, four tables in parts (``layers heads massive prompts``), and three aggregated
+tables (``profile phases coupling``). Files are there whole or not at all, so a run that was killed at any moment can be
+read, and goes on where it stopped.
+
+In reading order: ``_schemas`` the columns · ``_header`` run.json · ``_identity`` when two runs are one · ``_names``
+safe file names · ``_files`` whole files · ``_headerfile`` run.json on disk · ``_parts`` what is finished · ``_writer``
+and ``_create`` writing · ``_reader`` reading.
+"""
+
+from thalweg.store._create import create_or_resume
+from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Thresholds
+from thalweg.store._identity import RunIdentity
+from thalweg.store._names import Shard, slug
+from thalweg.store._reader import Run, open_run
+from thalweg.store._schemas import schema
+from thalweg.store._writer import RunWriter
+
+__all__ = [
+    "Coverage",
+    "DataFacts",
+    "ModelFacts",
+    "PartCounts",
+    "Run",
+    "RunHeader",
+    "RunIdentity",
+    "RunWriter",
+    "Shard",
+    "Thresholds",
+    "create_or_resume",
+    "open_run",
+    "schema",
+    "slug",
+]

@@ -1,0 +1,66 @@
+"""The application: its verbs, and what a person sees when something goes wrong."""
+
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from thalweg import __version__
+from thalweg.cli._figures import figures
+from thalweg.cli._list import listing
+from thalweg.cli._report import report
+from thalweg.cli._survey import survey
+from thalweg.cli._verify import verify
+from thalweg.errors import ThalwegError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="thalweg",
+    help="Follow a language model through its depth: attention sinks, compression valleys, massive activations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(rich_help_panel="Measure")(survey)
+app.command(rich_help_panel="Look")(figures)
+app.command(rich_help_panel="Look")(report)
+app.command(rich_help_panel="Check")(verify)
+app.command("list", rich_help_panel="Check")(listing)
+
+
+@app.callback(invoke_without_command=True)
+def thalweg(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Follow a language model through its depth: attention sinks, compression valleys, massive activations."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one line on stderr and exit code 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        app()
+    except ThalwegError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted; what is finished stays, and the same command goes on from there.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(Text(f"thalweg: {' '.join(message.split())}"), soft_wrap=True)

@@ -1,0 +1,77 @@
+"""What a run can be drawn for: its models on its data sets, and what to call them."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import polars as pl
+
+from thalweg.store import ModelFacts, Run, RunHeader
+
+__all__ = ["Pair", "compress_span", "labels", "pairs"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model on one data set.
+
+    Attributes:
+        model: the model's name.
+        revision: its revision.
+        data: the data set's name.
+        blocks: the model's number of blocks, L.
+    """
+
+    model: str
+    revision: str
+    data: str
+    blocks: int
+
+    @property
+    def rows(self) -> pl.Expr:
+        """The condition that picks this pair's rows out of any table."""
+        return (pl.col("model") == self.model) & (pl.col("revision") == self.revision) & (pl.col("data") == self.data)
+
+
+def pairs(run: Run, data: str | None = None) -> list[Pair]:
+    """Give every model on every data set, or on the one named, in the header's order."""
+    names = [facts.name for facts in run.header.data if data in (None, facts.name)]
+    return [Pair(model.name, model.revision, name, model.blocks) for name in names for model in run.header.models]
+
+
+def labels(header: RunHeader) -> dict[tuple[str, str], str]:
+    """Give each model the shortest name that still tells it from the others.
+
+    Args:
+        header: the run's header.
+
+    Returns:
+        By (model, revision): the last piece of the name, or all of it, with the revision where that is needed.
+    """
+    for naming in (_last_piece, _name, _name_and_revision):
+        found = {(model.name, model.revision): naming(model) for model in header.models}
+        if max(Counter(found.values()).values()) == 1:
+            return found
+    return {(model.name, model.revision): _name_and_revision(model) for model in header.models}
+
+
+def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
+    """Give the first and last state of the compress phase, None where there is none or it is not known."""
+    if "phases" in run.missing:
+        return None
+    row = run.phases.filter(pair.rows).select("compress_first", "compress_last").collect()
+    if not row.height or None in row.row(0):
+        return None
+    first, last = row.row(0)
+    return first, last
+
+
+def _last_piece(model: ModelFacts) -> str:
+    return model.name.rstrip("/").rsplit("/", 1)[-1] or model.name
+
+
+def _name(model: ModelFacts) -> str:
+    return model.name
+
+
+def _name_and_revision(model: ModelFacts) -> str:
+    return f"{model.name}@{model.revision}"

@@ -1,0 +1,73 @@
+"""Every figure that a run's tables allow, as files."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from thalweg.errors import RunError
+from thalweg.figures._bounds import bounds
+from thalweg.figures._depth import depth_profile, mixing, norms
+from thalweg.figures._drawing import styled
+from thalweg.figures._pairs import pairs
+from thalweg.figures._sink_map import sink_map
+from thalweg.store import Run, slug
+
+__all__ = ["save_figures"]
+
+# Without dates and versions, so that the same run gives the same files.
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+}
+
+
+def save_figures(run: Run, path: str | Path | None = None) -> list[Path]:
+    """Draw everything the run's tables allow, each as png and pdf.
+
+    Args:
+        run: the run, finished or not; what needs the profile is left out where it is not written yet.
+        path: the directory for the figures, ``figures`` inside the run if not given.
+
+    Returns:
+        The files, in the order they were drawn.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    directory = Path(path) if path is not None else run.path / "figures"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [file for name, figure in _figures(run) for file in _save(figure, directory / name)]
+    except OSError as error:
+        raise RunError(
+            f"cannot write figures to {directory}: {error.strerror or error}. Choose another place."
+        ) from error
+
+
+def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
+    several = len(run.header.data) > 1
+    if "profile" not in run.missing:
+        for data in (facts.name for facts in run.header.data):
+            suffix = f"_{slug(data)}" if several else ""
+            for draw in (depth_profile, norms, mixing):
+                yield f"{draw.__name__}{suffix}", draw(run, data)
+    for pair in pairs(run):
+        if run.prompts.filter(pair.rows).head(1).collect().height:
+            suffix = f"_{slug(pair.data)}" if several else ""
+            name = f"{slug(pair.model, pair.revision)}{suffix}"
+            yield f"bounds_{name}", bounds(run, pair)
+            if run.heads.filter(pair.rows).head(1).collect().height:
+                yield f"sink_map_{name}", sink_map(run, pair)
+
+
+@styled
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in _METADATA]
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn with boxes; the figure is still right.
+        warnings.filterwarnings("ignore", message="Glyph")
+        for file, metadata in zip(files, _METADATA.values(), strict=True):
+            figure.savefig(file, metadata=metadata)
+    return files

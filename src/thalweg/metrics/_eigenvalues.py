@@ -1,0 +1,153 @@
+"""Eigenvalues of a Gram matrix, exact enough for an entropy and cheap enough for every state of every prompt.
+
+Conventions: Gram matrices are float64, eigenvalues come in descending order, negative rounding is set to 0.
+
+Why it is done this way (measured with float64 singular values as the truth, T and d up to 1024):
+
+- Products are float64. TF32, bfloat16 modes and autocast never touch float64, so no global switch is read or set and
+  threads do not meet.
+- float64 throughout is right to 1e-11 in the entropy for every input tried (norm ratios up to 1e6, several massive
+  rows, repeated rows).
+- float32 eigenvalues carry noise of about 6e-8 times the largest one. A thousand zero eigenvalues turn that into 1e-5
+  to 1e-4 of entropy, so a spectrum with one large eigenvalue, which is what massive activations make, must not be given
+  to float32 as it is.
+- Above `SMALL` rows float32 saves 40% of the time. There the leading directions are found in float64 (subspace
+  iteration, a tenth of the time), taken out, and float32 sees the remainder alone: noise is then relative to a small
+  eigenvalue. The noise left is bounded by `float32_noise`; where it could matter (about a quarter of spectra: slow
+  decay beside large leading shares) all is done again in float64.
+"""
+
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thalweg.shapes import Float
+
+__all__ = ["Eigenvalues", "eigenvalues", "gram_matrix"]
+
+SMALL = 384
+BLOCKED = 128
+DIRECTIONS = 8
+ITERATIONS = 4
+COUPLING = 1e-10
+CONVERGED = 1e-4
+REMAINDER = 1e-8
+ALLOWED = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Eigenvalues:
+    """Eigenvalues of a Gram matrix, descending; `exact` where float64 was used for all of them."""
+
+    values: Float[Tensor, " rank"]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Directions:
+    """Leading eigenpairs: values, vectors as columns, and the matrix times the vectors."""
+
+    values: Tensor
+    vectors: Tensor
+    images: Tensor
+
+
+def gram_matrix(rows: Float[Tensor, "rows columns"], /) -> Float[Tensor, "rows rows"]:
+    """All inner products of the rows of a float64 matrix.
+
+    Only blocks on and below the diagonal are multiplied: 60% of the work of ``rows @ rows.T``, the same numbers.
+    """
+    count = rows.shape[0]
+    if count < BLOCKED or rows.device.type != "cpu":
+        return rows @ rows.T
+    gram = rows.new_empty(count, count)
+    step = -(-count // 4)
+    for start in range(0, count, step):
+        block = rows[start:] @ rows[start : start + step].T
+        gram[start:, start : start + step] = block
+        gram[start : start + step, start:] = block.T
+    return gram
+
+
+def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> Eigenvalues:
+    """Eigenvalues of a positive semidefinite float64 matrix, descending.
+
+    Args:
+        gram: symmetric, float64, finite.
+        exact: use float64 for every eigenvalue whatever the size.
+
+    Returns:
+        Eigenvalues whose entropy is within 1e-5 relative or 1e-7 absolute of the exact one.
+
+    Example:
+        [[2, 1], [1, 2]] has 3 and 1.
+    """
+    # Solvers on a CUDA device are slower than the processor's at the sizes of prompts, and a synchronisation is due
+    # here anyway.
+    gram = gram.cpu()
+    if not exact and gram.shape[0] > SMALL:
+        values = _deflated(gram)
+        if values is not None:
+            return Eigenvalues(values, exact=False)
+    return Eigenvalues(torch.linalg.eigvalsh(gram).clamp_min(0).flip(0), exact=True)
+
+
+def float32_noise(count: int, largest: float) -> float:
+    """The most that float32 noise can add to an entropy of `count` shares, `largest` being the largest of them."""
+    share = 2.0**-24 * largest
+    return count * share * (1 - math.log(share)) if share > 0 else 0.0
+
+
+def _deflated(gram: Tensor) -> Tensor | None:
+    """Leading eigenvalues in float64, the others in float32; None where that could be seen in the entropy."""
+    count, trace = gram.shape[0], float(gram.diagonal().sum())
+    if not trace > 0:
+        return None
+    found, runner_up, entropy = _leading(gram, trace)
+    if float32_noise(count, runner_up) > ALLOWED * entropy:
+        return None
+    rest = _without(gram, found)
+    mass = float(rest.diagonal().sum())
+    if not mass > REMAINDER * trace:
+        return None
+    tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(found.values) :].clamp_min_(0)
+    tail *= mass / tail.sum()
+    values = torch.cat([tail, found.values]).sort(descending=True).values
+    shares = values / values.sum()
+    noise = float32_noise(count, float(tail[-1]) / trace)
+    return values if noise <= ALLOWED * float(-torch.xlogy(shares, shares).sum()) else None
+
+
+def _leading(gram: Tensor, trace: float) -> tuple[_Directions, float, float]:
+    """Converged leading eigenpairs, the share of the next one, and a rough entropy, all three before any large cost."""
+    # A generator of its own: the same start for every state, whatever other threads draw.
+    start = torch.Generator().manual_seed(0)
+    basis = torch.randn(gram.shape[0], DIRECTIONS, dtype=gram.dtype, generator=start)
+    for _ in range(ITERATIONS):
+        basis = torch.linalg.qr(gram @ basis).Q
+    images = gram @ basis
+    values, turn = torch.linalg.eigh(basis.T @ images)
+    values, turn = values.clamp_min(0).flip(0), turn.flip(1)
+    vectors, images = basis @ turn, images @ turn
+    shares = values / trace
+    # Taking a vector v out as if it were an eigenvector raises the entropy by about |residual|^2 ln(1/p) / p.
+    residual = torch.linalg.vector_norm(images - vectors * values, dim=0) / trace
+    error = residual.square() / shares * (1 - shares.log())
+    # The second condition keeps sigma_2 and sigma_3 right where the first is met only because their shares are tiny.
+    converged = (error < COUPLING) & (residual < CONVERGED * shares)
+    kept = int(converged.int().cumprod(0).sum())
+    runner_up = float(shares[min(kept, DIRECTIONS - 1)])
+    rest = max(0.0, 1 - float(shares.sum()))
+    rough = float(-torch.xlogy(shares, shares).sum() - rest * shares[-1].log())
+    return _Directions(values[:kept], vectors[:, :kept], images[:, :kept]), runner_up, rough
+
+
+def _without(gram: Tensor, found: _Directions) -> Tensor:
+    """(1 - V V^T) G (1 - V V^T): the matrix with the found directions taken out."""
+    half = found.images - found.vectors * (found.values / 2)
+    return torch.addmm(gram, found.vectors, half.T, alpha=-1).addmm_(half, found.vectors.T, alpha=-1)

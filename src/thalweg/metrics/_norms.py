@@ -1,0 +1,155 @@
+"""How large are the rows and entries of a state, and which are massive.
+
+Conventions: Euclidean row norms in activation units; medians are ordinary ones (mean of the two middle values for an
+even count); the sink is the row at `sink_position`. Ties go to the lowest position, then the lowest dimension.
+Undefined is NaN, or None for a position.
+
+- A massive entry (Sun et al. 2024): |x_ij| > 100 and > 1000 x the median magnitude.
+- A massive row: norm >= `massive_ratio` x the median row norm, and not zero.
+"""
+
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from thalweg.metrics._view import StateView, first
+from thalweg.shapes import Float
+
+__all__ = ["MassiveActivation", "Norms", "massive_activations", "norms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """Norms of one state; every field is a column of the ``layers`` table.
+
+    Attributes:
+        sink_norm: norm of the sink's row.
+        rest_norm: mean norm of the other rows.
+        norm_ratio: sink_norm / rest_norm.
+        row_ratio: largest row norm / median row norm; inf where more than half of the rows are zero.
+        row_position: position of the row of largest norm.
+        peak_value: the entry largest in magnitude, signed.
+        peak_position: its position.
+        peak_dim: its dimension.
+        median_abs: median magnitude of the entries.
+        massive_entry_count: number of massive entries.
+    """
+
+    sink_norm: float
+    rest_norm: float
+    norm_ratio: float
+    row_ratio: float
+    row_position: int | None
+    peak_value: float
+    peak_position: int | None
+    peak_dim: int | None
+    median_abs: float
+    massive_entry_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MassiveActivation:
+    """One row of the ``massive`` table; `dim` and `value` belong to entries only."""
+
+    kind: Literal["entry", "row"]
+    position: int
+    dim: int | None
+    value: float | None
+    row_norm: float
+
+
+def norms(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> Norms:
+    """Row norms and the largest entry of one state (the paper, Figures 1 and 7; Sun et al. 2024).
+
+    Args:
+        state: one prompt's state, real tokens only, activation units.
+        sink_position: which row is the sink.
+
+    Returns:
+        The norms. With one token, or with every other row zero, `rest_norm` and `norm_ratio` are NaN; without a token
+        at the sink position `sink_norm` is NaN too. All are NaN for a state that is not finite or zero.
+
+    Raises:
+        ValueError: the state has no token or no dimension.
+
+    Example:
+        The rows (30, 40), (3, 4), (0, 5): sink 50, rest 5, norm ratio 10, row ratio 10 at position 0, peak 40 at (0,
+        1).
+    """
+    view = StateView(state)
+    return undefined_norms() if view.undefined else norms_of(view, sink_position)
+
+
+def massive_activations(
+    state: Float[Tensor, "token width"], /, *, massive_ratio: float = 10.0, limit: int = 16
+) -> list[MassiveActivation]:
+    """The massive rows and entries of one state, largest first, rows before entries.
+
+    Where there are more than `limit`, rows and entries keep half each, and what one kind leaves over goes to the other:
+    neither a state full of massive entries nor one full of massive rows hides the other kind.
+
+    Args:
+        state: one prompt's state, real tokens only.
+        massive_ratio: row norm against the median row norm.
+        limit: at most so many rows and entries together.
+
+    Returns:
+        Rows by norm, then entries by magnitude; empty for a state that is zero or not finite.
+
+    Example:
+        The rows (5000, 0), (0, 1), (1, 0), (0, 2): the row at 0 (norm 5000) and the entry (0, 0).
+    """
+    view = StateView(state)
+    return [] if view.undefined else massive_of(view, massive_ratio, limit)
+
+
+def undefined_norms() -> Norms:
+    """The norms of a state that has none."""
+    nan = math.nan
+    return Norms(nan, nan, nan, nan, None, nan, None, None, nan, None)
+
+
+def norms_of(view: StateView, sink_position: int) -> Norms:
+    """The norms of a state that is finite and not zero."""
+    sink, rest = _sink_and_rest(view.norms, sink_position)
+    largest, median = float(view.norms.max()), view.median_norm
+    peak_position = first(view.row_peaks == view.row_peaks.max())
+    row = view.state[peak_position].double().cpu()
+    peak_dim = first(row.abs() == row.abs().max())
+    return Norms(
+        sink_norm=sink,
+        rest_norm=rest,
+        norm_ratio=sink / rest if rest > 0 else math.nan,
+        row_ratio=largest / median if median > 0 else math.inf,
+        row_position=first(view.norms == largest),
+        peak_value=float(row[peak_dim]),
+        peak_position=peak_position,
+        peak_dim=peak_dim,
+        median_abs=view.median_abs,
+        massive_entry_count=len(view.massive_entries),
+    )
+
+
+def massive_of(view: StateView, massive_ratio: float, limit: int = 16) -> list[MassiveActivation]:
+    """The massive rows and entries of a state that is finite and not zero."""
+    rows = sorted(view.massive_rows(massive_ratio), key=lambda position: -float(view.norms[position]))
+    for_rows = min(len(rows), max(limit // 2, limit - len(view.massive_entries)))
+    entries = view.massive_entries[: limit - for_rows]
+    return [
+        *(MassiveActivation("row", i, None, None, float(view.norms[i])) for i in rows[:for_rows]),
+        *(MassiveActivation("entry", i, dim, value, float(view.norms[i])) for i, dim, value in entries),
+    ]
+
+
+def _sink_and_rest(norms: Tensor, sink_position: int) -> tuple[float, float]:
+    """The sink's norm and the mean norm of the others, NaN where that mean is over nothing or over zeros."""
+    if sink_position >= len(norms):
+        return math.nan, math.nan
+    sink, others = float(norms[sink_position]), norms[torch.arange(len(norms)) != sink_position]
+    return sink, float(others.mean()) if bool(others.any()) else math.nan

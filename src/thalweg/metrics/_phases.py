@@ -1,0 +1,125 @@
+"""Where does a model mix, compress and refine.
+
+Conventions: a = first, b = last state that is massive for at least half of the prompts (`_boundaries.py`); mix = states
+before a, compress = a..b, refine = states after b. Block l belongs to the phase of the state it reads, l. Depths are
+shares of L, the last state. No torch.
+"""
+
+import math
+from typing import Any, Literal
+
+import polars as pl
+
+from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
+from thalweg.metrics._trajectory import trajectory
+
+__all__ = ["phases"]
+
+INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
+PHASES = ("mix", "compress", "refine")
+
+
+def phases(layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massive_ratio: float = 10.0) -> pl.DataFrame:
+    """The phases of each model, with what happens inside them (the paper, section 4).
+
+    Args:
+        layers: rows by prompt and state, with `row_ratio` and `massive_entry_count`.
+        profile: what `profile` returns for the same run.
+        massive_ratio: the row ratio from which a state is massive.
+
+    Returns:
+        One row for each (model, revision, data): states (L), blocks, prompts, massive_share_threshold,
+        has_massive_activations, compress_first (a), compress_last (b), their depths, has_refine, dips, agreement (share
+        of prompts that give the same a), rise_state and fall_state (largest rise and fall of the logarithm of
+        norm_ratio from the state before), rest_norm_rise_state (first state after the least rest_norm of the compress
+        phase at which it has doubled), sun_prompt_share, the means of mixing, sink_rate and entropy_normalized inside
+        each phase (NaN for a phase that is not there), and the reason for what is missing.
+
+    Example:
+        States 0..6 with row ratios 1, 1, 50, 50, 50, 1, 1 in every prompt: a = 2, b = 4, all three phases, agreement 1.
+    """
+    found = boundaries(layers, massive_ratio=massive_ratio)
+    sun = _sun_share(layers.lazy())
+    rows = [_row(row, _of(profile, row), sun) for row in found.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _row(found: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
+    first, last, states = found["compress_first"], found["compress_last"], found["states"]
+    has = first is not None
+    jumps = _jumps(trajectory(profile, "state", "norm_ratio"))
+    return {
+        **found,
+        "blocks": profile.filter(pl.col("site") == "block")["index"].n_unique(),
+        "massive_share_threshold": SHARE,
+        "has_massive_activations": has,
+        "compress_first_depth": first / states if has and states else math.nan,
+        "compress_last_depth": last / states if has and states else math.nan,
+        "has_refine": has and last < states,
+        "agreement": found["agreement"] if has else math.nan,
+        "rise_state": max((state for state in jumps if jumps[state] > 0), key=jumps.__getitem__, default=None),
+        "fall_state": min((state for state in jumps if jumps[state] < 0), key=jumps.__getitem__, default=None),
+        "rest_norm_rise_state": _doubling(trajectory(profile, "state", "rest_norm"), first, last) if has else None,
+        "sun_prompt_share": sun.get(tuple(found[key] for key in KEYS), math.nan),
+        **{f"{phase}_{metric}": _inside(profile, phase, metric) for phase in PHASES for metric in INSIDE},
+        "reason": _reason(first, last, states),
+    }
+
+
+def _jumps(ratio: dict[int, float]) -> dict[int, float]:
+    """Change of the logarithm from the state before, by state."""
+    known = {state: math.log(value) for state, value in ratio.items() if value > 0}
+    return {state: known[state] - known[state - 1] for state in known if state - 1 in known}
+
+
+def _of(profile: pl.DataFrame, row: dict[str, Any]) -> pl.DataFrame:
+    return profile.filter(*[pl.col(key).eq_missing(pl.lit(row[key])) for key in KEYS])
+
+
+def _doubling(rest: dict[int, float], first: int, last: int) -> int | None:
+    """The first state after the least mean norm inside the compress phase at which that norm has more than doubled."""
+    inside = {state: norm for state, norm in rest.items() if first <= state <= last}
+    if not inside:
+        return None
+    lowest = min(inside, key=inside.__getitem__)
+    return next((state for state, norm in rest.items() if state > lowest and norm > 2 * inside[lowest]), None)
+
+
+def _inside(profile: pl.DataFrame, phase: str, metric: str) -> float:
+    means = trajectory(profile.filter(pl.col("phase") == phase), INSIDE[metric], metric)
+    return math.fsum(means.values()) / len(means) if means else math.nan
+
+
+def _sun_share(layers: pl.LazyFrame) -> dict[tuple[Any, ...], float]:
+    """Share of prompts with a massive entry in some state."""
+    if "massive_entry_count" not in layers.collect_schema().names():
+        return {}
+    prompts = layers.group_by([*KEYS, "prompt"]).agg(any=(pl.col("massive_entry_count") > 0).any())
+    shares = prompts.group_by(KEYS).agg(pl.col("any").mean()).collect()
+    return {row[:-1]: row[-1] for row in shares.iter_rows()}
+
+
+def _reason(first: int | None, last: int | None, states: int) -> str | None:
+    if first is None:
+        return "no massive state: no compress phase"
+    reasons = ["no mix phase: the first state is massive"] if first == 0 else []
+    if last == states:
+        reasons.append("no refine phase: the last state is massive")
+    return "; ".join(reasons) or None
+
+
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(KEYS, pl.String),
+    **dict.fromkeys(("states", "blocks", "prompts"), pl.Int64),
+    "massive_share_threshold": pl.Float64,
+    "has_massive_activations": pl.Boolean,
+    **dict.fromkeys(("compress_first", "compress_last"), pl.Int64),
+    **dict.fromkeys(("compress_first_depth", "compress_last_depth"), pl.Float64),
+    "has_refine": pl.Boolean,
+    "dips": pl.List(pl.Int64),
+    "agreement": pl.Float64,
+    **dict.fromkeys(("rise_state", "fall_state", "rest_norm_rise_state"), pl.Int64),
+    "sun_prompt_share": pl.Float64,
+    **{f"{phase}_{metric}": pl.Float64 for phase in PHASES for metric in INSIDE},
+    "reason": pl.String,
+}

@@ -1,0 +1,149 @@
+"""How many directions does a state use: entropy, anisotropy, effective rank.
+
+Conventions: the spectrum is the squared singular values sigma_j^2 of the raw state (not centred, rows not normalised,
+every real token, position 0 included), descending; p_j = sigma_j^2 / sum. Natural logarithms, 0 ln 0 = 0. A spectrum
+that sums to 0 has no shares: NaN. Functions take spectra with any leading dimensions and return one number for each.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from thalweg.metrics._view import StateView
+from thalweg.shapes import Float
+
+__all__ = [
+    "anisotropy",
+    "dominance",
+    "effective_rank",
+    "entropy",
+    "entropy_normalized",
+    "frobenius_sq",
+    "sigma1_sq",
+    "sigma2_sq",
+    "sigma3_sq",
+    "spectrum",
+]
+
+
+def spectrum(state: Float[Tensor, "token width"], /) -> Float[Tensor, " rank"]:
+    """Squared singular values of a state, from the Gram matrix on its smaller side.
+
+    Args:
+        state: one prompt's state, real tokens only, any float dtype, activation units.
+
+    Returns:
+        sigma_1^2 >= ... >= sigma_r^2 >= 0, r = min(T, d), float64 on the processor, activation units squared; NaN for a
+        state that is not finite. Entropies of it are within 1e-5 relative or 1e-7 absolute of the exact ones (see
+        ``_eigenvalues.py``).
+
+    Raises:
+        ValueError: the state has no token or no dimension.
+
+    Example:
+        The rows (3, 0) and (0, 1) have the spectrum (9, 1).
+    """
+    view = StateView(state)
+    if not view.row_sq.isfinite().all():
+        return torch.full((view.rank,), math.nan, dtype=torch.float64)
+    return view.eigenvalues.values
+
+
+def entropy(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Matrix-based entropy H = -sum p_j ln p_j (the paper, section 2; Skean et al. 2025).
+
+    Args:
+        spectrum: squared singular values.
+
+    Returns:
+        Nats, in [0, ln r]; NaN where the spectrum sums to 0.
+
+    Example:
+        Two equal singular values: ln 2. One alone: 0.
+    """
+    shares = spectrum / frobenius_sq(spectrum).unsqueeze(-1)
+    # Rounding can leave a share of 1 + 1e-16; 0.0 - 0.0 is 0.0 where -(0.0) would print as -0.0.
+    return 0.0 - torch.xlogy(shares, shares).sum(-1).clamp_max(0)
+
+
+def entropy_normalized(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Entropy as a share of its largest possible value, H / ln r.
+
+    Args:
+        spectrum: squared singular values, all r = min(T, d) of them.
+
+    Returns:
+        In [0, 1]; NaN for r = 1, where no other value than 0 was possible.
+
+    Example:
+        An orthogonal matrix has 1.
+    """
+    rank = spectrum.shape[-1]
+    return (entropy(spectrum) / (math.log(rank) if rank > 1 else math.nan)).clamp_max(1)
+
+
+def effective_rank(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Number of directions in use, exp(H) (Roy and Vetterli 2007, with sigma^2).
+
+    Returns:
+        In [1, r].
+
+    Example:
+        k equal singular values: k.
+    """
+    return entropy(spectrum).exp()
+
+
+def anisotropy(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Share of the first direction, p_1 = sigma_1^2 / sum (the paper, section 2).
+
+    Returns:
+        In [1/r, 1].
+
+    Example:
+        The spectrum (9, 1) has 0.9.
+    """
+    return sigma1_sq(spectrum) / frobenius_sq(spectrum)
+
+
+def dominance(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """First direction against all others, sigma_1^2 / sum_{j>=2} sigma_j^2 (the paper, Corollary 2).
+
+    The tail is the sum of the small eigenvalues: as a difference from the whole it would be rounding beside a massive
+    row.
+
+    Returns:
+        In [1/(r-1), inf]; inf where the tail is 0; NaN for r = 1 and for a spectrum of zeros.
+
+    Example:
+        The spectrum (9, 1) has 9.
+    """
+    tail = spectrum[..., 1:].flip(-1).sum(-1)
+    return sigma1_sq(spectrum) / tail if spectrum.shape[-1] > 1 else torch.full_like(tail, math.nan)
+
+
+def sigma1_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Largest squared singular value, activation units squared. Example: (9, 1) has 9."""
+    return _square(spectrum, 0)
+
+
+def sigma2_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Second squared singular value, activation units squared; NaN beyond r. Example: (9, 1) has 1."""
+    return _square(spectrum, 1)
+
+
+def sigma3_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Third squared singular value, activation units squared; NaN beyond r. Example: (9, 1) has NaN."""
+    return _square(spectrum, 2)
+
+
+def frobenius_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
+    """Squared Frobenius norm of the state, sum_j sigma_j^2, activation units squared. Example: (9, 1) has 10."""
+    return spectrum.flip(-1).sum(-1)
+
+
+def _square(spectrum: Tensor, order: int) -> Tensor:
+    if order < spectrum.shape[-1]:
+        return spectrum[..., order]
+    return torch.full_like(spectrum[..., 0], math.nan)

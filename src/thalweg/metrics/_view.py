@@ -1,0 +1,126 @@
+"""One state as every metric sees it: what several of them need is computed once.
+
+Conventions: a state is T x d, real tokens only, raw (not centred, rows not normalised). Arithmetic is float64, into
+which bfloat16, float16 and float32 go exactly. Long sums run on the state's device; the vectors of length T and the
+Gram matrix that remain come to the processor.
+"""
+
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues, gram_matrix
+from thalweg.metrics._median import median
+from thalweg.shapes import Float
+
+__all__ = ["StateView", "first"]
+
+ENTRY_FLOOR = 100.0
+ENTRY_RATIO = 1000.0
+
+
+class StateView:
+    """A state and the quantities shared by its metrics, each computed when first asked for."""
+
+    def __init__(self, state: Float[Tensor, "token width"]) -> None:
+        if 0 in state.shape:
+            raise ValueError(f"A state needs at least one token and one dimension; got shape {tuple(state.shape)}.")
+        # Apple's GPU has no float64.
+        self.state = state.detach().cpu() if state.device.type == "mps" else state.detach()
+        self.tokens, self.width = state.shape
+        self.rank = min(state.shape)
+
+    @cached_property
+    def double(self) -> Float[Tensor, "token width"]:
+        """The state in float64."""
+        return self.state.double()
+
+    @cached_property
+    def row_sq(self) -> Float[Tensor, " token"]:
+        """Squared row norms."""
+        if self.by_token:
+            return self.gram.diagonal()
+        return torch.linalg.vector_norm(self.double, dim=1).square().cpu()
+
+    @cached_property
+    def norms(self) -> Float[Tensor, " token"]:
+        """Row norms."""
+        return self.row_sq.sqrt()
+
+    @cached_property
+    def median_norm(self) -> float:
+        """Median row norm."""
+        return median(self.norms)
+
+    @cached_property
+    def frobenius_sq(self) -> float:
+        """Sum of all squared entries."""
+        return float(self.row_sq.sum())
+
+    @cached_property
+    def undefined(self) -> str | None:
+        """Why no metric of this state is defined, or None."""
+        if not self.row_sq.isfinite().all():
+            return "the state is not finite"
+        return "the state is zero" if self.frobenius_sq == 0 else None
+
+    @cached_property
+    def by_token(self) -> bool:
+        """Whether the Gram matrix is the one over tokens (T <= d)."""
+        return self.tokens <= self.width
+
+    @cached_property
+    def gram(self) -> Float[Tensor, "rank rank"]:
+        """The Gram matrix on the smaller side."""
+        return gram_matrix(self.double if self.by_token else self.double.T).cpu()
+
+    @cached_property
+    def eigenvalues(self) -> Eigenvalues:
+        """Squared singular values."""
+        return eigenvalues(self.gram)
+
+    @cached_property
+    def magnitudes(self) -> Float[Tensor, "token width"]:
+        """Absolute values of the entries, in the state's own precision."""
+        return self.state.abs()
+
+    @cached_property
+    def row_peaks(self) -> Float[Tensor, " token"]:
+        """Largest magnitude of each row."""
+        return self.magnitudes.amax(dim=1).double().cpu()
+
+    @cached_property
+    def median_abs(self) -> float:
+        """Median magnitude of the entries."""
+        return median(self.magnitudes)
+
+    @cached_property
+    def massive_entries(self) -> list[tuple[int, int, float]]:
+        """Position, dimension and value of every massive entry, largest magnitude first."""
+        threshold = max(ENTRY_FLOOR, ENTRY_RATIO * self.median_abs)
+        # Rows whose peak is small cannot hold one: usually none or one row is looked at.
+        positions = torch.nonzero(self.row_peaks > threshold).flatten()
+        rows = self.state[positions.to(self.state.device)].double().cpu()
+        found = torch.nonzero(rows.abs() > threshold)
+        values = rows[found[:, 0], found[:, 1]]
+        order = values.abs().sort(descending=True, stable=True).indices
+        columns = (positions[found[order, 0]], found[order, 1], values[order])
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def inner(self, position: int) -> Float[Tensor, " token"]:
+        """Inner product of every row with one of them."""
+        return self.gram[:, position] if self.by_token else (self.double @ self.double[position]).cpu()
+
+    def massive_rows(self, massive_ratio: float) -> list[int]:
+        """Positions of the rows whose norm is at least `massive_ratio` medians, in order; zero rows never are."""
+        massive = (self.norms >= massive_ratio * self.median_norm) & (self.norms > 0)
+        return torch.nonzero(massive).flatten().tolist()
+
+
+def first(mask: Tensor) -> int:
+    """The lowest index at which a vector is true."""
+    return int(torch.nonzero(mask)[0, 0])

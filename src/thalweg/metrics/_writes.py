@@ -1,0 +1,128 @@
+"""How large is what a head reads at the sink, and what it writes.
+
+Conventions: Euclidean norms in activation units; keys are taken after rotary embedding, values as they are weighted.
+Axes are (batch, head, token, ...); prompts are padded on the right, pads may hold anything and enter nothing. Products
+are float64, so no TF32 setting reaches them.
+"""
+
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thalweg.metrics._padded import at, count, mean, positions, precision, real
+from thalweg.shapes import Bool, Float, Int
+
+__all__ = ["SinkAndRest", "dormant", "dormant_rate", "head_write_norm", "sink_and_rest_norms", "write_factors"]
+
+DORMANT = 0.1
+
+
+class SinkAndRest(NamedTuple):
+    """A norm at the sink position, and the mean norm at all others."""
+
+    sink: Float[Tensor, "batch head"]
+    rest: Float[Tensor, "batch head"]
+
+
+def sink_and_rest_norms(
+    vectors: Float[Tensor, "batch head token depth"], /, *, lengths: Int[Tensor, " batch"], sink_position: int = 0
+) -> SinkAndRest:
+    """Norms of keys or values at the sink and elsewhere (Guo et al. 2024; Gu et al. 2025).
+
+    A sink whose value is near zero writes nothing: attention paid to it is attention not paid.
+
+    Args:
+        vectors: keys after rotary embedding, or values; one for each query head or for each key/value head.
+        lengths: T.
+        sink_position: s.
+
+    Returns:
+        Norm at s, and mean norm over the other real tokens, activation units; NaN for prompts without a token at s, and
+        for the rest of one token.
+
+    Example:
+        Vectors (3, 4), (0, 1), (0, 3): sink 5, rest 2.
+    """
+    norms = _row_norms(vectors)
+    sink = at(norms, lengths, sink_position)
+    others = real(norms, lengths).masked_fill(positions(norms) == sink_position, 0)
+    rest = others.sum(-1) / (count(norms, lengths) - 1)
+    return SinkAndRest(sink, torch.where((lengths > sink_position).unsqueeze(-1), rest, math.nan))
+
+
+def write_factors(slices: Float[Tensor, "head width breadth"], /) -> Float[Tensor, "head rank breadth"]:
+    """Small factors R_h with |R_h z| = |W_h z|, W_h the head's slice of the output projection.
+
+    W_h = Q R with orthonormal columns in Q, which change no norm: a d x breadth product for every token becomes a
+    breadth x breadth one.
+
+    Args:
+        slices: W_h, the columns of the output projection that read head h.
+
+    Returns:
+        Upper triangular factors, float64, rank = min(width, breadth).
+
+    Example:
+        The column (3, 4) has the factor 5, up to its sign.
+    """
+    return torch.linalg.qr(slices.detach().to(precision(slices)), mode="r").R
+
+
+def head_write_norm(
+    outputs: Float[Tensor, "batch head token breadth"],
+    /,
+    *,
+    factors: Float[Tensor, "head rank breadth"],
+    lengths: Int[Tensor, " batch"],
+) -> Float[Tensor, "batch head"]:
+    """Mean norm of what a head adds to the residual stream, before any norm that follows the block (Guo et al. 2024).
+
+    Args:
+        outputs: z, attention-weighted values of each head.
+        factors: R_h of `write_factors`; |W_h z| = |R_h z|.
+        lengths: T.
+
+    Returns:
+        Activation units, at least 0.
+
+    Example:
+        R = 2, outputs 1 and 3: (2 + 6) / 2 = 4.
+    """
+    written = torch.einsum("hrb,nhtb->nhtr", factors.to(precision(outputs)), outputs.to(precision(outputs)))
+    return mean(_row_norms(written), lengths)
+
+
+def dormant(head_write_norm: Float[Tensor, "*batch head"], /) -> Bool[Tensor, "*batch head"]:
+    """Whether a head writes next to nothing on this prompt: less than 0.1 x the mean of its block's heads.
+
+    Args:
+        head_write_norm: what each head of one block writes, activation units.
+
+    Returns:
+        True where dormant; False where the norm is not known.
+
+    Example:
+        The norms 1, 1, 1, 0.01: only the last.
+    """
+    return head_write_norm < DORMANT * head_write_norm.nanmean(-1, keepdim=True)
+
+
+def dormant_rate(flags: Bool[Tensor, "*batch head"], /) -> Float[Tensor, "*batch"]:
+    """Share of a block's heads that are dormant (Guo et al. 2024).
+
+    Returns:
+        In [0, 1].
+
+    Example:
+        One dormant head of four: 0.25.
+    """
+    return flags.double().mean(-1) if flags.device.type != "mps" else flags.float().mean(-1)
+
+
+def _row_norms(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=-1, dtype=precision(vectors))

@@ -1,0 +1,97 @@
+"""What was run: command, models, data, what was skipped and why."""
+
+import shlex
+from dataclasses import dataclass
+
+from thalweg.report._words import amount, counted, listing
+from thalweg.store import Coverage, ModelFacts, Run
+
+__all__ = ["Fact", "FactGroup", "how_to_finish", "run_facts"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line: what, and its value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class FactGroup:
+    """Lines under one heading."""
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def run_facts(run: Run) -> list[FactGroup]:
+    """Give everything the header says, in groups."""
+    header = run.header
+    return [
+        FactGroup("Run", _run(run)),
+        *(FactGroup(f"Model {model.name}", _model(model)) for model in header.models),
+        *(
+            FactGroup(f"Data {data.name}", (Fact("hash", data.hash), Fact("template", data.template)))
+            for data in header.data
+        ),
+        *(FactGroup(f"{pair.model} on {pair.data}", _coverage(pair)) for pair in header.coverage),
+        FactGroup("Packages", tuple(Fact(name, version) for name, version in sorted(header.versions.items()))),
+        FactGroup("Hardware", tuple(Fact(name, str(value)) for name, value in sorted(header.hardware.items()))),
+    ]
+
+
+def how_to_finish(run: Run) -> str:
+    """Give the command that goes on with the run."""
+    command = shlex.join(run.header.command) or "thalweg survey ..."
+    out = shlex.join(["--out", str(run.path)])
+    return command if "--out" in command else f"{command} {out}"
+
+
+def _run(run: Run) -> tuple[Fact, ...]:
+    header, thresholds = run.header, run.header.thresholds
+    options = ", ".join(f"{name} {value}" for name, value in header.resolved.items())
+    return (
+        Fact("status", header.status),
+        Fact("command", shlex.join(header.command) or "from Python"),
+        Fact("options", options or "none"),
+        Fact("longest prompt", counted(header.max_length, "token")),
+        Fact("tau", str(thresholds.tau)),
+        Fact("massive ratio", str(thresholds.massive_ratio)),
+        Fact("sink position", str(thresholds.sink_position)),
+        Fact("seed", str(header.seed)),
+        Fact("started", _moment(header.started)),
+        Fact("last written", _moment(header.updated)),
+        Fact("seconds", amount(header.seconds)),
+        Fact("format", str(header.format)),
+    )
+
+
+def _model(model: ModelFacts) -> tuple[Fact, ...]:
+    softmax = "all blocks" if model.softmax_blocks is None else f"blocks {listing(model.softmax_blocks)}"
+    return (
+        Fact("revision", model.revision + (f" ({model.commit})" if model.commit else "")),
+        Fact("weights", model.weights),
+        Fact("size", f"{model.blocks} blocks, {model.heads} heads" + (f", width {model.width}" if model.width else "")),
+        Fact("dtype", model.dtype),
+        Fact("attention read through", model.attention or "not known yet"),
+        Fact("softmax attention in", softmax),
+        Fact("positions", model.positions or "not known yet"),
+        Fact("BOS", f"{model.bos}: {model.bos_token or 'none added'}"),
+    )
+
+
+def _coverage(pair: Coverage) -> tuple[Fact, ...]:
+    skipped = "; ".join(f"{reason}: {number:,}" for reason, number in pair.skipped.items())
+    return (
+        Fact("rows read", f"{pair.rows_read:,}"),
+        Fact("prompts kept", f"{pair.prompts_kept:,}"),
+        Fact("skipped", skipped or "none"),
+        Fact("too short for a sink rate", f"{pair.short_prompts:,}"),
+        Fact("states with NaN or infinity", f"{pair.nonfinite_states:,}"),
+        Fact("states that break a bound", f"{pair.bound_violations:,}"),
+    )
+
+
+def _moment(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}" if moment else "not yet"

@@ -1,0 +1,58 @@
+"use strict";
+(() => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const figures = [...document.querySelectorAll("figure.chart")];
+
+  // Colours come from the page's own style sheet, so that charts follow light, dark and print.
+  function colours() {
+    const style = getComputedStyle(document.documentElement);
+    const [ink, grid, card] = ["--ink", "--grid", "--card"].map((name) => style.getPropertyValue(name).trim());
+    const axis = { "gridcolor": grid, "linecolor": ink, "tickcolor": ink, "color": ink };
+    const flat = {
+      "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font.color": ink, "font.size": 12,
+      "font.family": getComputedStyle(document.body).fontFamily,
+      "hoverlabel.bgcolor": card, "hoverlabel.font.color": ink, "legend.bgcolor": "rgba(0,0,0,0)",
+    };
+    for (const letter of ["x", "y"])
+      for (const [name, value] of Object.entries(axis)) flat[`${letter}axis.${name}`] = value;
+    return flat;
+  }
+
+  async function draw(figure) {
+    const plot = figure.querySelector(".plot");
+    if (plot.dataset.drawn) return;
+    plot.dataset.drawn = "yes";
+    const chart = JSON.parse(figure.querySelector("script").textContent);
+    await Plotly.newPlot(plot, chart.data, chart.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    await Plotly.relayout(plot, colours());
+  }
+
+  const drawn = () => figures.map((figure) => figure.querySelector(".plot")).filter((plot) => plot.dataset.drawn);
+  const visible = (figure) => !figure.closest("details:not([open])");
+
+  figures.filter(visible).forEach(draw);
+  for (const details of document.querySelectorAll("details"))
+    details.addEventListener("toggle", () => figures.filter(visible).forEach(draw));
+
+  for (const button of document.querySelectorAll(".legend button"))
+    button.addEventListener("click", () => {
+      const shown = button.getAttribute("aria-pressed") !== "true";
+      for (const other of document.querySelectorAll(".legend button"))
+        if (other.dataset.series === button.dataset.series) other.setAttribute("aria-pressed", String(shown));
+      for (const plot of drawn()) {
+        if (plot.layout.showlegend) continue;
+        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === button.dataset.series ? [at] : []));
+        if (traces.length) Plotly.restyle(plot, { visible: shown }, traces);
+      }
+    });
+
+  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours())));
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+    figures.forEach(draw);
+    for (const plot of drawn()) Plotly.relayout(plot, { ...colours(), width: 340 });
+  });
+  addEventListener("afterprint", () => {
+    for (const plot of drawn()) Plotly.relayout(plot, { ...colours(), width: null, autosize: true });
+  });
+})();

@@ -1,0 +1,101 @@
+"""What is no run, cannot be read, or cannot be written, gives one clear line."""
+
+import errno
+import json
+import os
+
+import pytest
+from tests.synthetic_run import PLANTED, build_run, header, part_tables
+
+from thalweg.errors import RunError
+from thalweg.store import Shard, create_or_resume, open_run
+
+
+def one_line(error) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_directory_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"not empty and no thalweg run: it holds thesis.tex. Choose another --out"):
+        create_or_resume(tmp_path, header())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"is a file. Choose another --out"):
+        create_or_resume(tmp_path / "file", header())
+    with pytest.raises(RunError, match=r"cannot write .*Not a directory"):
+        create_or_resume(tmp_path / "file" / "run", header())
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space left"), (errno.EACCES, "Permission denied")])
+def test_a_disk_that_refuses_keeps_the_finished_parts(tmp_path, monkeypatch, number, words):
+    rows = part_tables(PLANTED, "words", range(2))
+    with create_or_resume(tmp_path, header()) as writer:
+        writer.write_part(Shard(PLANTED.name, "main", "words", 0, 2), rows)
+
+        def full(_handle):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=words) as error:
+            writer.write_part(Shard(PLANTED.name, "main", "words", 2, 4), part_tables(PLANTED, "words", range(2, 4)))
+        assert "--out" in one_line(error) or "goes on where it stopped" in one_line(error)
+        monkeypatch.undo()
+    assert open_run(tmp_path).prompts.collect()["prompt"].to_list() == [0, 1]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "it has no run.json"),
+        ("{", "damaged: it is not JSON"),
+        ("[1]", "damaged: expected a JSON object"),
+        ('{"format": 7}', "newer thalweg: format 7, this one reads up to 1"),
+        ('{"format": 1}', "damaged: models: Field required"),
+    ],
+)
+def test_a_run_that_cannot_be_read_says_why(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=words) as error:
+        open_run(tmp_path)
+    one_line(error)
+    if content is not None:
+        with pytest.raises(RunError, match=words):
+            create_or_resume(tmp_path, header())
+
+
+def test_a_path_that_is_not_there_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="there is no such directory"):
+        open_run(tmp_path / "nothing")
+
+
+def test_an_unknown_field_in_the_header_is_an_error(tmp_path):
+    run = build_run(tmp_path, (PLANTED,), ("words",))
+    values = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(values | {"surprise": 1}))
+    with pytest.raises(RunError, match="surprise"):
+        open_run(run.path)
+
+
+def test_the_header_reads_back_as_it_was_written(tmp_path):
+    with create_or_resume(tmp_path, header()) as writer:
+        assert open_run(tmp_path).header == writer.header
+
+
+def test_reading_needs_no_torch(tmp_path):
+    import subprocess
+    import sys
+
+    build_run(tmp_path, (PLANTED,), ("words",))
+    code = (
+        f"import sys, thalweg.store as s; s.open_run({str(tmp_path)!r}).layers.collect(); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

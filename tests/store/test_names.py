@@ -1,0 +1,59 @@
+"""File names are safe and unique whatever models and data sets are called."""
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.synthetic_run import Plant, build_run
+
+import thalweg.store
+from thalweg.store import Shard, slug
+
+NASTY = ("../../etc/passwd", "a/b", "a\\b", "a b", "", "...", "con\0", "<script>", "x" * 5000, "Ünïcode", "a.b")
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_slug_is_one_plain_file_name(name):
+    assert re.fullmatch(r"[A-Za-z0-9_-]{9,60}", slug(name))
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True))
+def test_different_names_have_different_slugs(names):
+    assert slug(names[0]) != slug(names[1])
+
+
+def test_nasty_names_do_not_collide():
+    assert len({slug(name) for name in NASTY}) == len(NASTY)
+    assert slug("a", "bc") != slug("ab", "c")
+
+
+def test_a_run_of_nasty_names_stays_inside_its_directory(tmp_path):
+    models = tuple(Plant(name, blocks=1, heads=1) for name in NASTY[:3])
+    run = build_run(tmp_path / "run", models, ("../x", "..\\x"), prompts=1)
+    assert run.layers.collect().height == len(models) * 2 * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert len(list((run.path / "prompts").iterdir())) == len(models) * 2
+
+
+@pytest.mark.parametrize(("first", "stop"), [(3, 3), (4, 3), (-1, 2)])
+def test_a_shard_has_rows(first, stop):
+    with pytest.raises(ValueError, match="expected 0 <= first_row < stop_row"):
+        Shard("m", "main", "d", first, stop)
+
+
+def test_row_ranges_sort_by_number_past_the_padding():
+    from thalweg.store._names import part_name, part_prefix, row_range
+
+    for first in (0, 999_999_999, 12_345_678_901):
+        name = part_name(Shard("m", "main", "d", first, first + 5))
+        assert row_range(name, part_prefix("m", "main", "d")) == (first, first + 5)
+        assert row_range(name, part_prefix("m", "main", "e")) is None
+        assert row_range(name + ".tmp", part_prefix("m", "main", "d")) is None
+
+
+def test_public_names_are_sorted_and_there():
+    assert thalweg.store.__all__ == sorted(thalweg.store.__all__)
+    assert all(hasattr(thalweg.store, name) for name in thalweg.store.__all__)
+    assert all(a < b for a, b in itertools.pairwise(thalweg.store.__all__))
