@@ -45,6 +45,9 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "bloom": lambda: tf.BloomConfig(
         hidden_size=WIDTH, n_layer=BLOCKS, n_head=HEADS, vocab_size=VOCABULARY, bos_token_id=0, eos_token_id=1
     ),
+    "codegen": lambda: tf.CodeGenConfig(
+        n_embd=WIDTH, n_layer=BLOCKS, n_head=HEADS, n_positions=CONTEXT, rotary_dim=4, vocab_size=VOCABULARY
+    ),
     "falcon": lambda: tf.FalconConfig(**COMMON, new_decoder_architecture=False, multi_query=True, parallel_attn=True),
     "mpt": lambda: tf.MptConfig(
         d_model=WIDTH, n_heads=HEADS, n_layers=BLOCKS, max_seq_len=CONTEXT, vocab_size=VOCABULARY
@@ -100,10 +103,49 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
 }
 
 
+HYBRIDS: dict[str, Callable[[], PretrainedConfig]] = {
+    "lfm2": lambda: tf.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention", "conv"]),
+    "qwen3_next": lambda: tf.Qwen3NextConfig(
+        **GROUPED,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+    ),
+    "jamba": lambda: tf.JambaConfig(
+        **GROUPED,
+        use_mamba_kernels=False,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        num_experts=2,
+        expert_layer_period=2,
+        mamba_d_state=4,
+    ),
+    "recurrent_gemma": lambda: tf.RecurrentGemmaConfig(**GROUPED, head_dim=8, lru_width=WIDTH, attention_window_size=6),
+}
+
+
+def window_of(family: str, model: PreTrainedModel, block: int) -> int | None:
+    """Sliding window of a block, as its configuration says."""
+    config = model.config
+    if family == "recurrent_gemma":
+        return config.attention_window_size
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and family != "mistral":
+        return config.sliding_window if kinds[block] == "sliding_attention" else None
+    return getattr(config, "sliding_window", None)
+
+
 def tiny(family: str, *, seed: int = 0, spread: float = 3.0) -> PreTrainedModel:
     """A tiny random model; weights are enlarged so that its attention is not uniform."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(FAMILIES[family]()).eval().float()
+    model = AutoModelForCausalLM.from_config({**FAMILIES, **HYBRIDS}[family]()).eval().float()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2:

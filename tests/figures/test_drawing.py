@@ -137,7 +137,7 @@ def test_a_gap_breaks_the_map(tmp_path):
 
 def test_names_from_outside_are_drawn_as_they_are(tmp_path):
     model = Plant("_$x^$/\n$\\frac$ 模型", blocks=2, heads=1)
-    assert save_figures(build_run(tmp_path, (model,), ("$d_a_t_a$", "_b"), prompts=1))
+    assert save_figures(build_run(tmp_path, (model,), ("_$d_a_t_a$",), prompts=1))
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(single, tmp_path):

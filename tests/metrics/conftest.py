@@ -113,6 +113,11 @@ def uniform() -> Callable[[int], np.ndarray]:
     return lambda tokens: (np.tril(np.ones((tokens, tokens))) / np.arange(1, tokens + 1)[:, None])[None]
 
 
+@pytest.fixture(scope="session")
+def kinds() -> tuple[str, ...]:
+    return KINDS
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param

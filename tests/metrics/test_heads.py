@@ -1,4 +1,4 @@
-"""Head metrics against the analytic table of DEFINITIONS.md, naive formulas on materialised attention, and invariances."""
+"""Head metrics against the analytic table of DEFINITIONS.md, naive formulas on whole maps, and what pads may hold."""
 
 import json
 import math
@@ -36,10 +36,8 @@ def uniform_statistics(tokens: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("head", "tokens", "sink", "mixing", "concentration", "svi", "both"), ANALYTIC)
 def test_analytic_heads(request, statistics, head, tokens, sink, mixing, concentration, svi, both):
-    if tokens == 1024:
-        data = uniform_statistics(tokens)
-    else:
-        data = statistics([request.getfixturevalue(head)(tokens)])
+    build = request.getfixturevalue(head)
+    data = uniform_statistics(tokens) if tokens == 1024 else statistics([build(tokens)])
     found = {name: value.item() for name, value in metrics.head_metrics(**data).items()}
     # The table gives five or six digits.
     assert found["sink_score"] == pytest.approx(sink, abs=6e-7)
@@ -126,7 +124,13 @@ def test_concentration_is_never_below_its_floor(statistics, softmax_heads):
 def test_one_token(statistics, identity):
     found = metrics.head_metrics(**statistics([identity(1)]))
     undefined = {name for name, value in found.items() if value.isnan()}
-    assert undefined == {"colsum_concentration", "colsum_floor", "mixing_normalized", "mixing_over_log_length", "previous"}
+    assert undefined == {
+        "colsum_concentration",
+        "colsum_floor",
+        "mixing_normalized",
+        "mixing_over_log_length",
+        "previous",
+    }
     assert (found["sink_score"].item(), found["mixing"].item(), found["svi"].item()) == (1, 0, 0.5)
 
 
@@ -139,7 +143,9 @@ def test_no_token_at_the_sink_position(statistics, softmax_heads):
 
 
 def test_a_head_that_looks_at_no_token(statistics):
-    found = metrics.head_metrics(**{**statistics([np.eye(3)[None]]), "column_mass": torch.zeros(1, 1, 3), "row_sum": torch.zeros(1, 1, 3)})
+    found = metrics.head_metrics(
+        **{**statistics([np.eye(3)[None]]), "column_mass": torch.zeros(1, 1, 3), "row_sum": torch.zeros(1, 1, 3)}
+    )
     assert found["colsum_concentration"].isnan()
     assert found["attended"].item() == 0
 
@@ -176,7 +182,9 @@ def test_golden_values(statistics, softmax_heads):
     """Every head metric on one batch; `regenerate_goldens.py` writes the file."""
     golden = json.loads((Path(__file__).parent / "goldens.json").read_text())["heads"]
     data = statistics([softmax_heads(2, 6, seed=5), softmax_heads(2, 3, seed=6, sink_logit=0.5)])
-    found = metrics.head_metrics(**{name: v.round(decimals=6) if v.is_floating_point() else v for name, v in data.items()})
+    found = metrics.head_metrics(
+        **{name: v.round(decimals=6) if v.is_floating_point() else v for name, v in data.items()}
+    )
     assert golden.keys() == found.keys()
     assert len(golden) == 12
     for name, values in golden.items():

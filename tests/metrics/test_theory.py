@@ -35,14 +35,14 @@ def test_terms_are_the_papers(state_of, kind):
         if not state[sink].any():
             continue
         found = metrics.theorem(torch.tensor(state), sink_position=sink)
-        M, R, alpha = naive_terms(state, sink)
-        c = M / R
+        m, r, alpha = naive_terms(state, sink)
+        c = m / r
         p = (c + alpha) / (c + 1)
-        assert found.M == pytest.approx(M, rel=1e-12)
-        assert found.R == pytest.approx(R, rel=1e-12)
+        assert pytest.approx(m, rel=1e-12) == found.M
+        assert pytest.approx(r, rel=1e-12) == found.R
         assert found.alpha == pytest.approx(alpha, rel=1e-9)
         assert found.c == pytest.approx(c, rel=1e-12)
-        assert found.sigma1_sq_bound == pytest.approx(M + alpha * R, rel=1e-12)
+        assert found.sigma1_sq_bound == pytest.approx(m + alpha * r, rel=1e-12)
         assert found.anisotropy_bound == pytest.approx(p, rel=1e-12)
         assert (found.sigma1_sq_bound_weak, found.dominance_bound_weak) == (found.M, found.c)
         assert found.anisotropy_bound_weak == pytest.approx(c / (c + 1), rel=1e-12)

@@ -14,6 +14,7 @@ from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_t
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.report import write_report
+from thalweg.report._charts import _inside_script
 from thalweg.store import Shard, create_or_resume, open_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -112,6 +113,13 @@ def test_every_string_from_outside_is_escaped(tmp_path):
     names = [trace["name"] for chart in page.charts for trace in chart["data"] if "name" in trace]
     assert any("alert(1)" in name for name in names)
     assert not any("<" in name for name in names)
+
+
+def test_a_charts_json_cannot_end_its_script_element():
+    content = json.dumps({"name": f"{EVIL}<!--&\u2028\u2029"}, ensure_ascii=False)
+    safe = _inside_script(content)
+    assert not set(safe) & set("<>&\u2028\u2029")
+    assert json.loads(safe) == json.loads(content)
 
 
 def test_gaps_are_gaps_in_charts(tmp_path):

@@ -7,7 +7,7 @@ and values are brought together and handed on while their block is running. What
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class AttentionSeen:
     factors: Float[Tensor, "head breadth breadth"]
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Whoever reduces what is seen. Tensors are padded on the right and must not be kept."""
 

@@ -70,4 +70,5 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
         warnings.filterwarnings("ignore", message="Glyph")
         for file, metadata in zip(files, _METADATA.values(), strict=True):
             figure.savefig(file, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out by the first, which the second need not repeat
     return files

@@ -87,7 +87,13 @@ def _present(frame: pl.LazyFrame | pl.DataFrame, site: Site) -> list[str]:
 def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: list[str]) -> pl.LazyFrame:
     """One row for each prompt and block: means over heads, and the three rates."""
     means = [_finite(name).mean().alias(name) for name in names]
-    rates = [(_finite(source) >= tau).mean().alias(rate) for rate, source in RATES.items() if source in names]
+    # Scores are float32 on disk: compared with tau in float32, a score of exactly tau counts.
+    threshold = pl.lit(tau, dtype=pl.Float32)
+    rates = [
+        (_finite(source).cast(pl.Float32) >= threshold).mean().alias(rate)
+        for rate, source in RATES.items()
+        if source in names
+    ]
     kept = [pl.col(rate) for rate, source in RATES.items() if source in names]
     columns = heads.collect_schema().names()
     dormant = [pl.col("dormant").mean().alias("dormant_rate")] if "dormant" in columns else []

@@ -50,7 +50,7 @@ def how_to_finish(run: Run) -> str:
 
 def _run(run: Run) -> tuple[Fact, ...]:
     header, thresholds = run.header, run.header.thresholds
-    options = ", ".join(f"{name} {value}" for name, value in header.resolved.items())
+    options = ", ".join(f"{name} {value}" for name, value in header.resolved.items() if value not in (None, False))
     return (
         Fact("status", header.status),
         Fact("command", shlex.join(header.command) or "from Python"),

@@ -74,7 +74,7 @@ def _phases(run: Run, pair: Pair) -> list[tuple[str, ...]]:
         return []
     label = labels(run.header)[pair.model, pair.revision]
     return [
-        (label, pair.data, phase, *place, *(amount(row[f"{phase}_{metric}"]) for metric in _IN_PHASES))
+        (label, pair.data, phase, *place, *(amount(row.get(f"{phase}_{metric}")) for metric in _IN_PHASES))
         for phase, place in _places(row, pair.blocks)
     ]
 
@@ -85,7 +85,7 @@ _IN_PHASES = ("mixing", "sink_rate", "entropy_normalized")
 def _places(row: dict[str, Any], blocks: int) -> list[tuple[str, tuple[str, str]]]:
     first, last = row["compress_first"], row["compress_last"]
     if first is None or last is None:
-        return [("mix", ("all: no compress phase", _place(0, blocks, blocks)[1]))]
+        return [("no compress phase", _place(0, blocks, blocks))]
     mix = _place(0, first - 1, blocks) if first else ("none", "")
     refine = _place(last + 1, blocks, blocks) if last < blocks else ("none", "")
     return [("mix", mix), ("compress", _place(first, last, blocks)), ("refine", refine)]
