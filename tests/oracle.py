@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from scipy.special import entr
 
 FINAL_NORM = {
     "gpt2": "transformer.ln_f",
@@ -137,7 +138,7 @@ def layer_row(x, s=0):
     sigma_sq = np.linalg.svd(x, compute_uv=False) ** 2
     total = sigma_sq.sum()
     p = sigma_sq / total
-    entropy = -sum(_xlogx(one) for one in p)
+    entropy = entr(p).sum()
     norms = np.linalg.norm(x, axis=1)
     rest = np.delete(norms, s)
     m, r = norms[s] ** 2, (rest**2).sum()
@@ -191,7 +192,7 @@ def head_row(a, key, value, z, w, s=0, window=None):
     """Columns of one head, from its map T x T, keys, values, outputs T x breadth and its slice of the projection."""
     tokens = len(a)
     mass, sums = a.sum(0), a.sum(1)
-    entropy = [-sum(_xlogx(one) for one in row / total) for row, total in zip(a, sums, strict=True)]
+    entropy = [entr(row / total).sum() for row, total in zip(a, sums, strict=True)]
     seen = [min(t + 1, window or t + 1) for t in range(tokens)]
     shares = mass / mass.sum()
     b, d = mass[s] / tokens, np.trace(a) / tokens
@@ -203,7 +204,7 @@ def head_row(a, key, value, z, w, s=0, window=None):
         "mixing": float(np.mean(entropy)),
         "mixing_normalized": float(np.mean(choices)) if choices else math.nan,
         "mixing_over_log_length": float(np.mean(entropy)) / math.log(tokens) if tokens > 1 else math.nan,
-        "colsum_concentration": 1 + sum(_xlogx(one) for one in shares) / math.log(tokens) if tokens > 1 else math.nan,
+        "colsum_concentration": 1 - entr(shares).sum() / math.log(tokens) if tokens > 1 else math.nan,
         "diagonal": d,
         "previous": float(np.mean(np.diagonal(a, -1))) if tokens > 1 else math.nan,
         "svi": b / (b + d),

@@ -1,4 +1,4 @@
-"""Write goldens.json anew with ``python tests/metrics/regenerate_goldens.py``; look at the difference before keeping it."""
+"""Write goldens.json anew: ``python tests/metrics/regenerate_goldens.py``; then look at what changed."""
 
 import importlib.util
 import json

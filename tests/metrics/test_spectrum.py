@@ -75,7 +75,8 @@ def test_one_token_has_no_entropy_and_no_normalized_entropy():
     assert spectrum.tolist() == pytest.approx([169])
     assert str(metrics.entropy(spectrum).item()) == "0.0"
     assert metrics.anisotropy(spectrum).item() == 1
-    for undefined in (metrics.entropy_normalized, metrics.dominance, metrics.sigma2_sq):
+    assert metrics.dominance(spectrum).item() == math.inf
+    for undefined in (metrics.entropy_normalized, metrics.sigma2_sq):
         assert undefined(spectrum).isnan()
 
 

@@ -130,7 +130,7 @@ def test_undefined_states_are_nan_with_the_reason(state, reason):
             [[3.0, 4.0, 0.0]],
             0,
             "one token: nothing to compare it with",
-            {"rest_norm", "entropy_normalized", "alpha", "dominance"},
+            {"rest_norm", "entropy_normalized", "alpha", "entropy_bound"},
         ),
         ([[1.0, 0.0], [0.0, 1.0]], 0, "min(T, d) = 2: no third singular value", {"sigma3_sq"}),
         ([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]], 3, "no token at sink position 3", {"sink_norm", "M", "entropy_bound"}),

@@ -63,3 +63,20 @@ def test_dormant_is_below_a_tenth_of_the_mean():
 
 def test_everything_in_a_block_may_write_nothing():
     assert metrics.dormant(torch.zeros(3)).tolist() == [False] * 3
+
+
+def test_no_global_switch_changes_what_is_written():
+    gen = torch.Generator().manual_seed(2)
+    outputs, factors = torch.randn(2, 3, 40, 64, generator=gen), torch.randn(3, 64, 64, generator=gen)
+    lengths = torch.tensor([40, 30])
+    exact = metrics.head_write_norm(outputs.double(), factors=factors, lengths=lengths)
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision, autocast in (("highest", False), ("highest", True), ("medium", False)):
+            torch.set_float32_matmul_precision(precision)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                found = metrics.head_write_norm(outputs, factors=factors, lengths=lengths)
+            # float32 products: 6e-8 on each of 64 terms; bfloat16 ones would be off by 1e-3.
+            torch.testing.assert_close(found, exact, rtol=1e-6, atol=0)
+    finally:
+        torch.set_float32_matmul_precision(before)

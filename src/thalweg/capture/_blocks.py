@@ -24,5 +24,6 @@ def rewrap(output: Any, tensor: Tensor) -> Any:
     if isinstance(output, list):
         return [tensor, *output[1:]]
     if isinstance(output, Mapping):
-        return type(output)({**output, next(iter(output)): tensor})
+        kind: Any = type(output)  # a ModelOutput is made from a mapping
+        return kind({**output, next(iter(output)): tensor})
     return tensor

@@ -78,7 +78,7 @@ def attention_implementation(model: PreTrainedModel, name: str) -> Iterator[None
 class _LazyMask:
     """transformers' mask function over index vectors, asked for a block of rows at a time."""
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     batch: int
     row_offset: int
     key_offset: int
@@ -97,7 +97,7 @@ def _mask(
     kv_length: int,
     q_offset: int = 0,
     kv_offset: int = 0,
-    mask_function: Callable[..., Tensor] = causal_mask_function,
+    mask_function: Callable[..., Any] = causal_mask_function,
     attention_mask: Tensor | None = None,
     use_vmap: bool = False,
     **options: Any,

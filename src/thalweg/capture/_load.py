@@ -125,7 +125,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
     options = identified.options
     device = _device(options.device) if options.device_map is None else None
     with _readable_errors(identified.name, options), _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,
             dtype=DTYPES[identified.dtype],
@@ -134,7 +134,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             **_placement(options),
             **_common(options),
         )
-    return (model if device is None else model.to(device)).eval()
+    return (model if device is None else model.to(torch.device(device))).eval()
 
 
 def _common(options: LoadOptions) -> dict[str, Any]:

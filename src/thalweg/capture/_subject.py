@@ -1,6 +1,7 @@
 """From a loaded model to a subject that can be observed: find its parts and the way its attention is seen."""
 
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
 
 def _entrance(model: PreTrainedModel) -> torch.device:
     """Where tokens go in: an offloaded embedding runs elsewhere than its weight is kept."""
-    embedding = model.get_input_embeddings()
+    embedding: Any = model.get_input_embeddings()
     device = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
     return embedding.weight.device if device is None else torch.device(device)
 

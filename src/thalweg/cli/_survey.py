@@ -16,7 +16,7 @@ BOUND_VIOLATED = 4
 def survey(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Hub ids or directories. Default: the bundled model."),
+        typer.Argument(metavar="[MODEL]...", help="Hub ids or directories. Default: planted, the bundled model."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -98,7 +98,7 @@ def survey(
         batch_tokens=batch_tokens,
         batch_size=batch_size,
     )
-    run = run_survey(models or ["bundled"], data or ["bundled"], out=out, options=options)
+    run = run_survey(models or ["planted"], data or ["bundled"], out=out, options=options)
     if as_json:
         print_json(_summary(run))
     else:

@@ -10,7 +10,7 @@ __all__ = ["verify"]
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="Hub id or directory. Default: the bundled model.")] = "bundled",
+    model: Annotated[str, typer.Argument(help="Hub id or directory. Default: planted, the bundled model.")] = "planted",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     dtype: Annotated[str, typer.Option(help="auto (as saved), float32, float64, bfloat16 or float16.")] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
@@ -28,7 +28,7 @@ def verify(
         thalweg verify EleutherAI/pythia-410m
     """
     from thalweg.capture import LoadOptions, identify_model, load_model, prove, subject_of
-    from thalweg.reference import bundled_model_path
+    from thalweg.reference import bundled_directory
 
     options = LoadOptions(
         revision=revision,
@@ -37,8 +37,7 @@ def verify(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    directory = bundled_model_path() if model == "bundled" else None
-    subject = subject_of(load_model(identify_model(model, options, directory=directory)))
+    subject = subject_of(load_model(identify_model(model, options, directory=bundled_directory(model))))
     checks: list[Any] = prove(subject)
     if as_json:
         print_json([vars(check) for check in checks])

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -33,7 +33,7 @@ class Progress:
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None, *, shown: bool = True) -> Iterator[Progress]:
+def progress_bar(title: str, total: int | None, *, shown: bool = True) -> Generator[Progress]:
     """A bar for one model on one data set.
 
     Args:

@@ -15,18 +15,18 @@ from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, meas
 from thalweg.experiments._options import SurveyOptions
 from thalweg.prompts import Shard as Rows
 from thalweg.prompts import Source, Tokenization, Window, open_source, read_shards, require_prompts, tokenization
-from thalweg.reference import bundled_model_path
+from thalweg.reference import BUNDLED_MODEL, bundled_directory
 from thalweg.store import PartCounts, Run, RunHeader, RunWriter, Shard, Thresholds, create_or_resume, open_run
 
-__all__ = ["BUNDLED", "survey"]
+__all__ = ["survey"]
 
-BUNDLED = "bundled"
+BUNDLED_DATA = "bundled"
 CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
 
 
 def survey(
-    models: str | Sequence[str] = BUNDLED,
-    data: str | Sequence[str] = BUNDLED,
+    models: str | Sequence[str] = BUNDLED_MODEL,
+    data: str | Sequence[str] = BUNDLED_DATA,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
@@ -36,7 +36,7 @@ def survey(
     A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it.
 
     Args:
-        models: hub ids or directories; "bundled" is the model that comes with thalweg.
+        models: hub ids or directories; "planted" is the model that comes with thalweg, built to have one massive row.
         data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
         out: the run directory; ``runs/<model>`` by default.
         options: everything else.
@@ -58,8 +58,7 @@ def survey(
     wanted = [data] if isinstance(data, str) else list(data)
     sources = [open_source(one, text_field=options.text_field, whole_file=options.whole_file) for one in wanted]
     _refuse_repeats(names, [source.name for source in sources])
-    bundled = {BUNDLED: bundled_model_path()}
-    identified = [identify_model(name, options.loading, directory=bundled.get(name)) for name in names]
+    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
     tokenizations = [
         tokenization(model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context)
         for model in identified

@@ -114,13 +114,12 @@ def dominance(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batc
     row.
 
     Returns:
-        In [1/(r-1), inf]; inf where the tail is 0; NaN for r = 1 and for a spectrum of zeros.
+        In [1/(r-1), inf]; inf where the tail is 0 or, for r = 1, has no terms; NaN for a spectrum of zeros.
 
     Example:
         The spectrum (9, 1) has 9.
     """
-    tail = spectrum[..., 1:].flip(-1).sum(-1)
-    return sigma1_sq(spectrum) / tail if spectrum.shape[-1] > 1 else torch.full_like(tail, math.nan)
+    return sigma1_sq(spectrum) / spectrum[..., 1:].flip(-1).sum(-1)
 
 
 def sigma1_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:

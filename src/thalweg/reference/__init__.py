@@ -4,8 +4,16 @@
 Hugging Face directory (``python -m thalweg.reference``). ``prompts.jsonl`` was written for this project.
 """
 
-from thalweg.reference._bundle import BUNDLED_PLANT, bundled_model_path, write_bundled_model
+from thalweg.reference._bundle import BUNDLED_MODEL, BUNDLED_PLANT, bundled_directory, write_bundled_model
 from thalweg.reference._planted import Plant, planted_llama
 from thalweg.reference._tokenizer import byte_tokenizer
 
-__all__ = ["BUNDLED_PLANT", "Plant", "bundled_model_path", "byte_tokenizer", "planted_llama", "write_bundled_model"]
+__all__ = [
+    "BUNDLED_MODEL",
+    "BUNDLED_PLANT",
+    "Plant",
+    "bundled_directory",
+    "byte_tokenizer",
+    "planted_llama",
+    "write_bundled_model",
+]

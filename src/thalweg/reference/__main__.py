@@ -1,5 +1,8 @@
-"""Rebuild the bundled model in place: ``python -m thalweg.reference``."""
+"""Rebuild the bundled model: ``python -m thalweg.reference DIRECTORY``."""
 
-from thalweg.reference import bundled_model_path, write_bundled_model
+import sys
+from pathlib import Path
 
-write_bundled_model(bundled_model_path())
+from thalweg.reference import write_bundled_model
+
+write_bundled_model(Path(sys.argv[1]))

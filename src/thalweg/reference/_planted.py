@@ -16,6 +16,7 @@ neurons can be calibrated exactly. A twin has every weight but the two neurons.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class _Planter:
 
     def __init__(self, model: LlamaForCausalLM, plant: Plant, generator: torch.Generator) -> None:
         self.model, self.plant_, self.generator = model, plant, generator
-        self.layers = model.model.layers
+        self.layers: Any = model.model.layers
         self.width = model.config.hidden_size
         self.depth = self.width // model.config.num_attention_heads
         self.massive = torch.zeros(self.width)
@@ -137,14 +138,15 @@ class _Planter:
         like.copy_(torch.randn(like.shape, generator=self.generator) * scale)
 
     def embed(self) -> None:
-        table = self.model.get_input_embeddings().weight
+        embedding: Any = self.model.get_input_embeddings()
+        table = embedding.weight
         self.random(table, 1.0)
         table[self.plant_.trigger] *= 0.3
         table[:, self.reserved] = 0.0
         table[:, self.constant] = 1.0
         table[self.plant_.trigger, self.mark] = 0.95 * self.width**0.5  # about as long as the other rows
 
-    def ordinary(self, block: nn.Module) -> None:
+    def ordinary(self, block: Any) -> None:
         attention, mlp = block.self_attn, block.mlp
         scale = self.width**-0.5
         for projection in (attention.q_proj, attention.k_proj):
@@ -166,19 +168,19 @@ class _Planter:
     def rows_of(self, projection: nn.Linear, row: int) -> Tensor:
         return projection.weight.view(-1, self.depth, self.width)[:, row]
 
-    def attend_to_self(self, block: nn.Module) -> None:
+    def attend_to_self(self, block: Any) -> None:
         row = self.depth // 2 - 2
         for projection in (block.self_attn.q_proj, block.self_attn.k_proj):
             self.rows_of(projection, row)[:, self.mark] = MARK_GAIN
 
-    def sink(self, block: nn.Module) -> None:
+    def sink(self, block: Any) -> None:
         row, direction = self.depth // 2 - 1, self.massive / self.massive.norm()
         self.rows_of(block.self_attn.k_proj, row).copy_(SINK_KEY * direction)
         query = self.rows_of(block.self_attn.q_proj, row)
         query.copy_(SINK_KEY * direction)  # the massive row finds itself in every head
         query[list(self.plant_.heads), self.constant] = SINK_QUERY
 
-    def prepare_neuron(self, mlp: nn.Module, neuron: int, direction: Tensor) -> None:
+    def prepare_neuron(self, mlp: Any, neuron: int, direction: Tensor) -> None:
         """The neuron fires on ``direction`` and writes nothing yet."""
         mlp.gate_proj.weight[neuron] = direction
         mlp.up_proj.weight[neuron] = direction

@@ -36,7 +36,7 @@ def statistics_of_map(
         rows = slice(start, min(start + block, tokens))
         weights = attention[:, :, rows].to(precision)
         total[:, :, rows] = weights.sum(-1)
-        entropy[:, :, rows] = torch.special.entr(weights / total[:, :, rows, None]).sum(-1)
+        entropy[:, :, rows] = _entropy(weights / total[:, :, rows, None])
         real = (position[rows] < lengths[:, None]).to(precision)
         mass += torch.einsum("bhqk,bq->bhk", weights, real)
     previous = torch.full_like(mass, torch.nan)
@@ -49,3 +49,8 @@ def statistics_of_map(
         row_sum=total,
         visible=(position + 1).expand(batch, 1, tokens),
     )
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """-sum p ln p over the last axis, 0 ln 0 = 0."""
+    return -torch.xlogy(shares, shares).sum(-1)
