@@ -10,9 +10,9 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from families import BLOCKS, CONTEXT, FAMILIES, HYBRIDS, VOCABULARY, tiny, window_of
 from oracle import Recording, head_row, layer_row
-
 from thalweg.capture import PROVED, subject_of
 from thalweg.experiments._measure import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt

@@ -1,5 +1,7 @@
 """The solver keeps its promise, 1e-5 relative or 1e-7 absolute in the entropy, where float32 alone breaks it."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,8 @@ def hard_state(name: str, shape: tuple[int, int]) -> np.ndarray:
         state = rng.standard_normal((shape[0], 1)) * rng.standard_normal(shape[1]) + 1e-3 * state
     elif name == "slow decay":
         state *= np.arange(1, shape[1] + 1) ** -1.0
+    elif name == "low rank, slow decay":
+        state = rng.standard_normal((shape[0], 40)) * np.arange(1, 41) ** -0.5 @ rng.standard_normal((40, shape[1]))
     return state
 
 
@@ -37,6 +41,7 @@ NAMES = (
     "repeated rows",
     "near one direction",
     "slow decay",
+    "low rank, slow decay",
 )
 
 
@@ -66,9 +71,16 @@ def test_float32_alone_would_break_the_promise():
 
 
 def test_what_float32_could_spoil_is_done_in_float64():
-    assert eigenvalues(gram_matrix(torch.tensor(hard_state("slow decay", WIDE)))).exact
+    assert eigenvalues(gram_matrix(torch.tensor(hard_state("low rank, slow decay", WIDE)))).exact
     assert eigenvalues(torch.eye(SMALL)).exact
-    assert float32_noise(1000, 0.5) > 1e-4 > 1e-5 > float32_noise(1000, 0.004)
+
+
+def test_noise_counts_the_eigenvalues_that_are_noise():
+    full, low = torch.ones(1000) / 1000, torch.cat([torch.ones(100) / 100, torch.zeros(900)])
+    assert float32_noise(low) > 50 * float32_noise(full)
+    # 450 positive units of 2^-24 / 100 and a walk of 31.6, each times 1 - ln(unit).
+    assert float32_noise(low) == pytest.approx((450 + 1000**0.5) * 2**-24 / 100 * (1 - math.log(2**-24 / 100)))
+    assert float32_noise(torch.zeros(3)) == 0
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 401])

@@ -52,8 +52,7 @@ def _codegen(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tens
 
 PROVED = {
     **dict.fromkeys(
-        "gpt2 gpt_neox opt llama mistral mixtral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 olmo2 granite "
-        "deepseek_v3 gpt_oss stablelm cohere starcoder2".split(),
+        ["gpt2", "gpt_neox", "opt", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "olmo2", "granite", "deepseek_v3", "gpt_oss", "stablelm", "cohere", "starcoder2"],
         "interface",
     ),
     **dict.fromkeys(("lfm2", "qwen3_next", "jamba", "recurrent_gemma"), "interface, hybrid"),

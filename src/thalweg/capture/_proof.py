@@ -105,9 +105,13 @@ def _tolerance(subject: Subject) -> float:
 
 
 def _gap(one: Tensor, other: Tensor) -> float:
-    """Largest distance of two rows, relative to the row."""
-    one, other = one.double().cpu(), other.double().cpu()
-    return float(((one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)).max())
+    """Largest distance of two rows, relative to the row, over the rows that are finite; they must be the same ones."""
+    one, other = one.double().cpu().flatten(0, -2), other.double().cpu().flatten(0, -2)
+    usable = other.isfinite().all(-1)
+    if not torch.equal(usable, one.isfinite().all(-1)):
+        return torch.inf
+    one, other = one[usable], other[usable]
+    return float(((one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)).max()) if len(one) else 0.0
 
 
 def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, output: Tensor) -> list[Check]:
@@ -125,7 +129,7 @@ def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, out
         Check(name, f"states 0..{last - 1} are Hugging Face's own", apart <= limit, f"largest gap {apart:.1e}"),
         Check(name, "final norm of X(L) is its last state", end <= limit, f"gap {end:.1e}"),
         _maps(subject, tokens, seen, own.hidden_states[-1]),
-        Check(name, "an edit moves the output", moved > 1e-3, f"moved by {moved:.1e}"),
+        Check(name, "an edit moves the output", moved > 1e-3 or not output.isfinite().all(), f"moved by {moved:.1e}"),
     ]
 
 
@@ -156,7 +160,7 @@ def _maps(subject: Subject, tokens: Tensor, seen: _Recorder, end: Tensor) -> Che
         mine, theirs = seen.statistics[block], statistics_of_map(one)
         for vector in ("column_mass", "row_entropy"):
             difference = getattr(mine, vector).double().cpu() - getattr(theirs, vector).double().cpu()
-            gap = max(gap, float(difference.abs().max()))
+            gap = max(gap, float(difference.nan_to_num(0.0).abs().max()))
     return Check(capability, name, gap <= limit * TOKENS, f"largest gap {gap:.1e}")
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,10 +19,12 @@ from thalweg.errors import ThalwegError
 
 __all__ = ["app", "main"]
 
+MISUSE: Any = typer.BadParameter.__base__
+"""What the parser raises for every misuse; typer carries a click of its own and does not export it."""
+
 app = typer.Typer(
     name="thalweg",
     help="Follow a language model through its depth: attention sinks, compression valleys, massive activations.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,12 +38,14 @@ app.command("list", rich_help_panel="Check")(listing)
 
 @app.callback(invoke_without_command=True)
 def thalweg(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     """Follow a language model through its depth: attention sinks, compression valleys, massive activations."""
     if version:
         typer.echo(__version__)
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
@@ -50,11 +54,15 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except ThalwegError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except MISUSE as error:  # an unknown verb or option, a value that does not fit
+        where = error.ctx.command_path if error.ctx else "thalweg"
+        _complain(f"{error.format_message().rstrip('.')}. See `{where} --help`.")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; what is finished stays, and the same command goes on from there.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough

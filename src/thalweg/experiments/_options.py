@@ -77,8 +77,6 @@ class SurveyOptions:
             raise UsageError(f"--tau is a share of attention, above 0 and at most 1; got {self.tau:g}.")
         if not self.massive_ratio > 1:
             raise UsageError(f"--massive-ratio compares with the median row, above 1; got {self.massive_ratio:g}.")
-        if self.engine != "local":
-            raise UsageError(f"--engine {self.engine} is unknown; expected local.")
 
     @property
     def loading(self) -> LoadOptions:

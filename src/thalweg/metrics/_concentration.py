@@ -53,7 +53,7 @@ def colsum_floor(
     return (1 + inside / log_length(column_mass, lengths)).clamp(0, 1)
 
 
-def colsum_rate(concentrations: Float[Tensor, "*batch head"], /, *, tau: float = 0.3) -> Float[Tensor, "*batch"]:
+def colsum_rate(concentrations: Float[Tensor, "*batch head"], /, tau: float = 0.3) -> Float[Tensor, "*batch"]:
     """Share of heads with a ColSum concentration of at least tau (the paper, Appendix B.2).
 
     Returns:

@@ -13,8 +13,9 @@ Why it is done this way (measured with float64 singular values as the truth, T a
   to float32 as it is.
 - Above `SMALL` rows float32 saves 40% of the time. There the leading directions are found in float64 (subspace
   iteration, a tenth of the time), taken out, and float32 sees the remainder alone: noise is then relative to a small
-  eigenvalue. The noise left is bounded by `float32_noise`; where it could matter (about a quarter of spectra: slow
-  decay beside large leading shares) all is done again in float64.
+  eigenvalue. `float32_noise` says how much noise that leaves; where it could matter (spectra of low rank that decay
+  slowly, such as the embeddings of a prompt that repeats its words) all is done again in float64. Over 130 spectra,
+  among them states of untrained transformers with rows scaled up, errors were at most 0.1 of the promise.
 """
 
 # torch.linalg and Tensor.tolist carry no types.
@@ -38,6 +39,7 @@ COUPLING = 1e-10
 CONVERGED = 1e-4
 REMAINDER = 1e-8
 ALLOWED = 1e-5
+NOISE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,34 +99,47 @@ def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> 
     return Eigenvalues(torch.linalg.eigvalsh(gram).clamp_min(0).flip(0), exact=True)
 
 
-def float32_noise(count: int, largest: float) -> float:
-    """The most that float32 noise can add to an entropy of `count` shares, `largest` being the largest of them."""
-    share = 2.0**-24 * largest
-    return count * share * (1 - math.log(share)) if share > 0 else 0.0
+def float32_noise(shares: Float[Tensor, " rank"], /) -> float:
+    """About the most that float32 noise in eigenvalues adds to an entropy; errors seen were at most 0.73 of it.
+
+    Noise is a unit of 6e-8 times the largest share. Shares below 16 units are taken for noise around zero: half of them
+    are positive and raise the entropy by a unit's worth each. Errors of the others have either sign and add up as a
+    random walk.
+
+    Args:
+        shares: what float32 found, as shares of the whole trace.
+
+    Returns:
+        Nats.
+    """
+    unit = 2.0**-24 * float(shares.max())
+    if unit == 0:
+        return 0.0
+    raised = int((shares < NOISE * unit).sum()) / 2 + math.sqrt(len(shares))
+    return raised * unit * (1 - math.log(unit))
 
 
 def _deflated(gram: Tensor) -> Tensor | None:
     """Leading eigenvalues in float64, the others in float32; None where that could be seen in the entropy."""
-    count, trace = gram.shape[0], float(gram.diagonal().sum())
+    trace = float(gram.diagonal().sum())
     if not trace > 0:
         return None
-    found, runner_up, entropy = _leading(gram, trace)
-    if float32_noise(count, runner_up) > ALLOWED * entropy:
-        return None
+    found = _leading(gram, trace)
     rest = _without(gram, found)
     mass = float(rest.diagonal().sum())
     if not mass > REMAINDER * trace:
         return None
     tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(found.values) :].clamp_min_(0)
     tail *= mass / tail.sum()
-    values = torch.cat([tail, found.values]).sort(descending=True).values
-    shares = values / values.sum()
-    noise = float32_noise(count, float(tail[-1]) / trace)
-    return values if noise <= ALLOWED * float(-torch.xlogy(shares, shares).sum()) else None
+    shares = torch.cat([tail, found.values]) / trace
+    entropy = -float(torch.xlogy(shares, shares).sum())
+    if float32_noise(tail / trace) > ALLOWED * entropy:
+        return None
+    return (shares * trace).sort(descending=True).values
 
 
-def _leading(gram: Tensor, trace: float) -> tuple[_Directions, float, float]:
-    """Converged leading eigenpairs, the share of the next one, and a rough entropy, all three before any large cost."""
+def _leading(gram: Tensor, trace: float) -> _Directions:
+    """The leading eigenpairs that have converged: none for a flat spectrum, one for each massive direction."""
     # A generator of its own: the same start for every state, whatever other threads draw.
     start = torch.Generator().manual_seed(0)
     basis = torch.randn(gram.shape[0], DIRECTIONS, dtype=gram.dtype, generator=start)
@@ -141,10 +156,7 @@ def _leading(gram: Tensor, trace: float) -> tuple[_Directions, float, float]:
     # The second condition keeps sigma_2 and sigma_3 right where the first is met only because their shares are tiny.
     converged = (error < COUPLING) & (residual < CONVERGED * shares)
     kept = int(converged.int().cumprod(0).sum())
-    runner_up = float(shares[min(kept, DIRECTIONS - 1)])
-    rest = max(0.0, 1 - float(shares.sum()))
-    rough = float(-torch.xlogy(shares, shares).sum() - rest * shares[-1].log())
-    return _Directions(values[:kept], vectors[:, :kept], images[:, :kept]), runner_up, rough
+    return _Directions(values[:kept], vectors[:, :kept], images[:, :kept])
 
 
 def _without(gram: Tensor, found: _Directions) -> Tensor:

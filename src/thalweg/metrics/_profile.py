@@ -50,7 +50,7 @@ def profile(
     groups = [*KEYS, "site", "index", "metric", "geometric"]
     table = (
         long.with_columns(pl.col("metric").is_in(geometric).alias("geometric"))
-        .group_by(groups)
+        .group_by(groups, maintain_order=True)
         .agg(statistics("value", "geometric"))
         .sort(groups)
         .collect()
@@ -100,7 +100,7 @@ def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: li
     keys = [*KEYS, "prompt"]
     short = pl.col("sink_uniform").fill_nan(None) >= tau
     return (
-        heads.group_by([*keys, "block"])
+        heads.group_by([*keys, "block"], maintain_order=True)
         .agg(means + rates + dormant)
         .join(prompts.select(*keys, "sink_uniform"), on=keys, how="left", nulls_equal=True)
         .with_columns(pl.when(short).then(math.nan).otherwise(rate).name.keep() for rate in kept)

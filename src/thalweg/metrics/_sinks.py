@@ -38,7 +38,7 @@ def sink_score(
     return at(column_mass, lengths, sink_position) / count(column_mass, lengths)
 
 
-def sink_rate(scores: Float[Tensor, "*batch head"], /, *, tau: float = 0.3) -> Float[Tensor, "*batch"]:
+def sink_rate(scores: Float[Tensor, "*batch head"], /, tau: float = 0.3) -> Float[Tensor, "*batch"]:
     """Share of heads with a sink score of at least tau (the paper, section 2; the code of Gu et al. has > for >=).
 
     For prompts so short that a uniform head passes (`sink_uniform` >= tau) the rate says nothing; the profile leaves

@@ -31,7 +31,7 @@ class SinkAndRest(NamedTuple):
 
 
 def sink_and_rest_norms(
-    vectors: Float[Tensor, "batch head token depth"], /, *, lengths: Int[Tensor, " batch"], sink_position: int = 0
+    vectors: Float[Tensor, "batch head token depth"], /, lengths: Int[Tensor, " batch"], sink_position: int = 0
 ) -> SinkAndRest:
     """Norms of keys or values at the sink and elsewhere (Guo et al. 2024; Gu et al. 2025).
 
@@ -77,7 +77,6 @@ def write_factors(slices: Float[Tensor, "head width breadth"], /) -> Float[Tenso
 def head_write_norm(
     outputs: Float[Tensor, "batch head token breadth"],
     /,
-    *,
     factors: Float[Tensor, "head rank breadth"],
     lengths: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch head"]:
