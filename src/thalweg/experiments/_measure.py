@@ -78,8 +78,7 @@ class _Reducer:
             )
             key = {"prompt": prompt.row, "state": index}
             self.rows.layers.append({**key, "tokens": len(prompt), **measured.metrics})
-            undefined = measured.metrics["reason"] is not None
-            self.rows.nonfinite_states += undefined and not bool(own[: len(prompt)].isfinite().all())
+            self.rows.nonfinite_states += not measured.finite
             for one in measured.massive:
                 found = {"kind": one.kind, "position": one.position, "dim": one.dim, "value": one.value}
                 token = prompt.tokens[one.position]

@@ -47,10 +47,11 @@ VARIANTS = ("entropy_without_sink", "entropy_centred", "entropy_wei", "entropy_s
 
 @dataclass(frozen=True, slots=True)
 class StateMeasurement:
-    """The columns of one state, and its massive rows and entries."""
+    """The columns of one state, and its massive rows and entries; ``finite`` is False where it holds NaN or Inf."""
 
     metrics: dict[str, float | int | bool | str | None]
     massive: tuple[MassiveActivation, ...]
+    finite: bool = True
 
 
 def measure_state(
@@ -85,7 +86,7 @@ def measure_state(
         raise ValueError(f"`massive_ratio` compares with the median row and must exceed 1; got {massive_ratio}.")
     view = StateView(state)
     if view.undefined:
-        return _undefined(view.undefined, variants)
+        return _undefined(view.undefined, variants, finite=view.finite)
     bounds, massive = theorem_of(view, sink_position), massive_bound_of(view, massive_ratio)
     found = view.eigenvalues
     violated = bound_violated(found.values, bounds=bounds, massive=massive, tolerance=_tolerance(found))
@@ -177,7 +178,7 @@ def _reason(view: StateView, sink_position: int) -> str | None:
     return "; ".join(reasons) or None
 
 
-def _undefined(reason: str, variants: bool) -> StateMeasurement:
+def _undefined(reason: str, variants: bool, *, finite: bool) -> StateMeasurement:
     metrics: dict[str, float | int | bool | str | None] = {
         **dict.fromkeys(SPECTRAL, math.nan),
         **_columns(undefined_norms()),
@@ -187,4 +188,4 @@ def _undefined(reason: str, variants: bool) -> StateMeasurement:
         "bound_violated": False,
         "reason": reason,
     }
-    return StateMeasurement(metrics, ())
+    return StateMeasurement(metrics, (), finite)

@@ -62,9 +62,14 @@ class StateView:
         return float(self.row_sq.sum())
 
     @cached_property
+    def finite(self) -> bool:
+        """Whether no entry is NaN or Inf."""
+        return bool(self.row_sq.isfinite().all())
+
+    @cached_property
     def undefined(self) -> str | None:
         """Why no metric of this state is defined, or None."""
-        if not self.row_sq.isfinite().all():
+        if not self.finite:
             return "the state is not finite"
         return "the state is zero" if self.frobenius_sq == 0 else None
 

@@ -1,0 +1,352 @@
+"""Write the parts of ``docs/`` that follow from the code: ``make docs``.
+
+A page is written by hand around blocks, ``<!-- begin NAME -->`` to ``<!-- end NAME -->``; this file fills the blocks
+from the catalogue, the schemas, the verbs' own help and docstrings. The same code gives the same pages, whatever the
+terminal and the environment. A test compares them with what is committed.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+SOURCE = ROOT / "src" / "thalweg"
+BLOCK = re.compile(r"(?P<begin><!-- begin (?P<name>[\w. -]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL)
+
+COLUMNS = {
+    "model": "hub id or directory, as given",
+    "revision": "as asked for; `main` for the hub's default, `local` for a directory",
+    "data": "name of the data set: short name, hub name, or the file's name",
+    "prompt": "0-based row number in the data as read",
+    "state": "0..L",
+    "tokens": "T, the number of real tokens",
+    "block": "0..L-1",
+    "head": "query head, from 0",
+    "reason": "why numbers of this row are undefined, or what is missing; null where there is nothing to say",
+    "kind": "`entry` or `row`",
+    "position": "which token, from 0",
+    "token_id": "its id",
+    "token": "its text",
+    "dim": "dimension of a massive entry; null for a row",
+    "value": "the massive entry, with its sign; null for a row",
+    "row_norm": "norm of the row",
+    "first_token": "id of token 0",
+    "truncated": "whether tokens were cut off at the end",
+    "sha256": "hash of the text's UTF-8 bytes",
+    "text": "the text itself; only with `--keep-text`",
+    "site": "`state` or `block`",
+    "index": "number of the state or block",
+    "phase": "mix, compress or refine; null without a compress phase; a block has the phase of the state it reads",
+    "metric": "a column of `layers` or `heads`, or a rate by block",
+    "mean": "over prompts, values that are not finite left out; where `geometric`, averaged as a logarithm",
+    "std": "standard deviation over prompts (ddof 1); where `geometric`, that of the logarithm",
+    "low": "lower end of the 95% t interval of the mean",
+    "high": "upper end of it",
+    "n": "prompts that entered",
+    "geometric": "whether averages are of logarithms, as for ratios",
+    "states": "L, the number of the last state",
+    "blocks": "blocks with softmax attention",
+    "prompts": "prompts measured",
+    "massive_share_threshold": "share of prompts from which a state is massive for the model",
+    "has_massive_activations": "whether any state is",
+    "compress_first": "a; null if no state is massive",
+    "compress_last": "b; null if no state is massive",
+    "compress_first_depth": "a as a share of L",
+    "compress_last_depth": "b as a share of L",
+    "has_refine": "whether b < L",
+    "dips": "states between a and b that are not massive",
+    "agreement": "share of prompts whose own first massive state is a",
+    "rise_state": "state with the largest rise of ln `norm_ratio` from the state before",
+    "fall_state": "state with the largest fall of it",
+    "rest_norm_rise_state": "first state, after the least `rest_norm` of the compress phase, where it has doubled",
+    "sun_prompt_share": "share of prompts with a massive entry in some state (Sun et al. 2024)",
+    "coupling_entropy": "Pearson r of the changes of `sink_norm` and `entropy`, state by state",
+    "coupling_sink": "Pearson r of the changes of `sink_norm` at a state and of `sink_rate` at the block that reads it",
+    "coupling_sink_next": "the same with the block after that one",
+    **{
+        f"{phase}_{metric}": f"mean `{metric}` inside the {phase} phase; NaN if there is none"
+        for phase in ("mix", "compress", "refine")
+        for metric in ("mixing", "sink_rate", "entropy_normalized")
+    },
+    **{
+        f"coupling_{name}_std": "standard deviation over models; NaN but in the row `all models`"
+        for name in ("entropy", "sink", "sink_next")
+    },
+}
+"""What columns hold that are no metric; metrics are described by the catalogue."""
+
+
+def blocks() -> dict[str, str]:
+    """Give what stands in every block, by name."""
+    tables = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+    sites = ("state", "head", "block", "prompt")
+    return {
+        "rooms": rooms(),
+        **{f"columns of {table}": columns_of(table) for table in tables},
+        "fields of run.json": header_fields(),
+        **{f"metrics by {site}": metrics_by(site) for site in sites},
+        "conventions": conventions(),
+        "help": command_line(),
+        "data sets": data_sets(),
+        "families": families(),
+    }
+
+
+def filled(page: str, blocks: dict[str, str]) -> str:
+    """Give a page with its blocks as they should be.
+
+    Raises:
+        KeyError: a block that nobody writes.
+    """
+    return BLOCK.sub(lambda found: f"{found['begin']}\n{blocks[found['name']].strip()}\n\n{found['end']}", page)
+
+
+# rooms.md
+
+
+def rooms() -> str:
+    """The rows of the house, the question of each room, and its files in reading order."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers = next(one["layers"] for one in tools["importlinter"]["contracts"] if one["type"] == "layers")
+    rows = [layer.replace("thalweg.", "").split(" | ") for layer in reversed(layers)]
+    map_ = [(number, f"[{room}](#{room})", question(room)) for number, row in enumerate(rows, 1) for room in row]
+    sections = [section(room) for row in rows for room in row]
+    return "\n\n".join([table(("row", "room", "question it answers"), map_), *sections])
+
+
+def section(room: str) -> str:
+    """One room: what its docstring says, and its files."""
+    folder = SOURCE / room
+    if not folder.is_dir():
+        return f"## {room}\n\n{question(room)}\n\n{link(SOURCE / f'{room}.py')}"
+    files = [(link(path), first_paragraph(docstring(path))) for path in reading_order(folder)]
+    return f"## {room}\n\n{about(folder)}\n\n{table(('file', 'what is in it'), files)}"
+
+
+def question(room: str) -> str:
+    """The first sentence or two of a room's docstring."""
+    folder = SOURCE / room
+    return first_paragraph(docstring(folder / "__init__.py" if folder.is_dir() else SOURCE / f"{room}.py"))
+
+
+def about(folder: Path) -> str:
+    """A room's docstring without its reading order, which the table of files gives."""
+    paragraphs = re.sub(r"\s*\b[Ii]n reading order:", "", docstring(folder / "__init__.py")).split("\n\n")
+    names_files = re.compile(r"`_\w+`|[Rr]eading order")
+    return "\n\n".join(text for text in paragraphs if not names_files.search(text))
+
+
+def reading_order(folder: Path) -> list[Path]:
+    """A room's files as its docstring lists them; what it does not mention follows by name."""
+    named = re.findall(r"`(_\w+)`", docstring(folder / "__init__.py"))
+    files = [path for path in folder.glob("_*.py") if not path.name.startswith("__")]
+    return sorted(files, key=lambda path: (named.index(path.stem) if path.stem in named else len(named), path.stem))
+
+
+# run-directory.md
+
+
+def columns_of(name: str) -> str:
+    """The columns of one table of a run."""
+    from thalweg.store import schema
+
+    columns = schema(name, variants=True, keep_text=True)
+    return table(("column", "type", "what"), [(f"`{one}`", str(dtype), meaning(one)) for one, dtype in columns.items()])
+
+
+def meaning(column: str) -> str:
+    """What a column holds: by the catalogue if it is a metric, else by `COLUMNS`.
+
+    Raises:
+        KeyError: nobody has said what it holds.
+    """
+    from thalweg.catalogue import METRICS
+
+    row = {metric.name: metric for metric in METRICS}.get(column)
+    if row is None:
+        return COLUMNS[column]
+    return row.label + ("; only with `--variants`" if row.variant else "")
+
+
+def header_fields() -> str:
+    """The fields of run.json, by the docstrings of the models that write it."""
+    from thalweg.store import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Thresholds
+
+    parts = {
+        "`run.json`": (RunHeader,),
+        "Each of `models`": (ModelFacts,),
+        "Each of `coverage`": (Coverage, PartCounts),
+    }
+    tables = []
+    for title, models in parts.items():
+        said = {name: text for one in models for name, text in attributes(one.__doc__ or "").items()}
+        tables.append(f"{title}:\n\n{table(('field', 'what'), [(f'`{name}`', text) for name, text in said.items()])}")
+    others = [
+        f"{title}: {', '.join(f'`{name}`' for name in model.model_fields)}."
+        for title, model in {"Each of `data`": DataFacts, "`thresholds`": Thresholds}.items()
+    ]
+    return "\n\n".join([*tables, *others])
+
+
+# metrics.md
+
+
+class Formula(NamedTuple):
+    """Where a formula is and what its docstring says: as a whole, and of each field of a result that has several."""
+
+    file: Path
+    summary: str
+    fields: dict[str, str]
+
+
+def metrics_by(site: str) -> str:
+    """The catalogue's rows of one site."""
+    from thalweg.catalogue import METRICS
+
+    found = formulas()
+    rows = []
+    for row in (row for row in METRICS if row.site == site):
+        formula = found[row.function.rpartition(".")[2]]
+        said = formula.fields.get(row.field or "", formula.summary).partition(" Example:")[0].rstrip(".")
+        name = f"`{row.name}`" + (" (`--variants`)" if row.variant else "")
+        rows.append((name, row.title, row.unit, row.range, said, link(formula.file), row.reads_as))
+    return table(("name", "what", "unit", "range", "formula", "file", "reads as"), rows)
+
+
+def formulas() -> dict[str, Formula]:
+    """Every public function of the metrics room, by name."""
+    found = dict[str, Formula]()
+    for path in sorted((SOURCE / "metrics").glob("_*.py")):
+        nodes = ast.parse(path.read_text(encoding="utf-8")).body
+        results = {node.name: ast.get_docstring(node) or "" for node in nodes if isinstance(node, ast.ClassDef)}
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                returned = node.returns.id if isinstance(node.returns, ast.Name) else ""
+                summary = first_paragraph(markdown(ast.get_docstring(node) or ""))
+                found[node.name] = Formula(path, summary, attributes(results.get(returned, "")))
+    return found
+
+
+def conventions() -> str:
+    """What every file of formulas says at its head."""
+    from thalweg.catalogue import METRICS
+
+    found = formulas()
+    functions = [row.function.rpartition(".")[2] for row in METRICS] + ["profile", "phases", "coupling"]
+    files = dict.fromkeys(found[name].file for name in functions)
+    return "\n\n".join(f"### {path.stem.removeprefix('_')}\n\n{docstring(path)}" for path in files)
+
+
+# cli.md
+
+
+def command_line() -> str:
+    """The help of thalweg and of every verb, as a terminal shows it."""
+    from thalweg.cli._app import app
+
+    verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    titles = {"thalweg": (), **{f"thalweg {verb}": (verb,) for verb in verbs}}
+    return "\n\n".join(f"## {title}\n\n```text\n{help_text(*verb)}\n```" for title, verb in titles.items())
+
+
+def help_text(*verb: str) -> str:
+    """What ``thalweg VERB --help`` prints, 100 columns wide and without colours, whatever the environment."""
+    clean = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "PYTHONPATH") if name in os.environ}
+    clean |= {"COLUMNS": "100", "LINES": "50", "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    started = "import sys; sys.argv[0] = 'thalweg'; from thalweg.cli import main; main()"
+    command = [sys.executable, "-c", started, *verb, "--help"]
+    shown = subprocess.run(command, env=clean, capture_output=True, encoding="utf-8", check=True).stdout
+    return "\n".join(line.rstrip() for line in shown.strip().splitlines())
+
+
+# data.md and models.md
+
+
+def data_sets() -> str:
+    """The short names of data sets."""
+    from thalweg.prompts import list_data
+
+    rows = [
+        (
+            f"`{one.name}`",
+            one.hub_id or "comes with thalweg",
+            ", ".join(one.configs) or (f"folder {one.data_dir}" if one.data_dir else ""),
+            one.split if one.hub_id else "",
+            " + ".join(one.fields),
+            "gated" if one.gated else "open",
+            one.note,
+        )
+        for one in list_data()
+    ]
+    return table(("name", "hub id", "config", "split", "fields", "access", "note"), rows)
+
+
+def families() -> str:
+    """The families that the tests prove, and how their attention is seen."""
+    from thalweg.capture import PROVED
+
+    rows = [(f"`{family}`", path) for family, path in sorted(PROVED.items())]
+    return table(("family (`model_type`)", "attention seen through"), rows)
+
+
+# Python to Markdown
+
+
+def docstring(path: Path) -> str:
+    """A file's docstring as Markdown."""
+    return markdown(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+
+
+def markdown(text: str) -> str:
+    """Roles, cross references and doubled backticks as plain code."""
+    return re.sub(r":\w+:`[.~]*([^`]+)`", r"`\1`", text).replace("``", "`")
+
+
+def first_paragraph(text: str) -> str:
+    """The first paragraph on one line."""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def attributes(text: str) -> dict[str, str]:
+    """The ``Attributes:`` of a class docstring, by name."""
+    found = dict[str, str]()
+    for line in text.partition("Attributes:\n")[2].split("\n\n")[0].splitlines():
+        if match := re.match(r"\s*(\w+): (.*)", line):
+            found[match[1]] = match[2]
+        elif found and line.strip():
+            found[list(found)[-1]] += f" {line.strip()}"
+    return {name: markdown(said).rstrip(".") for name, said in found.items()}
+
+
+def link(path: Path) -> str:
+    """A link to a file of the repository, from docs/."""
+    return f"[`{path.name}`](../{path.relative_to(ROOT).as_posix()})"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; what Markdown would take for its own is shown as it is."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell(str(value)) for value in line)} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text for one cell."""
+    return text.replace("|", r"\|").replace("<", "&lt;").replace(" * ", r" \* ")
+
+
+def main() -> None:
+    """Fill the blocks of every page."""
+    written = blocks()
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(filled(page.read_text(encoding="utf-8"), written), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

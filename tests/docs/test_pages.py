@@ -1,0 +1,86 @@
+"""The pages of docs/ say what the code says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from thalweg.store import schema
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def blocks(generate):
+    return generate.blocks()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_the_page_is_current(page, generate, blocks):
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!--")
+    assert "make docs" in text.splitlines()[0]
+    assert generate.filled(text, blocks) == text, f"docs/{page.name} is out of date: run make docs"
+
+
+def test_every_block_stands_on_one_page(generate, blocks):
+    standing = [found["name"] for page in PAGES for found in generate.BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    assert sorted(standing) == sorted(blocks)
+
+
+def test_a_stale_block_is_noticed_and_an_unknown_one_refused(generate):
+    page = "before\n<!-- begin one -->\nold\n<!-- end one -->\nafter\n"
+    assert generate.filled(page, {"one": "new"}) == "before\n<!-- begin one -->\n\nnew\n\n<!-- end one -->\nafter\n"
+    with pytest.raises(KeyError, match="one"):
+        generate.filled(page, {})
+
+
+def test_every_column_is_described_and_no_other(generate):
+    columns = {column for table in TABLES for column in schema(table, variants=True, keep_text=True)}
+    assert all(generate.meaning(column) for column in columns)
+    assert set(generate.COLUMNS) <= columns
+    with pytest.raises(KeyError):
+        generate.meaning("no such column")
+
+
+def test_every_table_is_on_the_page(blocks):
+    assert {name.removeprefix("columns of ") for name in blocks if name.startswith("columns of ")} == set(TABLES)
+    with pytest.raises(ValueError, match=", ".join(TABLES)):
+        schema("no such table")
+
+
+def test_help_is_the_same_in_every_terminal(generate, monkeypatch):
+    expected = generate.help_text("list")
+    for name, value in {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "dumb", "GITHUB_ACTIONS": "true"}.items():
+        monkeypatch.setenv(name, value)
+    assert generate.help_text("list") == expected
+    assert expected.startswith("Usage: thalweg list ")
+    assert max(map(len, expected.splitlines())) <= 100
+    assert "\x1b" not in expected
+
+
+def test_the_map_shows_every_room(blocks):
+    source = DOCS.parent / "src" / "thalweg"
+    rooms = {path.parent.name for path in source.glob("*/__init__.py")}
+    rooms |= {path.stem for path in source.glob("*.py") if not path.stem.startswith("__")}
+    assert {line.removeprefix("## ") for line in blocks["rooms"].splitlines() if line.startswith("## ")} == rooms
+
+
+def test_text_stays_inside_its_cell(generate):
+    table = generate.table(("a", "b"), [("|x| < 1", "2 * 3 * 4")])
+    assert table.splitlines()[-1] == r"| \|x\| &lt; 1 | 2 \* 3 \* 4 |"
+
+
+def test_fields_are_read_out_of_docstrings(generate):
+    said = generate.attributes("What it is.\n\nAttributes:\n    one: a\n        b.\n    two: ``c``.\n\nAnd more: d")
+    assert said == {"one": "a b", "two": "`c`"}

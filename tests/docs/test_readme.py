@@ -1,0 +1,68 @@
+"""The README tells the truth: its Python runs and prints what it says, its commands and links exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from thalweg.cli._app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def fenced(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(starts_with):
+    lines = [
+        line
+        for page in PAGES
+        for block in fenced("sh", page.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+    ]
+    return [line for line in lines if line.startswith(starts_with)]
+
+
+def test_the_python_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
+    [code], [output] = fenced("python"), fenced("text")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == output.splitlines()
+    assert len(printed) >= 3
+
+
+def test_the_commands_exist_with_their_options():
+    verbs = typer.main.get_command(app).commands
+    lines = commands("thalweg ")
+    assert len(lines) >= 3
+    for line in lines:
+        _, verb, *rest = line.split()
+        known = {option for parameter in verbs[verb].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, line
+
+
+def test_the_make_targets_exist():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {line.split()[1] for line in commands("make ")} | set(re.findall(r"`make (\w+)`", README))
+    assert {"test", "demo"} <= named <= set(targets)
+
+
+def test_the_verbs_that_are_said_to_be_all_are_all():
+    [named] = re.findall(r"((?:`\w+`,? )+)are all the\s+verbs", README)
+    assert set(re.findall(r"`(\w+)`", named)) == set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("https://"):
+            file, _, anchor = target.partition("#")
+            assert (page.parent / file).exists(), target
+            headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+            assert file or anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
