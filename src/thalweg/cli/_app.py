@@ -19,6 +19,7 @@ from thalweg.errors import ThalwegError
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130
 MISUSE: Any = typer.BadParameter.__base__
 """What the parser raises for every misuse; typer carries a click of its own and does not export it."""
 
@@ -54,7 +55,10 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:  # the parser turns Ctrl-C into an exit code and says nothing
+            raise KeyboardInterrupt
+        sys.exit(code)
     except ThalwegError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
@@ -64,7 +68,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; what is finished stays, and the same command goes on from there.")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""Mean, spread and 95% interval of many prompts at once, as polars expressions.
+"""Mean, spread and 95% interval of many prompts.
 
 Conventions: values that are not finite are left out and `n` counts the rest; standard deviation with ddof 1; the
 interval is mean +- t(n - 1) std / sqrt(n) at 97.5%. Geometric rows are averaged as logarithms: `mean`, `low`, `high`
@@ -12,36 +12,49 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["STATISTICS", "interval_columns", "statistics"]
+__all__ = ["STATISTICS", "gathered", "with_statistics"]
 
 STATISTICS = ("mean", "std", "low", "high", "n")
+LOGGED = ("mean", "low", "high")
+VALUES = "values"
 
 
-def statistics(value: str, geometric: str) -> list[pl.Expr]:
-    """Aggregations `mean`, `std` and `n` of one column of a long frame; those of logarithms where `geometric` is true.
+def gathered(value: str, geometric: str) -> pl.Expr:
+    """All finite values of a group as a list, their logarithms where ``geometric`` is true; for ``group_by(...).agg``.
 
     Args:
         value: name of the column of values.
         geometric: name of the boolean column, constant in each group.
-
-    Returns:
-        Expressions for ``group_by(...).agg``.
     """
     number = pl.when(pl.col(geometric)).then(pl.col(value).log()).otherwise(pl.col(value))
-    finite = number.filter(number.is_finite())
-    return [finite.mean().alias("mean"), finite.std(ddof=1).alias("std"), finite.count().cast(pl.Int64).alias("n")]
+    return number.filter(number.is_finite()).alias(VALUES)
 
 
-def interval_columns(frame: pl.DataFrame, geometric: str) -> pl.DataFrame:
-    """Adds `low` and `high` to `mean`, `std` and `n`, with NaN for what is undefined, and undoes logarithms."""
-    count = frame["n"].to_numpy()
-    half = pl.lit(pl.Series(frame["std"].fill_null(math.nan).to_numpy() * _quantiles(count) / np.sqrt(count.clip(1))))
-    mean = pl.col("mean").fill_null(math.nan)
-    columns = {"mean": mean, "low": mean - half, "high": mean + half}
-    return frame.with_columns(
-        pl.col("std").fill_null(math.nan),
-        *[pl.when(pl.col(geometric)).then(value.exp()).otherwise(value).alias(name) for name, value in columns.items()],
+def with_statistics(frame: pl.DataFrame, geometric: str) -> pl.DataFrame:
+    """Replaces gathered lists by `mean`, `std`, `low`, `high` and `n`, with NaN for what is undefined.
+
+    Sums are exact before they are rounded, so they do not depend on the order of rows: two runs over the same prompts
+    compare bit by bit.
+    """
+    moments = [_moments(values.to_numpy()) for values in frame[VALUES]]
+    mean, std, count = (np.array(column) for column in zip(*moments, strict=True)) if moments else (np.empty(0),) * 3
+    half = std * _quantiles(count) / np.sqrt(np.maximum(count, 1))
+    table = frame.drop(VALUES).with_columns(
+        pl.Series("mean", mean, pl.Float64),
+        pl.Series("std", std, pl.Float64),
+        pl.Series("low", mean - half, pl.Float64),
+        pl.Series("high", mean + half, pl.Float64),
+        pl.Series("n", count, pl.Int64),
     )
+    undone = [pl.when(pl.col(geometric)).then(pl.col(name).exp()).otherwise(pl.col(name)).alias(name) for name in LOGGED]
+    return table.with_columns(undone)
+
+
+def _moments(values: np.ndarray) -> tuple[float, float, int]:
+    count = len(values)
+    mean = math.fsum(values) / count if count else math.nan
+    spread = math.sqrt(math.fsum((values - mean) ** 2) / (count - 1)) if count > 1 else math.nan
+    return mean, spread, count
 
 
 def _quantiles(counts: np.ndarray) -> np.ndarray:

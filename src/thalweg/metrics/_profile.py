@@ -12,7 +12,7 @@ import polars as pl
 
 from thalweg.catalogue import Site, metrics_at
 from thalweg.metrics._boundaries import KEYS, boundaries
-from thalweg.metrics._intervals import STATISTICS, interval_columns, statistics
+from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
 
 __all__ = ["profile", "short_prompts"]
 
@@ -50,12 +50,12 @@ def profile(
     groups = [*KEYS, "site", "index", "metric", "geometric"]
     table = (
         long.with_columns(pl.col("metric").is_in(geometric).alias("geometric"))
-        .group_by(groups, maintain_order=True)
-        .agg(statistics("value", "geometric"))
+        .group_by(groups)
+        .agg(gathered("value", "geometric"))
         .sort(groups)
         .collect()
     )
-    table = interval_columns(table, "geometric")
+    table = with_statistics(table, "geometric")
     return _with_phase(table, boundaries(layers, massive_ratio=massive_ratio)).select(
         *KEYS, "site", "index", "phase", "metric", *STATISTICS, "geometric"
     )
@@ -86,7 +86,8 @@ def _present(frame: pl.LazyFrame | pl.DataFrame, site: Site) -> list[str]:
 
 def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: list[str]) -> pl.LazyFrame:
     """One row for each prompt and block: means over heads, and the three rates."""
-    means = [_finite(name).mean().alias(name) for name in names]
+    # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
+    means = [_finite(name).mean().cast(pl.Float32).alias(name) for name in names]
     # Scores are float32 on disk: compared with tau in float32, a score of exactly tau counts.
     threshold = pl.lit(tau, dtype=pl.Float32)
     rates = [
@@ -100,7 +101,7 @@ def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: li
     keys = [*KEYS, "prompt"]
     short = pl.col("sink_uniform").fill_nan(None) >= tau
     return (
-        heads.group_by([*keys, "block"], maintain_order=True)
+        heads.group_by([*keys, "block"])
         .agg(means + rates + dormant)
         .join(prompts.select(*keys, "sink_uniform"), on=keys, how="left", nulls_equal=True)
         .with_columns(pl.when(short).then(math.nan).otherwise(rate).name.keep() for rate in kept)
