@@ -17,11 +17,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thalweg.errors import ThalwegError, UsageError
     from thalweg.experiments import SurveyOptions, survey
+    from thalweg.figures import save_figures
     from thalweg.report import write_report
     from thalweg.store import Run, open_run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "SurveyOptions", "ThalwegError", "UsageError", "__version__", "open_run", "survey", "write_report"]
+__all__ = [
+    "Run",
+    "SurveyOptions",
+    "ThalwegError",
+    "UsageError",
+    "__version__",
+    "open_run",
+    "save_figures",
+    "survey",
+    "write_report",
+]
 
 _ROOMS = {
     "Run": "store",
@@ -29,6 +40,7 @@ _ROOMS = {
     "ThalwegError": "errors",
     "UsageError": "errors",
     "open_run": "store",
+    "save_figures": "figures",
     "survey": "experiments",
     "write_report": "report",
 }

@@ -134,7 +134,7 @@ def test_another_run_in_the_directory_is_refused_and_kept(model, data, tmp_path)
     assert_frame_equal(thalweg.open_run(tmp_path / "run").layers.collect(), before)
 
 
-def test_weights_that_changed_in_place_are_another_run(model, data, tmp_path):
+def test_weights_that_changed_in_place_are_another_run(data, tmp_path):
     path = tmp_path / "model"
     for seed in (0, 1):
         planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32, seed=seed).save_pretrained(path)

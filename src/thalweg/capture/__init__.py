@@ -2,8 +2,8 @@
 
 Reading order: :mod:`._load` (from a name to weights), :mod:`._parts` and :mod:`._families` (where things are),
 :mod:`._positions`, :mod:`._interface` (how an attention call reaches us), :mod:`._observe` (watch one forward pass),
-:mod:`._projection` (what a head writes), :mod:`._subject` (all of it put together), then the proofs: :mod:`._proof`,
-:mod:`._additive`, :mod:`._unembedding`.
+:mod:`._blocks` (what a block returns), :mod:`._projection` (what a head writes), :mod:`._subject` (all of it put
+together), then the proofs: :mod:`._proof`, :mod:`._additive`, :mod:`._unembedding`.
 """
 
 from thalweg.capture._additive import AdditiveParts, additive_parts

@@ -2,7 +2,8 @@
 
 Sequential and parallel blocks, post-norms, residual multipliers and residuals added inside a module differ only in
 which modules those are and in a and b. So they are not looked up but solved for: among all modules of a block whose
-output has the shape of the residual stream, the outermost pair whose outputs span the block's contribution exactly.
+output has the shape of the residual stream, the outermost pair among those whose outputs span the block's contribution
+best.
 """
 
 from collections.abc import Iterator
@@ -45,12 +46,12 @@ class _Candidate:
     output: Tensor
 
 
-def additive_parts(parts: Parts, tokens: Tensor, *, tolerance: float) -> list[AdditiveParts]:
+def additive_parts(parts: Parts, tokens: Tensor) -> list[AdditiveParts]:
     """Find and measure the summands of every block on one forward pass over ``tokens``."""
     found = list[AdditiveParts]()
     with ExitStack() as stack:
         for block in parts.blocks:
-            for handle in _Search(block, found, tolerance).hooks():
+            for handle in _Search(block, found).hooks():
                 stack.callback(handle.remove)
         parts.body(input_ids=tokens, use_cache=False)
     return found
@@ -59,8 +60,8 @@ def additive_parts(parts: Parts, tokens: Tensor, *, tolerance: float) -> list[Ad
 class _Search:
     """Collects one block's candidates while it runs, solves for the pair when it is done, and lets go."""
 
-    def __init__(self, block: Block, found: list[AdditiveParts], tolerance: float) -> None:
-        self.block, self.found, self.tolerance = block, found, tolerance
+    def __init__(self, block: Block, found: list[AdditiveParts]) -> None:
+        self.block, self.found = block, found
         self.entered: Tensor | None = None
         self.candidates = list[_Candidate]()
 
@@ -90,8 +91,10 @@ class _Search:
         if left is None or entered is None:
             return
         width = left.shape[-1]
-        added = left.reshape(-1, width).double() - entered.reshape(-1, width).double()
-        reference = left.reshape(-1, width).double().norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)
+        before, after = (state.reshape(-1, width).double() for state in (entered, left))
+        added = after - before
+        # rounding is that of the larger of the two: a block may take a massive activation away
+        reference = torch.maximum(before.norm(dim=-1), after.norm(dim=-1)).clamp(min=torch.finfo(torch.float64).tiny)
         best = AdditiveParts(self.block.index, None, None, torch.nan, torch.nan, torch.inf)
         ordered = sorted(enumerate(self.candidates), key=lambda entry: (entry[1].name.count("."), entry[0]))
         for (i, first), (j, second) in combinations(ordered, 2):
@@ -99,10 +102,9 @@ class _Search:
             solution = _solution(one.output.double(), two.output.double(), added)
             fitted = solution[0] * one.output.double() + solution[1] * two.output.double()
             error = float(((fitted - added).norm(dim=-1) / reference).max())
-            if error < best.error and min(abs(s) for s in solution) > 1e-3:
+            # an inner pair has to be clearly better: a projection gives what its attention gives
+            if error < best.error / 2 and min(abs(s) for s in solution) > 1e-3:
                 best = self.named(one.name, two.name, solution, error)
-                if error <= self.tolerance:
-                    break
         self.found.append(best)
         self.entered, self.candidates = None, []
 

@@ -1,26 +1,34 @@
 """Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub import errors as hub
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from thalweg.capture._positions import context_of
-from thalweg.errors import ModelError
+from thalweg.errors import ModelError, ThalwegError
 
 __all__ = ["IdentifiedModel", "LoadOptions", "identify_model", "load_model"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ class IdentifiedModel:
         tokenizer: its tokenizer.
         revision: as asked for; "main" for the hub's default and "local" for a directory.
         commit: what the hub resolved the revision to.
-        weights: hash over the weight files of a directory, or the hub's blob id of the weights or of their index.
+        weights: hash over the weight files of a directory, or the hub's blob id of the weights; a hash over those of
+            several shards.
         dtype: of the computation, such as "bfloat16".
         context: longest prompt the model takes; None where there is no limit.
     """
@@ -93,15 +102,19 @@ def identify_model(name: str, options: LoadOptions | None = None, *, directory: 
     path = directory or _local(name)
     if options.dtype not in ("auto", *DTYPES):
         raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
+    if path is not None and not (path / "config.json").is_file():
+        raise ModelError(f"{name or path} has no config.json. Give the directory of a model, or a hub id.")
     source = str(path) if path else name
-    with _readable_errors(name, options):
+    with _readable_errors(name, options), _quiet():
         config = AutoConfig.from_pretrained(source, **_common(options))
         _refuse_other_kinds(name, config)
         if path is not None:
             _refuse_unsafe_weights(path, options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options))
         commit = getattr(config, "_commit_hash", None)
         weights = _identity_of_directory(path) if path else _identity_on_hub(name, commit)
+    with _readable_errors(f"the tokenizer of {name}", options), _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options))
+        _refuse_invented_tokenizer(name, tokenizer)
     return IdentifiedModel(
         name=name,
         source=source,
@@ -120,21 +133,24 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
     """Load the weights of an identified model and put it into evaluation mode.
 
     Raises:
-        ModelError: the weights cannot be read, or the device cannot be used.
+        ModelError: the weights cannot be read, are not those of the configuration, or do not fit on the device.
     """
     options = identified.options
     device = _device(options.device) if options.device_map is None else None
-    with _readable_errors(identified.name, options), _quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(
+    with _readable_errors(identified.name, options), _quiet(), _no_conversion():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,
             dtype=DTYPES[identified.dtype],
             use_safetensors=None if options.allow_pickle else True,
             weights_only=True,
+            output_loading_info=True,
             **_placement(options),
             **_common(options),
         )
-    return (model if device is None else model.to(torch.device(device))).eval()
+        model, found = loaded
+        _refuse_invented_weights(identified.name, model, found["missing_keys"])
+        return (model if device is None else model.to(torch.device(device))).eval()
 
 
 def _common(options: LoadOptions) -> dict[str, Any]:
@@ -167,9 +183,10 @@ def _device(asked: str | None) -> str:
     if asked is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=asked)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {asked!r} cannot be used: {str(error).splitlines()[0]}") from error
+        torch.zeros(1, device=asked).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise ModelError(f"device {asked!r} cannot be used: {reason}.") from error
     return asked
 
 
@@ -193,6 +210,15 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
     built = getattr(config, "architectures", None) or ["no architecture"]
     if getattr(config, "is_decoder", None) is False and not any(one.endswith("ForCausalLM") for one in built):
         raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
+    text = config.get_text_config(decoder=True)
+    if not hasattr(text, "num_attention_heads"):
+        raise ModelError(
+            f"{name} ({kind}) has no attention heads, as a pure state-space model; thalweg measures decoder-only "
+            "models with softmax attention, and hybrids where they have it."
+        )
+    odd = [f"{count} = {value!r}" for count in COUNTED if not isinstance(value := getattr(text, count, None), int)]
+    if odd:
+        raise ModelError(f"{name} ({kind}) has a configuration with {odd[0]}; expected one number for all blocks.")
 
 
 def _refuse_unsafe_weights(path: Path, options: LoadOptions) -> None:
@@ -208,16 +234,55 @@ def _refuse_unsafe_weights(path: Path, options: LoadOptions) -> None:
         raise ModelError(f"{path} has no weights: expected model.safetensors or its shards beside config.json.")
 
 
+def _refuse_invented_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Transformers makes up an empty tokenizer, for some families, where the files of one are missing."""
+    tokens = tokenizer("abc ABC 123", add_special_tokens=False)["input_ids"]
+    if set(tokens) <= set(tokenizer.all_special_ids):
+        raise ModelError(f"{name} has no tokenizer: expected tokenizer.json, or its kin, beside config.json.")
+
+
+def _refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> None:
+    """Transformers draws at random what a checkpoint lacks; a random unembedding alone is taken away instead."""
+    unembedding = model.get_output_embeddings()
+    own = {key for key, module in model.named_modules() if unembedding is not None and module is unembedding}
+    invented = sorted(missing)
+    lost = [key for key in invented if key.rpartition(".")[0] not in own]
+    if lost:
+        raise ModelError(
+            f"{name} lacks {len(lost)} of the weights that its config.json asks for, such as {lost[0]}. Check that the "
+            "configuration belongs to these weights, and that no shard is missing."
+        )
+    if invented:
+        model.set_output_embeddings(None)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own bars: progress is ours to show."""
-    shown = transformers_logging.is_progress_bar_enabled()
+    """Without transformers' own bars and remarks: progress is ours to show, and what matters is an error."""
+    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _no_conversion() -> Iterator[None]:
+    """Without the service that transformers asks to convert pickled weights: it opens a pull request at the model's."""
+    variable = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
 
 
 @contextmanager
@@ -225,7 +290,9 @@ def _readable_errors(name: str, options: LoadOptions) -> Iterator[None]:
     """One line instead of a traceback for everything a person can mend."""
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except ThalwegError:
+        raise
+    except Exception as error:  # the files are anyone's, and so are the kinds of error they cause
         raise ModelError(_explanation(name, options, error)) from error
 
 
@@ -245,6 +312,12 @@ def _explanation(name: str, options: LoadOptions, error: BaseException) -> str:
         return f"{name} is neither a directory nor a model on the hub. Check the spelling; a private one needs a token."
     if "trust_remote_code" in text:
         return f"{name} comes with its own code, which is not run. Pass --trust-remote-code if you trust it."
+    if "the backend tokenizer" in text:
+        return f"{name} cannot be loaded: expected tokenizer.json, or its kin, beside config.json."
+    if among(hub.HFValidationError):
+        return f"{name!r} is neither a directory nor a hub id such as openai-community/gpt2."
+    if among(MemoryError, torch.OutOfMemoryError):
+        return f"{name} does not fit into memory. Pass --device-map auto, or another --dtype."
     if among(hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, ConnectionError) or "connect" in text.lower():
         return (
             f"the hub cannot be reached and {name} ({revision}) is not in the local cache. Check the connection "
@@ -252,8 +325,13 @@ def _explanation(name: str, options: LoadOptions, error: BaseException) -> str:
         )
     if "safetensors" in text and "does not appear to have a file" in text:
         return f"{name} has no safetensors weights. Pass --allow-pickle to read pickled ones if you trust them."
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return f"{name} cannot be loaded: {first}"
+    if among(SafetensorError):
+        return f"the weights of {name} are damaged ({text}). Fetch them again."
+    if among(UnpicklingError):
+        return f"the pickled weights of {name} hold more than tensors, or are damaged; they are not read."
+    if "ignore_mismatched_sizes" in text:
+        return f"{name} has weights of other shapes than its config.json says. Check that they belong together."
+    return f"{name} cannot be loaded: {shorten(text, 300, placeholder=' ...') or type(error).__name__}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -278,15 +356,39 @@ def _identity_of_directory(path: Path) -> str:
 
 
 def _identity_on_hub(name: str, commit: str | None) -> str:
-    """The hub's blob id, a hash of the content, of the weights or of the index of their shards."""
-    files = [f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
-    for file in files:
-        cached = try_to_load_from_cache(name, file, revision=commit)
-        if isinstance(cached, str):
-            return f"blob:{Path(cached).resolve().name}"
+    """The hub's blob id, a hash of the content, of the weights; of several shards a hash over theirs."""
+    blobs = _cached_blobs(name, commit) or _listed_blobs(name, commit)
+    if len(blobs) == 1:
+        return f"blob:{next(iter(blobs.values()))}"
+    listed = "".join(f"{file}\0{blob}\0" for file, blob in sorted(blobs.items()))
+    return f"blobs:{hashlib.sha256(listed.encode()).hexdigest()}" if blobs else f"commit:{commit}"
+
+
+def _cached_blobs(name: str, commit: str | None) -> dict[str, str]:
+    """Blob ids of the weight files in the local cache; none unless every one of them is there."""
+    for whole in HUB_WEIGHTS:
+        index = try_to_load_from_cache(name, f"{whole}.index.json", revision=commit)
+        shards = [whole]
+        if isinstance(index, str):
+            shards = sorted(set(json.loads(Path(index).read_bytes())["weight_map"].values()))
+        cached = {shard: try_to_load_from_cache(name, shard, revision=commit) for shard in shards}
+        found = {shard: Path(path).resolve().name for shard, path in cached.items() if isinstance(path, str)}
+        if len(found) == len(shards):
+            return found
+    return {}
+
+
+def _listed_blobs(name: str, commit: str | None) -> dict[str, str]:
+    """The same from the hub's own list of files; none where the hub cannot be asked."""
     try:
         siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
-    except (OSError, ValueError):
-        return f"commit:{commit}"
+    except Exception:  # whatever the way there has to say; what is then missing is missed when the weights are read
+        return {}
     blobs = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in siblings}
-    return next((f"blob:{blobs[file]}" for file in files if blobs.get(file)), f"commit:{commit}")
+    for whole in HUB_WEIGHTS:
+        stem, _, end = whole.partition(".")
+        sharded = f"{whole}.index.json" in blobs
+        wanted = [file for file in blobs if (fnmatch(file, f"{stem}-*-of-*.{end}") if sharded else file == whole)]
+        if wanted:
+            return {file: blob for file in wanted if (blob := blobs[file])}
+    return {}

@@ -60,12 +60,14 @@ def _kind(model: PreTrainedModel, config: Any) -> Literal["rope", "alibi", "lear
 
 
 def _switch(config: Any) -> int | None:
-    """Where dynamic or long rotary embeddings change their frequencies with the length of the batch."""
+    """Where dynamic or long rotary embeddings change their frequencies with the length of the batch.
+
+    Dynamic ones keep them up to the context, where prompts are cut, and only then grow with the longest batch so far.
+    """
     parameters = getattr(config, "rope_parameters", None) or {}
     nested = list(parameters.values()) if all(isinstance(v, dict) for v in parameters.values()) else [parameters]
     kinds = {entry.get("rope_type"): entry for entry in nested if isinstance(entry, dict)}
-    for kind in ("longrope", "dynamic"):
-        if kind in kinds:
-            original = kinds[kind].get("original_max_position_embeddings")
-            return original or getattr(config, "original_max_position_embeddings", config.max_position_embeddings)
-    return None
+    if "longrope" in kinds:
+        original = kinds["longrope"].get("original_max_position_embeddings")
+        return original or getattr(config, "original_max_position_embeddings", config.max_position_embeddings)
+    return config.max_position_embeddings if "dynamic" in kinds else None

@@ -62,7 +62,8 @@ def _seen_attention(
     raise ModelError(
         f"{type(model).__name__} shows no softmax attention: none of its blocks calls transformers' AttentionInterface "
         "or torch's own attention. thalweg measures decoder-only models with softmax attention, and hybrids where "
-        "they have it; state-space models have none."
+        "they have it; state-space models have none. A model that computes attention in a way of its own needs a row "
+        "in capture/_families.py."
     )
 
 

@@ -1,13 +1,13 @@
 """From X(L) to logits: final norm, unembedding, a scale and a soft cap where the family has them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from thalweg.capture._families import LOGIT_SOFTCAPS
-from thalweg.capture._parts import Parts, text_configuration
+from thalweg.capture._parts import text_configuration
 
 __all__ = ["Unembedding", "find_unembedding"]
 
@@ -36,18 +36,18 @@ class Unembedding:
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
 
-def find_unembedding(model: PreTrainedModel, parts: Parts, state: Tensor, logits: Tensor) -> Unembedding | None:
-    """Solve for the scale and measure the error; None where the model has no unembedding at all."""
-    if parts.unembedding is None:
-        return None
+def find_unembedding(
+    model: PreTrainedModel, norm: nn.Module | None, head: nn.Module, state: Tensor, logits: Tensor
+) -> Unembedding:
+    """Solve for the scale and measure the error."""
     config = text_configuration(model)
     softcap = next((cap for name in LOGIT_SOFTCAPS if (cap := getattr(config, name, None))), None)
-    plain = Unembedding(parts.final_norm, parts.unembedding, 1.0, None, torch.nan)
+    plain = Unembedding(norm, head, 1.0, None, torch.nan)
     bare = plain.logits(state).double()
     target = logits.double() if softcap is None else torch.atanh((logits.double() / softcap).clamp(-1, 1)) * softcap
     # a soft cap that saturates has no inverse: only finite targets tell the scale
     usable = target.isfinite()
     scale = float((bare * target)[usable].sum() / (bare * bare)[usable].sum())
-    found = Unembedding(parts.final_norm, parts.unembedding, round(scale, 5), softcap, torch.nan)
+    found = Unembedding(norm, head, round(scale, 5), softcap, torch.nan)
     gap = (found.logits(state).double() - logits.double()).norm(dim=-1) / logits.double().norm(dim=-1)
-    return Unembedding(found.norm, found.head, found.scale, softcap, float(gap.max()))
+    return replace(found, error=float(gap.max()))

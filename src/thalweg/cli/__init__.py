@@ -2,6 +2,9 @@
 
 Data goes to stdout, talk and progress to stderr. ``thalweg --help`` imports no torch. Exit codes: 0 done, 2 the person
 has to change something, 4 a bound of the theory was violated, 130 interrupted.
+
+Reading order: :mod:`._app` (the verbs and the errors), then a file a verb, :mod:`._survey`, :mod:`._figures`,
+:mod:`._report`, :mod:`._verify`, :mod:`._list`, and what they share, :mod:`._tables`, :mod:`._memory`.
 """
 
 from thalweg.cli._app import main

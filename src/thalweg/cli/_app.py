@@ -64,7 +64,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except MISUSE as error:  # an unknown verb or option, a value that does not fit
         where = error.ctx.command_path if error.ctx else "thalweg"
-        _complain(f"{error.format_message().rstrip('.')}. See `{where} --help`.")
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        _complain(f"{message}{'' if message.endswith('?') else '.'} See `{where} --help`.")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; what is finished stays, and the same command goes on from there.")

@@ -10,12 +10,14 @@ __all__ = ["listing"]
 
 
 def listing(
-    what: Annotated[Literal["metrics", "models", "data"], typer.Argument(help="metrics, models or data.")],
+    what: Annotated[
+        Literal["metrics", "models", "data"], typer.Argument(metavar="metrics|models|data", help="What to list.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List every metric with its unit and range, the model families proved by tests, or the data sets by short name.
 
-    Example:
+    Examples:
         thalweg list metrics
     """
     columns, rows = {"metrics": _metrics, "models": _models, "data": _data}[what]()
@@ -45,7 +47,7 @@ def _data() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         (
             one.name,
             one.hub_id or "-",
-            ", ".join(one.configs) or "-",
+            ", ".join(one.configs) or one.data_dir or "-",
             one.split,
             " + ".join(one.fields),
             "gated" if one.gated else "",

@@ -9,12 +9,12 @@ __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the report. Default: RUN/report.html.")] = None,
 ) -> None:
     """Draw a run as one self-contained HTML file and print its path.
 
-    Example:
+    Examples:
         thalweg report runs/pythia-410m
     """
     from thalweg.report import write_report

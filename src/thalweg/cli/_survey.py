@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from thalweg.cli._memory import memory_limits
 from thalweg.cli._tables import print_json, print_table
-from thalweg.errors import UsageError
 
 __all__ = ["survey"]
 
@@ -16,13 +16,15 @@ BOUND_VIOLATED = 4
 def survey(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Hub ids or directories. Default: planted, the bundled model."),
+        typer.Argument(metavar="MODEL", help="Hub ids or directories. Default: planted, the bundled model."),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Short name, .jsonl, .parquet, .tsv or .txt file, or hub data set. May be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory. An existing one is continued.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; an existing one is continued. Default: runs/MODEL.")
+    ] = None,
     text_field: Annotated[str | None, typer.Option(help="Field that holds the text; several joined by +.")] = None,
     whole_file: Annotated[bool, typer.Option("--whole-file", help="Make one prompt of a .txt file.")] = False,
     limit: Annotated[int | None, typer.Option(help="First rows of the data to measure.")] = None,
@@ -84,7 +86,7 @@ def survey(
         dtype=dtype,
         device=device,
         device_map=device_map,
-        max_memory=_memory(max_memory),
+        max_memory=memory_limits(max_memory),
         offload_folder=offload_folder,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
@@ -107,18 +109,6 @@ def survey(
         raise typer.Exit(BOUND_VIOLATED)
 
 
-def _memory(limits: list[str] | None) -> dict[str | int, str | int] | None:
-    if not limits:
-        return None
-    parsed = dict[str | int, str | int]()
-    for limit in limits:
-        place, equals, amount = limit.partition("=")
-        if not (place and equals and amount):
-            raise UsageError(f"--max-memory expects PLACE=AMOUNT such as cpu=8GiB; got {limit!r}.")
-        parsed[int(place) if place.isdigit() else place] = amount
-    return parsed
-
-
 def _summary(run: Any) -> dict[str, Any]:
     return {
         "run": str(run.path),
@@ -131,9 +121,17 @@ def _summary(run: Any) -> dict[str, Any]:
 
 
 def _print(run: Any) -> None:
-    from thalweg.figures._table import DEPTH_COLUMNS, depth_table
+    from thalweg.figures import DEPTH_COLUMNS, depth_table
 
     for title, rows in depth_table(run):
         print_table(list(DEPTH_COLUMNS), rows, title=title)
         typer.echo()
+    if run.header.short_prompts:
+        typer.echo(
+            f"{run.header.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.", err=True
+        )
+    if run.header.nonfinite_states:
+        typer.echo(f"{run.header.nonfinite_states} states hold NaN or Inf; their rows carry NaN.", err=True)
+    if run.header.bound_violations:
+        typer.echo(f"{run.header.bound_violations} states violate a bound of the theory: please report it.", err=True)
     typer.echo(f"run: {run.path}    look at it: thalweg report {run.path}")

@@ -2,6 +2,8 @@
 
 An engine takes shards, cuts them into batches, has each batch measured, and hands the results of every finished shard
 to whoever stores them. Which engine ran changes no number.
+
+Reading order: :mod:`._local` (shards, batches, halving), :mod:`._memory` (is the memory full?), :mod:`._progress`.
 """
 
 from thalweg.engines._local import BatchOptions, run_shards

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, Subject, observe
-from thalweg.errors import OverflowInFloat16
+from thalweg.errors import ModelError, OverflowInFloat16
 from thalweg.prompts import Prompt, padded
 from thalweg.store import RunHeader, schema
 
@@ -47,14 +47,27 @@ def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOpt
     """Run one batch through the body of the model once and reduce everything on the way.
 
     Raises:
+        ModelError: a token has no row in the model's embedding.
         OverflowInFloat16: a float16 state holds an Inf.
     """
-    tokens = torch.from_numpy(padded(batch)).to(subject.device)
+    tokens = torch.from_numpy(padded(batch))
+    _refuse_unknown_tokens(subject, tokens)
+    tokens = tokens.to(subject.device)
     lengths = torch.tensor([len(prompt) for prompt in batch])
     reducer = _Reducer(batch, lengths, options)
     with observe(subject, reducer, lengths):
         subject.parts.body(input_ids=tokens, use_cache=False)
     return reducer.rows
+
+
+def _refuse_unknown_tokens(subject: Subject, tokens: Tensor) -> None:
+    embedding: Any = subject.model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+    if int(tokens.max()) >= rows:
+        raise ModelError(
+            f"the tokenizer gives token {int(tokens.max())}, but the model's embedding has {rows} rows. "
+            "Check that the tokenizer belongs to the model."
+        )
 
 
 class _Reducer:
@@ -93,7 +106,7 @@ class _Reducer:
             diagonal=vectors.diagonal,
             previous=vectors.previous,
             row_sum=vectors.row_sum,
-            visible=vectors.visible[:, 0],
+            visible=vectors.visible,
             lengths=lengths,
             sink_position=sink,
         )

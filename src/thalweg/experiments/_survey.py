@@ -53,7 +53,9 @@ def survey(
         >>> run.phases.select("compress_first", "compress_last").collect().row(0)  # doctest: +SKIP
         (2, 6)
     """
-    options = options or SurveyOptions()
+    options = SurveyOptions() if options is None else options
+    if not isinstance(options, SurveyOptions):
+        raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
     names = [models] if isinstance(models, str) else list(models)
     wanted = [data] if isinstance(data, str) else list(data)
     sources = [open_source(one, text_field=options.text_field, whole_file=options.whole_file) for one in wanted]

@@ -2,9 +2,9 @@
 
 Table in, figure out: no model, no torch, no window. Preparation gives tidy tables and is tested; drawing is thin.
 
-In reading order: ``_pairs`` which models on which data · ``_curves``, ``_bound_curves``, ``_sink_scores`` preparation ·
-``_labels`` words on axes · ``_drawing`` lines and bands · ``_depth`` profile, norms, mixing · ``_bounds`` the theorem ·
-``_sink_map`` heads · ``_save`` all of it as files. ``thalweg.mplstyle`` is the look.
+In reading order: ``_pairs`` models and data · ``_curves``, ``_bound_curves``, ``_sink_scores`` preparation ·
+``_labels`` words on axes · ``_drawing`` lines and bands · ``_depth`` profile, norms, mixing · ``_bounds`` the theorem
+· ``_sink_map`` heads · ``_save`` all of it as files · ``_table`` the profile as a table; ``thalweg.mplstyle`` the look.
 """
 
 from thalweg.figures._bound_curves import bound_curves
@@ -17,9 +17,11 @@ from thalweg.figures._pairs import Pair, compress_span, labels, pairs
 from thalweg.figures._save import save_figures
 from thalweg.figures._sink_map import sink_grid, sink_map
 from thalweg.figures._sink_scores import sink_scores
+from thalweg.figures._table import DEPTH_COLUMNS, depth_table
 
 __all__ = [
     "BOUND_PANELS",
+    "DEPTH_COLUMNS",
     "GREY",
     "PALETTE",
     "BoundLine",
@@ -30,6 +32,7 @@ __all__ = [
     "compress_span",
     "curves",
     "depth_profile",
+    "depth_table",
     "from_zero_to_one",
     "labels",
     "mixing",

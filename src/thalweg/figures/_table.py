@@ -10,13 +10,13 @@ __all__ = ["DEPTH_COLUMNS", "depth_table"]
 
 DEPTH_COLUMNS = {
     "depth": None,
-    "entropy": ("state", "entropy_normalized"),
+    "normalized entropy": ("state", "entropy_normalized"),
     "sink norm": ("state", "sink_norm"),
     "rest norm": ("state", "rest_norm"),
     "norm ratio": ("state", "norm_ratio"),
     "row ratio": ("state", "row_ratio"),
     "sink rate": ("block", "sink_rate"),
-    "mixing": ("block", "mixing_normalized"),
+    "normalized mixing": ("block", "mixing_normalized"),
     "phase": None,
 }
 

@@ -146,7 +146,7 @@ def __getattr__(name: str) -> object:
         for file in _FILES:
             module = import_module(f"{__name__}.{file}")
             if name in module.__all__:
-                return getattr(module, name)
+                return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -46,7 +46,9 @@ def with_statistics(frame: pl.DataFrame, geometric: str) -> pl.DataFrame:
         pl.Series("high", mean + half, pl.Float64),
         pl.Series("n", count, pl.Int64),
     )
-    undone = [pl.when(pl.col(geometric)).then(pl.col(name).exp()).otherwise(pl.col(name)).alias(name) for name in LOGGED]
+    undone = [
+        pl.when(pl.col(geometric)).then(pl.col(name).exp()).otherwise(pl.col(name)).alias(name) for name in LOGGED
+    ]
     return table.with_columns(undone)
 
 

@@ -3,13 +3,13 @@
 import base64
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from thalweg import __version__
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.figures import Pair, labels, pairs
@@ -83,7 +83,7 @@ def _render(run: Run) -> str:
     )
     scripts = {"plotly": get_plotlyjs(), "page": (_HERE / "page.js").read_text(encoding="utf-8")}
     return environment.get_template("page.html.j2").render(
-        version=__version__,
+        version=version("thalweg"),
         header=run.header,
         models=list(labels(run.header).values()),
         series=series_colors(run),

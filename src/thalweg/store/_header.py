@@ -34,7 +34,7 @@ class ModelFacts(_Facts):
         name: hub id or directory, as given.
         revision: as asked for.
         commit: what the revision resolved to, where there is one.
-        weights: what identifies the weights: hub blob ids, or safetensors headers and sizes.
+        weights: what identifies the weights: hub blob ids, or a hash of the files.
         dtype: of the computation.
         attention: the path attention was read through.
         positions: rope, alibi, learned or none.

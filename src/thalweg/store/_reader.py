@@ -29,6 +29,10 @@ class Run:
     path: Path
     header: RunHeader
 
+    def __repr__(self) -> str:
+        models, data = (", ".join(one.name for one in named) for named in (self.header.models, self.header.data))
+        return f"Run({str(self.path)!r}, {self.header.status}: {models} on {data})"
+
     @property
     def layers(self) -> pl.LazyFrame:
         """One row per model, data, prompt and state."""

@@ -168,7 +168,7 @@ class _Gathered:
             diagonal=self.diagonal,
             previous=self.previous,
             row_sum=self.row_sum,
-            visible=torch.cat([part.expand(batch, -1, -1) for part in self.visible], dim=-1),
+            visible=torch.cat([part.expand(batch, -1) for part in self.visible], dim=-1),
         )
 
 
@@ -228,7 +228,7 @@ def _attend(
     gathered.previous[:, :, rows] = _previous(weights, rows, keys, position) / denominator
     mixed = torch.bmm(weights.view(-1, problem.shared * count, width), problem.value[:, keys])
     gathered.output[:, :, rows] = mixed.view(batch, heads, count, -1) / denominator[..., None]
-    gathered.visible.append((position + 1).view(1, 1, -1) if seen.seen is None else seen.seen.sum(-1))
+    gathered.visible.append((position + 1)[None] if seen.seen is None else seen.seen.any(1).sum(-1))
 
 
 def _previous(weights: Tensor, rows: slice, keys: slice, position: Tensor) -> Tensor:

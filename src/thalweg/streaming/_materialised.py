@@ -47,7 +47,7 @@ def statistics_of_map(
         diagonal=attention.diagonal(dim1=-2, dim2=-1).to(precision),
         previous=previous,
         row_sum=total,
-        visible=(position + 1).expand(batch, 1, tokens),
+        visible=(position + 1).expand(batch, tokens),
     )
 
 

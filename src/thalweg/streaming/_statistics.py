@@ -21,7 +21,7 @@ class AttentionStatistics:
         diagonal: A_tt.
         previous: A_t,t-1; NaN at t = 0.
         row_sum: s_t = sum_k A_tk; 1, or less under a sink logit.
-        visible: n_t, the number of keys that row t may see; head axis of size 1 where all heads see the same.
+        visible: n_t, the number of keys that row t may see; under a mask that differs by head, in any of them.
     """
 
     column_mass: Float[Tensor, "batch head token"]
@@ -29,4 +29,4 @@ class AttentionStatistics:
     diagonal: Float[Tensor, "batch head token"]
     previous: Float[Tensor, "batch head token"]
     row_sum: Float[Tensor, "batch head token"]
-    visible: Int[Tensor, "batch seen token"]
+    visible: Int[Tensor, "batch token"]

@@ -1,0 +1,213 @@
+"""What a survey costs beside a plain forward pass, and beside the usual way of measuring: ``make bench``.
+
+All figures are ratios of paired runs in one process (A B A B ...), medians with their range, so that they hold on a
+noisy machine; memory is the peak of a process of its own, above what it held before the pass.
+
+(a) survey (measurement, tables, files) over a plain SDPA forward of the same batches through the body of the model;
+(b) the usual way, eager attention with every map and state kept and singular values for each layer, over ours;
+(c) peak memory above the weights, ours and the usual way's; the latter grows as T squared and is extrapolated so.
+"""
+
+import argparse
+import ctypes
+import json
+import multiprocessing
+import os
+import re
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from thalweg.capture import Subject, subject_of
+from thalweg.engines import BatchOptions, run_shards
+from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.prompts import Prompt, Shard, batches, padded
+from thalweg.reference import byte_tokenizer
+from thalweg.store import DataFacts, ModelFacts, RunHeader, create_or_resume
+from thalweg.store import Shard as Part
+
+WIDTH, HEADS, BLOCKS, CONTEXT = 768, 12, 12, 16384
+BATCH = BatchOptions(4096)
+MEMORY_OURS, MEMORY_BOTH = 16384, 2048
+
+
+def model() -> LlamaForCausalLM:
+    """12 blocks, d = 768, 12 heads, random weights."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=2048,
+        num_hidden_layers=BLOCKS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        vocab_size=256,
+        max_position_embeddings=CONTEXT,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def prompts(lengths: Sequence[int]) -> list[Prompt]:
+    """Random tokens of these lengths."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Prompt(row, tuple(torch.randint(0, 256, (length,), generator=generator).tolist()), "", "", truncated=False)
+        for row, length in enumerate(lengths)
+    ]
+
+
+def problem_lengths(count: int) -> tuple[str, list[int]]:
+    """Words and signs of GSM8K problems where the test data is there, else of the bundled prompts."""
+    folder = os.environ.get("THALWEG_TEST_DATA")
+    path = Path(folder) / "data" / "gsm8k_train.jsonl" if folder else None
+    if path is not None and path.exists():
+        rows = [json.loads(line) for line in path.read_text().splitlines()[:count]]
+        name, texts = "GSM8K lengths", [f"{row['question']}\n{row['answer']}" for row in rows]
+    else:
+        from thalweg.prompts import open_source
+
+        name, texts = "bundled lengths", [row.text or "" for row in open_source().rows(0, count)]
+    return name, [len(re.findall(r"\w+|[^\w\s]", text)) for text in texts]
+
+
+def plain(subject: Subject, own: Sequence[Prompt]) -> None:
+    """A forward pass through the body, as the model would run it."""
+    with torch.no_grad():
+        for batch in batches(own, token_budget=BATCH.token_budget):
+            subject.parts.body(input_ids=torch.from_numpy(padded(batch)), use_cache=False)
+
+
+def survey(subject: Subject, own: Sequence[Prompt]) -> None:
+    """What `thalweg survey` does once the model is loaded: measure, make tables, write files."""
+    facts = ModelFacts(name="m", weights="random", dtype="float32", blocks=BLOCKS, heads=HEADS, width=WIDTH)
+    header = RunHeader(models=(facts,), data=(DataFacts(name="d", hash="0", template="{text}"),))
+    tokenizer = byte_tokenizer()
+    with tempfile.TemporaryDirectory() as folder, create_or_resume(Path(folder) / "run", header) as writer:
+
+        def finish(shard: Shard, results: list[BatchRows]) -> None:
+            key = {"model": "m", "revision": "main", "data": "d"}
+            place = Part("m", "main", "d", shard.first, shard.stop)
+            writer.write_part(place, frames(results, shard.prompts, key, tokenizer, header))
+
+        shard = Shard(0, len(own), tuple(own), ())
+        measure = MeasureOptions()
+        run_shards([shard], measure=lambda batch: measure_batch(subject, batch, measure), finish=finish, options=BATCH)
+
+
+def usual(subject: Subject, own: Sequence[Prompt]) -> None:
+    """Eager attention, every map and state kept, sink scores from the maps, singular values of every state."""
+    config: Any = subject.model.config
+    before, config._attn_implementation = config._attn_implementation, "eager"
+    with torch.no_grad():
+        for prompt in own:
+            found = subject.parts.body(
+                input_ids=torch.tensor([prompt.tokens]),
+                use_cache=False,
+                output_attentions=True,
+                output_hidden_states=True,
+            )
+            for one in found.attentions:
+                one.mean(2)
+                torch.special.entr(one).sum(-1).mean(-1)
+            for state in found.hidden_states:
+                torch.linalg.svdvals(state[0])
+    config._attn_implementation = before
+
+
+def paired(one: Callable[[], None], other: Callable[[], None], runs: int) -> list[float]:
+    """Ratios one / other of pairs run in turn, after one of each."""
+    one(), other()
+    return [_seconds(one) / _seconds(other) for _ in range(runs)]
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def peak_above_weights(way: str, length: int) -> int:
+    """Bytes that a pass over one prompt needs above what the process held before it, in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak, (way, length))
+
+
+def _peak(way: str, length: int) -> int:
+    subject, own = subject_of(model()), prompts([length])
+    run = {"ours": survey, "usual": usual}[way]
+    run(subject, prompts([32]))  # libraries and pools of threads are there before the measurement
+    _give_back()
+    before = _resident()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to what is resident now
+    run(subject, own)
+    return _status("VmHWM") - before
+
+
+def _give_back() -> None:
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Run the comparisons and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5, help="pairs of runs per row")
+    parser.add_argument("--prompts", type=int, default=16, help="problems in the first row")
+    options = parser.parse_args()
+    subject = subject_of(model())
+    name, lengths = problem_lengths(options.prompts)
+    table = Table(
+        title=f"12 blocks, d = 768, 12 heads, float32, {torch.get_num_threads()} threads", title_justify="left"
+    )
+    for column in ("comparison", "prompts", "median", "range", "target"):
+        table.add_column(column, justify="left" if column == "comparison" else "right")
+    shapes = ((f"{name}, mean {statistics.mean(lengths):.0f}", lengths, "1.3"), ("T = 1024", [1024, 1024], "1.6"))
+    for what, sizes, target in shapes:
+        own = prompts(sizes)
+        ratios = paired(lambda own=own: survey(subject, own), lambda own=own: plain(subject, own), options.runs)
+        table.add_row(f"(a) survey / plain forward, {what}", str(len(own)), *_ratio(ratios), f"<= {target}")
+        print(".", end="", file=sys.stderr, flush=True)
+    for what, sizes, _ in shapes:
+        own = prompts(sizes[:4])
+        ratios = paired(lambda own=own: usual(subject, own), lambda own=own: survey(subject, own), options.runs)
+        table.add_row(f"(b) usual way / survey, {what}", str(len(own)), *_ratio(ratios), ">= 3")
+        print(".", end="", file=sys.stderr, flush=True)
+    peaks = {
+        (way, length): peak_above_weights(way, length)
+        for way, length in (("ours", MEMORY_OURS), ("ours", MEMORY_BOTH), ("usual", MEMORY_BOTH))
+    }
+    guess = peaks["usual", MEMORY_BOTH] * (MEMORY_OURS / MEMORY_BOTH) ** 2
+    for what, amount, target in (
+        (f"(c) peak above the weights, survey, T = {MEMORY_OURS:,}", peaks["ours", MEMORY_OURS], "<= 1 GB"),
+        (f"(c) peak above the weights, survey, T = {MEMORY_BOTH:,}", peaks["ours", MEMORY_BOTH], ""),
+        (f"(c) peak above the weights, usual way, T = {MEMORY_BOTH:,}", peaks["usual", MEMORY_BOTH], ""),
+        (f"(c) usual way, T = {MEMORY_OURS:,}, extrapolated as T squared", guess, ""),
+    ):
+        table.add_row(what, "1", f"{amount / 1e9:.2f} GB", "", target)
+    Console(width=120).print(table)
+
+
+def _ratio(ratios: list[float]) -> tuple[str, str]:
+    return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}"
+
+
+if __name__ == "__main__":
+    main()

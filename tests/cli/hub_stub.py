@@ -1,0 +1,106 @@
+"""A hub on this machine: what huggingface_hub asks of the real one, answered from directories.
+
+A repository is a directory of files, or the name of an error that the hub answers with.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FILE = re.compile(r"^/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)$")
+INFORMATION = re.compile(r"^/api/models/(?P<name>[^/]+/[^/]+)(/revision/(?P<revision>[^/?]+))?(\?.*)?$")
+STATUS = {"GatedRepo": 403, "RepoNotFound": 404, "RevisionNotFound": 404, "EntryNotFound": 404}
+
+
+@dataclass
+class Hub:
+    """Where it listens, what it was asked."""
+
+    endpoint: str
+    asked: list[str] = field(default_factory=list)
+
+
+def _blob(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
+    """Serve ``repositories`` on a free port of 127.0.0.1."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_POST(self) -> None:
+            self.answer(body=True)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def answer(self, *, body: bool) -> None:
+            served.asked.append(f"{self.command} {self.path}")
+            found = FILE.match(self.path) or INFORMATION.match(self.path)
+            repository = None if found is None else repositories.get(found["name"], "RepoNotFound")
+            if found is None or repository is None:
+                return self.refuse("EntryNotFound")
+            if isinstance(repository, str):
+                return self.refuse(repository)
+            if found["revision"] not in (None, "main", COMMIT):
+                return self.refuse("RevisionNotFound")
+            if found.re is INFORMATION:
+                return self.send(_information(found["name"], repository), {"Content-Type": "application/json"}, body)
+            path = repository / found["file"]
+            if not path.is_file():
+                return self.refuse("EntryNotFound")
+            content = path.read_bytes()
+            return self.send(content, {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT}, body)
+
+        def send(self, content: bytes, headers: Mapping[str, str], body: bool) -> None:
+            self.send_response(200)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def refuse(self, error: str) -> None:
+            self.send_response(STATUS[error])
+            self.send_header("X-Error-Code", error)
+            self.send_header("X-Error-Message", error)
+            if error == "EntryNotFound":
+                self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = Hub(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _information(name: str, repository: Path) -> bytes:
+    siblings = [
+        {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
+        | ({"lfs": {"sha256": _blob(path.read_bytes()), "size": path.stat().st_size, "pointerSize": 1}})
+        for path in sorted(repository.iterdir())
+    ]
+    facts = {"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0, "likes": 0}
+    return json.dumps(facts).encode()
