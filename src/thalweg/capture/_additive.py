@@ -46,6 +46,7 @@ class _Candidate:
     output: Tensor
 
 
+@torch.no_grad()
 def additive_parts(parts: Parts, tokens: Tensor) -> list[AdditiveParts]:
     """Find and measure the summands of every block on one forward pass over ``tokens``."""
     found = list[AdditiveParts]()

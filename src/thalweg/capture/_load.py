@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -107,13 +107,13 @@ def identify_model(name: str, options: LoadOptions | None = None, *, directory: 
     source = str(path) if path else name
     with _readable_errors(name, options), _quiet():
         config = AutoConfig.from_pretrained(source, **_common(options))
+        commit = None if path else _commit(name, options)
         _refuse_other_kinds(name, config)
         if path is not None:
             _refuse_unsafe_weights(path, options)
-        commit = getattr(config, "_commit_hash", None)
-        weights = _identity_of_directory(path) if path else _identity_on_hub(name, commit)
+        weights = _identity_of_directory(path) if path else _identity_on_hub(name, commit, options)
     with _readable_errors(f"the tokenizer of {name}", options), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options))
+        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options, commit))
         _refuse_invented_tokenizer(name, tokenizer)
     return IdentifiedModel(
         name=name,
@@ -146,15 +146,22 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             weights_only=True,
             output_loading_info=True,
             **_placement(options),
-            **_common(options),
+            **_common(options, identified.commit),
         )
         model, found = loaded
         _refuse_invented_weights(identified.name, model, found["missing_keys"])
         return (model if device is None else model.to(torch.device(device))).eval()
 
 
-def _common(options: LoadOptions) -> dict[str, Any]:
-    return {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+def _common(options: LoadOptions, commit: str | None = None) -> dict[str, Any]:
+    """What every file is asked for with: once the commit is known it is that one, whatever is pushed meanwhile."""
+    return {"revision": commit or options.revision, "trust_remote_code": options.trust_remote_code}
+
+
+def _commit(name: str, options: LoadOptions) -> str | None:
+    """The commit that the revision means, by where its configuration has just been put."""
+    cached = try_to_load_from_cache(name, "config.json", revision=options.revision or "main")
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def _dtype(options: LoadOptions, config: Any) -> str:
@@ -355,18 +362,19 @@ def _identity_of_directory(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _identity_on_hub(name: str, commit: str | None) -> str:
+def _identity_on_hub(name: str, commit: str | None, options: LoadOptions) -> str:
     """The hub's blob id, a hash of the content, of the weights; of several shards a hash over theirs."""
-    blobs = _cached_blobs(name, commit) or _listed_blobs(name, commit)
+    readable = HUB_WEIGHTS if options.allow_pickle else HUB_WEIGHTS[:1]
+    blobs = _cached_blobs(name, commit, readable) or _listed_blobs(name, commit, readable)
     if len(blobs) == 1:
         return f"blob:{next(iter(blobs.values()))}"
     listed = "".join(f"{file}\0{blob}\0" for file, blob in sorted(blobs.items()))
     return f"blobs:{hashlib.sha256(listed.encode()).hexdigest()}" if blobs else f"commit:{commit}"
 
 
-def _cached_blobs(name: str, commit: str | None) -> dict[str, str]:
+def _cached_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:
     """Blob ids of the weight files in the local cache; none unless every one of them is there."""
-    for whole in HUB_WEIGHTS:
+    for whole in readable:
         index = try_to_load_from_cache(name, f"{whole}.index.json", revision=commit)
         shards = [whole]
         if isinstance(index, str):
@@ -378,14 +386,11 @@ def _cached_blobs(name: str, commit: str | None) -> dict[str, str]:
     return {}
 
 
-def _listed_blobs(name: str, commit: str | None) -> dict[str, str]:
-    """The same from the hub's own list of files; none where the hub cannot be asked."""
-    try:
-        siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
-    except Exception:  # whatever the way there has to say; what is then missing is missed when the weights are read
-        return {}
+def _listed_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:
+    """The same from the hub's own list of files."""
+    siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
     blobs = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in siblings}
-    for whole in HUB_WEIGHTS:
+    for whole in readable:
         stem, _, end = whole.partition(".")
         sharded = f"{whole}.index.json" in blobs
         wanted = [file for file in blobs if (fnmatch(file, f"{stem}-*-of-*.{end}") if sharded else file == whole)]

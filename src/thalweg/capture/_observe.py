@@ -49,7 +49,7 @@ class AttentionSeen:
     key: Float[Tensor, "batch group token depth"]
     value: Float[Tensor, "batch group token breadth"]
     outputs: Float[Tensor, "batch head token breadth"]
-    factors: Float[Tensor, "head breadth breadth"]
+    factors: Float[Tensor, "head rank breadth"]
 
 
 @runtime_checkable

@@ -75,8 +75,9 @@ def find_parts(model: PreTrainedModel) -> Parts:
         )
     _, name, modules = min(lists, key=lambda entry: entry[:2])
     owner = body.get_submodule(name.rpartition(".")[0])
+    own_body = body is model and isinstance(owner, PreTrainedModel)  # Llama 4 calls itself its decoder
     return Parts(
-        body=body,
+        body=owner if own_body else body,
         blocks=tuple(_block(index, module) for index, module in enumerate(modules)),
         final_norm=_after_blocks(owner, FINAL_NORMS.get(text_configuration(model).model_type)),
         unembedding=model.get_output_embeddings(),
@@ -84,12 +85,15 @@ def find_parts(model: PreTrainedModel) -> Parts:
 
 
 def with_attention(parts: Parts, modules: Iterable[nn.Module]) -> Parts:
-    """The same parts, with the modules that were seen calling attention in the place of what names suggest."""
+    """The same parts, with the modules that were seen calling attention in the place of what names suggest.
+
+    A block that none of them belongs to, such as one of linear attention, has none.
+    """
     called = {id(module): module for module in modules}
 
     def mended(block: Block) -> Block:
         own = next((child for child in block.module.modules() if id(child) in called), None)
-        return block if own is None else Block(block.index, block.module, own, _projection(own))
+        return Block(block.index, block.module, own, None if own is None else _projection(own))
 
     return replace(parts, blocks=tuple(mended(block) for block in parts.blocks))
 

@@ -20,7 +20,7 @@ class ProjectionFactors:
     def __init__(self) -> None:
         self._factors = dict[int, Tensor]()
 
-    def of(self, projection: nn.Module, heads: int, outputs: Tensor) -> Float[Tensor, "head breadth breadth"]:
+    def of(self, projection: nn.Module, heads: int, outputs: Tensor) -> Float[Tensor, "head rank breadth"]:
         """R of each head's slice of ``projection``, on the device of ``outputs`` and at least float32."""
         key = id(projection)
         if key not in self._factors:

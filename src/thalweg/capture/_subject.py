@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from thalweg.capture._families import OWN_WEIGHTS
@@ -32,8 +32,8 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
     model.eval()
     if model.config.model_type in OWN_WEIGHTS:
         return Subject(model, parts, "weights", ProjectionFactors(), place)
-    path, modules = _seen_attention(model, parts, place)
-    return Subject(model, with_attention(parts, modules), path, ProjectionFactors(), place)
+    path, parts = _seen_attention(model, parts, place)
+    return Subject(model, parts, path, ProjectionFactors(), place)
 
 
 def _entrance(model: PreTrainedModel) -> torch.device:
@@ -43,9 +43,7 @@ def _entrance(model: PreTrainedModel) -> torch.device:
     return embedding.weight.device if device is None else torch.device(device)
 
 
-def _seen_attention(
-    model: PreTrainedModel, parts: Parts, device: torch.device
-) -> tuple[AttentionPath, list[nn.Module]]:
+def _seen_attention(model: PreTrainedModel, parts: Parts, device: torch.device) -> tuple[AttentionPath, Parts]:
     """Try the AttentionInterface, then torch's own attention, on four tokens, and see who calls."""
     tokens = torch.zeros(1, 4, dtype=torch.long, device=device)
     heard = list[AttentionCall]()
@@ -54,11 +52,11 @@ def _seen_attention(
         with suppress(AttributeError, TypeError, KeyError, ValueError, RuntimeError):
             _run(model, parts, tokens, NAME)
             if heard:
-                return "interface", [call.module for call in heard if call.module is not None]
+                return "interface", with_attention(parts, [call.module for call in heard if call.module is not None])
         heard.clear()
         _run(model, parts, tokens, "sdpa")
     if heard:
-        return "torch", []
+        return "torch", parts
     raise ModelError(
         f"{type(model).__name__} shows no softmax attention: none of its blocks calls transformers' AttentionInterface "
         "or torch's own attention. thalweg measures decoder-only models with softmax attention, and hybrids where "

@@ -14,6 +14,7 @@ from thalweg.cli._figures import figures
 from thalweg.cli._list import listing
 from thalweg.cli._report import report
 from thalweg.cli._survey import survey
+from thalweg.cli._tables import printable
 from thalweg.cli._verify import verify
 from thalweg.errors import ThalwegError
 
@@ -37,16 +38,20 @@ app.command(rich_help_panel="Check")(verify)
 app.command("list", rich_help_panel="Check")(listing)
 
 
-@app.callback(invoke_without_command=True)
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
 def thalweg(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Follow a language model through its depth: attention sinks, compression valleys, massive activations."""
-    if version:
-        typer.echo(__version__)
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def main() -> None:
@@ -55,7 +60,8 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(sys.argv[1:] or ["--help"], prog_name="thalweg", standalone_mode=False) or 0
+        sys.stdout.flush()  # here, where a closed pipe is expected
         if code == INTERRUPTED:  # the parser turns Ctrl-C into an exit code and says nothing
             raise KeyboardInterrupt
         sys.exit(code)
@@ -76,4 +82,5 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True).print(Text(f"thalweg: {' '.join(message.split())}"), soft_wrap=True)
+    line = printable(" ".join(message.split()))
+    Console(stderr=True).print(Text(f"thalweg: {line}"), soft_wrap=True)

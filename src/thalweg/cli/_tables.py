@@ -10,20 +10,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_json", "print_table"]
+__all__ = ["print_json", "print_table", "printable"]
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table on stdout; text from anywhere is printed as it is, never as markup."""
-    table = Table(title=None if title is None else Text(title), title_justify="left", box=None, pad_edge=False)
+    """A table on stdout; text from anywhere is printed as it is, never as markup or as orders to the terminal."""
+    heading = None if title is None else Text(printable(title))
+    table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
     cells = [[_cell(value) for value in row] for row in rows]
     for index, name in enumerate(columns):
         numeric = all(_numeric(row[index]) for row in cells)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
+
+
+def printable(text: str) -> str:
+    """``text`` with whatever a terminal would obey, such as an escape sequence, written out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def print_json(value: Any) -> None:

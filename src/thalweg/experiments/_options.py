@@ -1,5 +1,7 @@
 """What a survey can be asked, checked before anything is loaded."""
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -69,14 +71,15 @@ class SurveyOptions:
     def __post_init__(self) -> None:
         for name in ("limit", "max_length", "batch_tokens", "batch_size", "shard_rows"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1; got {value}.")
+            if value is not None and not 1 <= value <= sys.maxsize:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} must be at least 1 and at most {sys.maxsize}; got {value}.")
         if self.sink_position < 0:
             raise UsageError(f"--sink-position counts from 0; got {self.sink_position}.")
         if not 0 < self.tau <= 1:
             raise UsageError(f"--tau is a share of attention, above 0 and at most 1; got {self.tau:g}.")
-        if not self.massive_ratio > 1:
-            raise UsageError(f"--massive-ratio compares with the median row, above 1; got {self.massive_ratio:g}.")
+        if not 1 < self.massive_ratio < math.inf:
+            raise UsageError(f"--massive-ratio is over the median row, above 1 and finite; got {self.massive_ratio:g}.")
 
     @property
     def loading(self) -> LoadOptions:

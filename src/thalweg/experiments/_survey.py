@@ -65,7 +65,7 @@ def survey(
         tokenization(model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context)
         for model in identified
     ]
-    path = Path(out) if out is not None else Path("runs") / Path(names[0]).name
+    path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
     header = RunHeader(
         command=tuple(sys.argv),
         resolved=_resolved(options),

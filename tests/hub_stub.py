@@ -16,7 +16,8 @@ from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILE = re.compile(r"^/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)$")
-INFORMATION = re.compile(r"^/api/models/(?P<name>[^/]+/[^/]+)(/revision/(?P<revision>[^/?]+))?(\?.*)?$")
+INFORMATION = re.compile(r"^/api/models/(?P<name>[^/]+/[^/?]+)(/revision/(?P<revision>[^/?]+))?(\?.*)?$")
+TREE = re.compile(r"^/api/models/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)\?.*$")
 STATUS = {"GatedRepo": 403, "RepoNotFound": 404, "RevisionNotFound": 404, "EntryNotFound": 404}
 
 
@@ -51,7 +52,7 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
 
         def answer(self, *, body: bool) -> None:
             served.asked.append(f"{self.command} {self.path}")
-            found = FILE.match(self.path) or INFORMATION.match(self.path)
+            found = FILE.match(self.path) or TREE.match(self.path) or INFORMATION.match(self.path)
             repository = None if found is None else repositories.get(found["name"], "RepoNotFound")
             if found is None or repository is None:
                 return self.refuse("EntryNotFound")
@@ -61,6 +62,8 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
                 return self.refuse("RevisionNotFound")
             if found.re is INFORMATION:
                 return self.send(_information(found["name"], repository), {"Content-Type": "application/json"}, body)
+            if found.re is TREE:
+                return self.send(_tree(repository), {"Content-Type": "application/json"}, body)
             path = repository / found["file"]
             if not path.is_file():
                 return self.refuse("EntryNotFound")
@@ -94,6 +97,15 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _tree(repository: Path) -> bytes:
+    entries = [
+        {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
+        | {"lfs": {"oid": _blob(path.read_bytes()), "size": path.stat().st_size, "pointerSize": 1}}
+        for path in sorted(repository.iterdir())
+    ]
+    return json.dumps(entries).encode()
 
 
 def _information(name: str, repository: Path) -> bytes:

@@ -1,0 +1,306 @@
+"""What is measured is what was asked for; everything else is refused in one line that says what to do."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as tf
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging as transformers_logging
+
+from families import FAMILIES, HYBRIDS, tiny
+from saved import SIZES, configured, llama, save
+from thalweg.capture import LoadOptions, identify_model, load_model, prove, subject_of
+from thalweg.capture._load import _identity_of_directory
+from thalweg.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A good model, to be copied and spoilt."""
+    path = tmp_path_factory.mktemp("models") / "good"
+    save(llama(), path)
+    return path
+
+
+@pytest.fixture
+def good(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "model"))
+
+
+def refused(path, **options):
+    """The line that refuses a model, whether when it is found or when it is loaded."""
+    with pytest.raises(ModelError) as caught:
+        load_model(identify_model(str(path), LoadOptions(**options)))
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_a_model_comes_with_all_that_a_run_needs_to_know(good):
+    found = identify_model(str(good))
+    assert (found.name, found.source, found.revision, found.commit) == (str(good), str(good), "local", None)
+    assert (found.dtype, found.context) == ("float32", 64)
+    assert found.weights.startswith("sha256:")
+    model = load_model(found)
+    assert not model.training
+    assert model.dtype == torch.float32
+    for name, weight in load_file(good / "model.safetensors").items():
+        assert torch.equal(model.state_dict()[name], weight)
+
+
+def test_another_dtype_is_part_of_what_was_asked_for(good):
+    configured(good, dtype="bfloat16")
+    assert identify_model(str(good)).dtype == "bfloat16"
+    for dtype in ("float64", "float16"):
+        found = identify_model(str(good), LoadOptions(dtype=dtype))
+        assert found.dtype == dtype
+        assert str(load_model(found).dtype) == f"torch.{dtype}"
+
+
+KINDS = {
+    "BertForMaskedLM": (lambda: tf.BertForMaskedLM(tf.BertConfig(**SIZES)), "is an encoder (BertForMaskedLM)"),
+    "BertModel": (lambda: tf.BertModel(tf.BertConfig(**SIZES)), "is an encoder (BertModel)"),
+    "RobertaForMaskedLM": (lambda: tf.RobertaForMaskedLM(tf.RobertaConfig(**SIZES)), "is an encoder"),
+    "DistilBertForMaskedLM": (
+        lambda: tf.DistilBertForMaskedLM(
+            tf.DistilBertConfig(dim=32, hidden_dim=48, n_layers=1, n_heads=4, vocab_size=258)
+        ),
+        "(distilbert) has no causal language model",
+    ),
+    "T5ForConditionalGeneration": (
+        lambda: tf.T5ForConditionalGeneration(
+            tf.T5Config(d_model=32, d_ff=48, d_kv=8, num_layers=2, num_heads=4, vocab_size=258)
+        ),
+        "is an encoder-decoder (t5)",
+    ),
+    "MambaForCausalLM": (
+        lambda: tf.MambaForCausalLM(tf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=258, state_size=4)),
+        "(mamba) has no attention heads, as a pure state-space model",
+    ),
+    "Mamba2ForCausalLM": (
+        lambda: tf.Mamba2ForCausalLM(
+            tf.Mamba2Config(
+                hidden_size=32, num_hidden_layers=2, vocab_size=258, state_size=4, num_heads=8, head_dim=8, n_groups=1
+            )
+        ),
+        "(mamba2) has no attention heads",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_kinds_of_model_are_refused(kind, tmp_path):
+    make, words = KINDS[kind]
+    message = refused(save(make(), tmp_path / "model"))
+    assert words in message
+    assert "thalweg measures decoder-only models" in message
+
+
+def test_attention_that_cannot_be_seen_is_refused(tmp_path):
+    configuration = tf.XLNetConfig(d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=258)
+    identified = identify_model(save(tf.XLNetLMHeadModel(configuration), tmp_path / "model"))
+    with pytest.raises(ModelError, match=r"shows no softmax attention.*a row in capture/_families.py"):
+        subject_of(load_model(identified))
+
+
+def without_weights(path):
+    (path / "model.safetensors").unlink()
+
+
+def pickled(path):
+    torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
+    without_weights(path)
+
+
+def truncated(path):
+    content = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def remote_code(path):
+    configured(path, model_type="mine", auto_map={"AutoConfig": "configuration_mine.Mine"}, architectures=["Mine"])
+    (path / "configuration_mine.py").write_text("raise SystemExit('it ran')")
+
+
+def without_a_shard(path):
+    save(llama(), path, max_shard_size="20KB")
+    (path / "model.safetensors").unlink(missing_ok=True)
+    sorted(path.glob("model-*.safetensors"))[1].unlink()
+
+
+def without_a_weight(path):
+    weights = load_file(path / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+
+
+SPOILT = {
+    "no weights": (without_weights, "has no weights: expected model.safetensors or its shards"),
+    "only pickled weights": (pickled, r"only pickled weights \(pytorch_model.bin\).*--allow-pickle"),
+    "truncated weights": (truncated, "weights of .* are damaged .*Fetch them again"),
+    "empty weights": (lambda path: (path / "model.safetensors").write_bytes(b""), "are damaged"),
+    "no weights but noise": (lambda path: (path / "model.safetensors").write_bytes(b"noise" * 99), "are damaged"),
+    "a shard missing": (without_a_shard, "model-00002-of"),
+    "a weight missing": (without_a_weight, r"lacks 1 of the weights .*model.layers.1.mlp.up_proj.weight"),
+    "more blocks than weights": (lambda path: configured(path, num_hidden_layers=3), "lacks 9 of the weights"),
+    "another width": (lambda path: configured(path, hidden_size=64), "weights of other shapes than its config.json"),
+    "remote code": (remote_code, "its own code, which is not run. Pass --trust-remote-code"),
+    "no config.json": (lambda path: (path / "config.json").unlink(), "has no config.json"),
+    "broken config.json": (lambda path: (path / "config.json").write_text('{"model_type": '), "not a valid JSON"),
+    "binary config.json": (lambda path: (path / "config.json").write_bytes(b"\xff\xfe\x00"), "not a valid JSON"),
+    "empty config.json": (lambda path: (path / "config.json").write_text("{}"), "model_type"),
+    "a config.json of an unknown kind": (lambda path: configured(path, model_type="new"), "model type `new`"),
+    "a config.json with a word for a number": (
+        lambda path: configured(path, num_hidden_layers="two"),
+        "num_hidden_layers.*got str",
+    ),
+    "a tokenizer that is broken": (
+        lambda path: (path / "tokenizer.json").write_text('{"version'),
+        "the tokenizer of .* cannot be loaded",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_a_directory_that_is_spoilt_is_refused(spoilt, good):
+    spoil, words = SPOILT[spoilt]
+    spoil(good)
+    message = refused(good)
+    assert re.search(words, message), message
+    assert str(good) in message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/nowhere/at/all", "there is no directory /nowhere/at/all"),
+        ("./nowhere", "there is no directory ./nowhere"),
+        ("one/two/three", "there is no directory one/two/three"),
+        ("name with spaces", "'name with spaces' is neither a directory nor a hub id"),
+        ("[bold]\x1b[31m", r"neither a directory nor a hub id"),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused(name, words):
+    assert words in refused(name)
+
+
+def test_a_file_is_no_model(good):
+    assert "is a file; expected a directory with config.json" in refused(good / "config.json")
+
+
+def test_pickled_weights_are_read_when_they_are_trusted(good):
+    identity = identify_model(str(good)).weights
+    expected = load_file(good / "model.safetensors")
+    pickled(good)
+    found = identify_model(str(good), LoadOptions(allow_pickle=True))
+    assert found.weights != identity
+    model = load_model(found)
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in expected.items())
+
+
+def test_pickled_weights_run_no_code_even_then(good, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    without_weights(good)
+    torch.save({"model.norm.weight": Touch()}, good / "pytorch_model.bin")
+    assert "hold more than tensors" in refused(good, allow_pickle=True)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "mps:3", "meta"])
+def test_a_device_that_cannot_be_used_is_refused(device, good):
+    assert f"device {device!r} cannot be used: " in refused(good, device=device)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device_map": "nonsense"}, "nonsense"),
+        ({"device_map": "auto", "max_memory": {"cpu": "lots"}}, "lots"),
+        ({"dtype": "float8"}, "dtype 'float8' is unknown; expected auto, float32"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused(options, words, good):
+    assert words in refused(good, **options)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")])
+def test_a_model_too_large_for_the_memory_is_refused(error, good, monkeypatch):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(tf.PreTrainedModel, "to", full)
+    assert "does not fit into memory. Pass --device-map auto" in refused(good)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
+def test_a_model_without_a_tokenizer_is_refused_and_none_made_up(family, tmp_path):
+    save(tiny(family), tmp_path, tokenizer=False)
+    with pytest.raises(ModelError, match=r"expected tokenizer.json, or its kin, beside config.json"):
+        identify_model(str(tmp_path))
+
+
+def test_an_unembedding_that_is_missing_is_not_made_up(good):
+    weights = load_file(good / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, good / "model.safetensors", metadata={"format": "pt"})
+    model = load_model(identify_model(str(good)))
+    assert model.get_output_embeddings() is None
+    failed = [(check.capability, check.detail) for check in prove(subject_of(model)) if not check.passed]
+    assert failed == [("unembedding", "the model has no unembedding")]
+
+
+def test_one_number_for_all_blocks_is_expected(good, monkeypatch):
+    own = tf.AutoConfig.from_pretrained
+
+    def uneven(*given, **options):
+        config = own(*given, **options)
+        config.__dict__["num_attention_heads"] = [4, 2]
+        return config
+
+    monkeypatch.setattr(tf.AutoConfig, "from_pretrained", uneven)
+    assert "num_attention_heads = [4, 2]; expected one number" in refused(good)
+
+
+def test_any_change_of_the_weights_is_another_identity(good):
+    found = {identify_model(str(good)).weights}
+    weights = load_file(good / "model.safetensors")
+    weights["model.norm.weight"][3] += 1e-3
+    save_file(weights, good / "model.safetensors", metadata={"format": "pt"})
+    found.add(identify_model(str(good)).weights)
+    (good / "model.safetensors").rename(good / "other.safetensors")
+    found.add(identify_model(str(good)).weights)
+    assert len(found) == 3
+
+
+def test_large_files_are_known_by_pieces_of_them(good, monkeypatch):
+    monkeypatch.setattr("thalweg.capture._load.HASHED_WHOLE", 1000)
+    monkeypatch.setattr("thalweg.capture._load.PIECE", 16)
+    monkeypatch.setattr("thalweg.capture._load.PIECES", 100)
+    found = {_identity_of_directory(good)}
+    content = bytearray((good / "model.safetensors").read_bytes())
+    content[3] ^= 1  # the header
+    (good / "model.safetensors").write_bytes(content)
+    found.add(_identity_of_directory(good))
+    (good / "model.safetensors").write_bytes(content + b"x")  # the size
+    found.add(_identity_of_directory(good))
+    assert len(found) == 3
+
+
+def test_loading_says_nothing_and_leaves_transformers_as_it_was(good, capfd, monkeypatch):
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION", raising=False)
+    transformers_logging.set_verbosity_warning()
+    transformers_logging.enable_progress_bar()
+    capfd.readouterr()
+    configured(good, bos_token_id=50_000)  # worth a remark to transformers
+    load_model(identify_model(str(good)))
+    assert capfd.readouterr() == ("", "")
+    assert transformers_logging.get_verbosity() == transformers_logging.WARNING
+    assert transformers_logging.is_progress_bar_enabled()
+    assert "DISABLE_SAFETENSORS_CONVERSION" not in os.environ
