@@ -47,7 +47,7 @@ def _print_version(asked: bool) -> bool:
 
 @app.callback()
 def thalweg(
-    version: Annotated[  # noqa: ARG001 - its callback answers
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
