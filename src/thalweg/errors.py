@@ -3,20 +3,18 @@
 ::
 
     ThalwegError
-    ├── UsageError             the person has to act: exit code 2
-    │   ├── ModelError         a model cannot be loaded, or is not a decoder-only model
-    │   ├── ProofError         a model's parts could not be proved
-    │   ├── DataError          prompts cannot be read
-    │   ├── RunError           a run directory cannot be used
-    │   └── OverflowInFloat16  a float16 model left its range
-    └── Interrupted            Ctrl-C: finished parts stay, exit code 130
+    └── UsageError             the person has to act: exit code 2
+        ├── ModelError         a model cannot be loaded, or is not a decoder-only model
+        ├── ProofError         a model's parts could not be proved
+        ├── DataError          prompts cannot be read
+        ├── RunError           a run directory cannot be used
+        └── OverflowInFloat16  a float16 model left its range
 
 A message says what was expected, what came, and what to do.
 """
 
 __all__ = [
     "DataError",
-    "Interrupted",
     "ModelError",
     "OverflowInFloat16",
     "ProofError",
@@ -56,9 +54,3 @@ class RunError(UsageError):
 
 class OverflowInFloat16(UsageError):
     """A float16 activation left the range of the format (65504)."""
-
-
-class Interrupted(ThalwegError):
-    """The person pressed Ctrl-C; finished parts are on disk."""
-
-    exit_code = 130

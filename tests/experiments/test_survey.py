@@ -266,3 +266,69 @@ def test_an_unknown_dtype_is_refused(model, data, tmp_path):
     with pytest.raises(ModelError, match="float8"):
         thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, dtype="float8"))
     assert not Path(tmp_path / "run").exists()
+
+
+def test_a_model_that_cannot_be_measured_leaves_the_others_to_look_at(model, data, tmp_path):
+    broken = tmp_path / "broken"
+    planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32).save_pretrained(broken)
+    byte_tokenizer().save_pretrained(broken)
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError):
+        thalweg.survey([model, str(broken)], data, out=tmp_path / "run", options=QUIET)
+    run = thalweg.open_run(tmp_path / "run")
+    assert run.header.status == "failed"
+    assert run.phases.collect()["model"].to_list() == [model]
+
+
+def test_a_changed_configuration_is_another_run(data, tmp_path):
+    path = tmp_path / "model"
+    planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32).save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    thalweg.survey(path, data, out=tmp_path / "run", options=replace(QUIET, limit=4))
+    settings = json.loads((path / "config.json").read_text())
+    settings["rms_norm_eps"] = 0.5
+    (path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(RunError, match="configuration"):
+        thalweg.survey(path, data, out=tmp_path / "run", options=replace(QUIET, limit=8))
+
+
+def test_looking_at_a_finished_run_again_keeps_what_it_says_of_itself(model, data, tmp_path):
+    first = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
+    again = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, batch_size=3, limit=5))
+    assert again.header.resolved == first.header.resolved
+    assert again.prompts.collect().height == 23
+
+
+def test_a_part_that_was_lost_is_measured_again(model, data, tmp_path):
+    whole = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
+    before = tables(whole)
+    next((tmp_path / "run" / "heads").glob("*.parquet")).unlink()
+    mended = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
+    for name, frame in before.items():
+        assert_frame_equal(tables(mended)[name], frame)
+
+
+def test_undefined_flags_and_positions_are_gaps_and_no_head_of_nan_sinks(data, tmp_path):
+    path = tmp_path / "model"
+    broken = planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32)
+    with torch.no_grad():
+        broken.model.layers[2].mlp.down_proj.weight[5, 7] = torch.nan
+    broken.save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    run = thalweg.survey(path, data, out=tmp_path / "run", options=QUIET)
+    lost = run.heads.filter(pl.col("block") == 3).collect()
+    assert lost["dormant"].is_null().all()
+    assert lost["top_position"].is_null().all()
+    assert run.profile.filter(metric="dormant_rate", index=3).collect()["n"].to_list() in ([], [0])
+    assert "(nan)" not in thalweg.write_report(run).read_text()
+
+
+def test_a_float16_run_does_not_stop_for_what_padding_does(data, tmp_path):
+    path = tmp_path / "model"
+    odd = planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32)
+    with torch.no_grad():
+        odd.model.embed_tokens.weight[0] = 1e6  # the id that fills a batch; no prompt here has it
+    odd.save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    assert thalweg.survey(path, data, out=tmp_path / "run", options=replace(QUIET, dtype="float16")).header.status

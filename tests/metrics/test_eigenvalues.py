@@ -108,3 +108,13 @@ def test_a_rank_one_matrix_is_not_spoilt_by_what_is_left_over():
     assert found.exact
     assert entropy(found.values).item() == pytest.approx(0, abs=1e-7)
     assert eigenvalues(torch.zeros(SMALL + 1, SMALL + 1, dtype=torch.float64)).values.tolist() == [0.0] * (SMALL + 1)
+
+
+def test_a_spectrum_on_which_float32_does_not_converge_is_solved_in_float64():
+    scale = torch.exp(-torch.arange(400, dtype=torch.float64) / 3)
+    for seed in range(6):
+        state = (torch.randn(420, 400, generator=torch.Generator().manual_seed(seed)).double() * scale).float()
+        shares = torch.linalg.svdvals(state.double()).square()
+        shares = shares / shares.sum()
+        expected = float(-torch.xlogy(shares, shares).sum())
+        assert measure_state(state).metrics["entropy"] == pytest.approx(expected, rel=1e-5)

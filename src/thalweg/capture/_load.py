@@ -28,6 +28,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
 COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 
@@ -70,6 +71,7 @@ class IdentifiedModel:
         commit: what the hub resolved the revision to.
         weights: hash over the weight files of a directory, or the hub's blob id of the weights; a hash over those of
             several shards.
+        configuration: hash over the configuration and the tokenizer.
         dtype: of the computation, such as "bfloat16".
         context: longest prompt the model takes; None where there is no limit.
     """
@@ -82,6 +84,7 @@ class IdentifiedModel:
     revision: str
     commit: str | None
     weights: str
+    configuration: str
     dtype: str
     context: int | None
 
@@ -124,6 +127,7 @@ def identify_model(name: str, options: LoadOptions | None = None, *, directory: 
         revision=options.revision or ("local" if path else "main"),
         commit=commit,
         weights=weights,
+        configuration=_identity_of_configuration(config, tokenizer),
         dtype=_dtype(options, config),
         context=context_of(config.get_text_config(decoder=True)),
     )
@@ -360,6 +364,15 @@ def _identity_of_directory(path: Path) -> str:
                 opened.seek(start)
                 digest.update(opened.read(PIECE))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _identity_of_configuration(config: Any, tokenizer: Any) -> str:
+    """sha256 over what makes other numbers of the same weights: the configuration and the tokenizer."""
+    settings = {name: value for name, value in config.to_dict().items() if name not in INCIDENTAL}
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    words = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    text = json.dumps(settings, sort_keys=True, default=str) + words + str(tokenizer.special_tokens_map)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _identity_on_hub(name: str, commit: str | None, options: LoadOptions) -> str:

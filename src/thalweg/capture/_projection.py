@@ -9,6 +9,7 @@ from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from thalweg.metrics import write_factors
 from thalweg.shapes import Float
 
 __all__ = ["ProjectionFactors"]
@@ -26,7 +27,7 @@ class ProjectionFactors:
         if key not in self._factors:
             weight = _weight(projection, outputs)
             slices = weight.unflatten(1, (heads, -1)).transpose(0, 1)
-            self._factors[key] = torch.linalg.qr(slices, mode="r").R.to(outputs.device)
+            self._factors[key] = write_factors(slices).to(outputs.device, weight.dtype)
         return self._factors[key]
 
 

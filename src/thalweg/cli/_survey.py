@@ -105,6 +105,9 @@ def survey(
         print_json(_summary(run))
     else:
         _print(run)
+    held = max((pair.rows_read for pair in run.header.coverage), default=0)
+    if limit is not None and held > limit:
+        typer.echo(f"the run already held {held} rows; all of them are in its tables, whatever --limit says.", err=True)
     if run.header.bound_violations:
         raise typer.Exit(BOUND_VIOLATED)
 

@@ -15,8 +15,7 @@ __all__ = ["print_json", "print_table", "printable"]
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
     """A table on stdout; text from anywhere is printed as it is, never as markup or as orders to the terminal."""
-    heading = None if title is None else Text(printable(title))
-    table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     cells = [[_cell(value) for value in row] for row in rows]
     for index, name in enumerate(columns):
         numeric = all(_numeric(row[index]) for row in cells)
@@ -24,6 +23,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     for row in cells:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 200)
+    if title is not None:
+        console.print(Text(printable(title)), soft_wrap=True)
     console.print(table)
 
 

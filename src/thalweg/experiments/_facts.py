@@ -34,6 +34,7 @@ def model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         revision=model.revision,
         commit=model.commit,
         weights=model.weights,
+        configuration=model.configuration,
         dtype=model.dtype,
         blocks=config.num_hidden_layers,
         heads=config.num_attention_heads,

@@ -78,11 +78,11 @@ class _Reducer:
         self.rows = BatchRows()
 
     def state(self, index: int, state: Tensor, /) -> None:
-        if state.dtype == torch.float16 and not state.isfinite().all():
-            raise OverflowInFloat16(
-                f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
-            )
         for prompt, own in zip(self.batch, state, strict=True):
+            if state.dtype == torch.float16 and own[: len(prompt)].isinf().any():
+                raise OverflowInFloat16(
+                    f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
+                )
             measured = metrics.measure_state(
                 own[: len(prompt)],
                 sink_position=self.options.sink_position,
@@ -136,7 +136,7 @@ def frames(
     massive = [{**row, "token": tokenizer.decode([row["token_id"]])} for result in results for row in result.massive]
     rows = {
         "layers": [pl.DataFrame(result.layers, infer_schema_length=None) for result in results],
-        "heads": [pl.DataFrame(result.head_columns()) for result in results if result.heads],
+        "heads": [_with_gaps(pl.DataFrame(result.head_columns())) for result in results if result.heads],
         "massive": [pl.DataFrame(massive, infer_schema_length=None)] if massive else [],
         "prompts": [pl.DataFrame([_prompt_row(prompt, keep_text=header.keep_text) for prompt in prompts])],
     }
@@ -147,6 +147,14 @@ def frames(
         else pl.DataFrame(schema=schema(table, variants=header.variants, keep_text=header.keep_text))
         for table, parts in rows.items()
     }
+
+
+def _with_gaps(heads: pl.DataFrame) -> pl.DataFrame:
+    """Positions and flags that are undefined become null; tensors have no such value."""
+    return heads.with_columns(
+        pl.when(pl.col("top_position") >= 0).then("top_position"),
+        pl.when(pl.col("head_write_norm").is_not_nan()).then("dormant"),
+    )
 
 
 def _prompt_row(prompt: Prompt, *, keep_text: bool) -> dict[str, Any]:

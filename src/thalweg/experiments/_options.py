@@ -11,6 +11,8 @@ from thalweg.errors import UsageError
 
 __all__ = ["SurveyOptions"]
 
+ENGINES = ("local",)
+
 
 @dataclass(frozen=True)
 class SurveyOptions:
@@ -71,9 +73,11 @@ class SurveyOptions:
     def __post_init__(self) -> None:
         for name in ("limit", "max_length", "batch_tokens", "batch_size", "shard_rows"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= sys.maxsize:
+            if value is not None and not (isinstance(value, int) and 1 <= value <= sys.maxsize):
                 option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} must be at least 1 and at most {sys.maxsize}; got {value}.")
+                raise UsageError(f"{option} must be at least 1 and at most {sys.maxsize}; got {value!r}.")
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine {self.engine} is unknown; expected {' or '.join(ENGINES)}.")
         if self.sink_position < 0:
             raise UsageError(f"--sink-position counts from 0; got {self.sink_position}.")
         if not 0 < self.tau <= 1:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject, identify_model, load_model, positions_of, require, subject_of
 from thalweg.engines import BatchOptions, progress_bar, run_shards
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 from thalweg.experiments._facts import data_facts, hardware, learned_facts, model_facts, versions
 from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.experiments._options import SurveyOptions
@@ -25,8 +27,8 @@ CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
 
 
 def survey(
-    models: str | Sequence[str] = BUNDLED_MODEL,
-    data: str | Sequence[str] = BUNDLED_DATA,
+    models: str | Path | Sequence[str | Path] = BUNDLED_MODEL,
+    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
@@ -56,8 +58,8 @@ def survey(
     options = SurveyOptions() if options is None else options
     if not isinstance(options, SurveyOptions):
         raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
-    names = [models] if isinstance(models, str) else list(models)
-    wanted = [data] if isinstance(data, str) else list(data)
+    names = [str(Path(name)) if Path(name).is_dir() else name for name in _names("models", models)]
+    wanted = _names("data", data)
     sources = [open_source(one, text_field=options.text_field, whole_file=options.whole_file) for one in wanted]
     _refuse_repeats(names, [source.name for source in sources])
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
@@ -67,7 +69,7 @@ def survey(
     ]
     path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
     header = RunHeader(
-        command=tuple(sys.argv),
+        command=_command(),
         resolved=_resolved(options),
         models=tuple(model_facts(model, how) for model, how in zip(identified, tokenizations, strict=True)),
         data=tuple(data_facts(source) for source in sources),
@@ -82,24 +84,35 @@ def survey(
         hardware=hardware(),
     )
     with create_or_resume(path, header) as writer:
-        for model, how in zip(identified, tokenizations, strict=True):
-            _ModelSurvey(model, how, writer, options).run(sources)
-            gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
-        finish(writer)
+        try:
+            for model, how in zip(identified, tokenizations, strict=True):
+                _ModelSurvey(model, how, writer, options).run(sources)
+                gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
+        except ThalwegError:
+            aggregate(writer)  # what came before the one that cannot be measured can be looked at
+            raise
+        aggregate(writer)
+        writer.update(status="finished")
     return open_run(path)
 
 
-def finish(writer: RunWriter) -> None:
-    """Aggregate what is on disk, unless that was done since the last part, and say that the run is finished."""
-    run = open_run(writer.path)
-    if run.missing:
-        thresholds = writer.header.thresholds
-        ratio = thresholds.massive_ratio
-        profile = metrics.profile(run.layers, run.heads, run.prompts, tau=thresholds.tau, massive_ratio=ratio)
-        writer.write_table("profile", profile)
-        writer.write_table("phases", metrics.phases(run.layers, profile, massive_ratio=ratio))
-        writer.write_table("coupling", metrics.coupling(profile))
-    writer.update(status="finished")
+def aggregate(writer: RunWriter) -> None:
+    """Profile, phases and coupling of what is on disk, unless they were made since the last part."""
+    writer.update()
+    run, thresholds = open_run(writer.path), writer.header.thresholds
+    measured = [pair for pair in writer.header.coverage if pair.prompts_kept]
+    if not (run.missing and measured):
+        return
+    ratio = thresholds.massive_ratio
+    profiles = list[pl.DataFrame]()
+    for pair in measured:  # one at a time: what is held grows with the prompts of one model on one data set
+        own = (pl.col("model") == pair.model) & (pl.col("revision") == pair.revision) & (pl.col("data") == pair.data)
+        tables = (frame.filter(own) for frame in (run.layers, run.heads, run.prompts))
+        profiles.append(metrics.profile(*tables, tau=thresholds.tau, massive_ratio=ratio))
+    profile = pl.concat(profiles)
+    writer.write_table("profile", profile)
+    writer.write_table("phases", metrics.phases(run.layers, profile, massive_ratio=ratio))
+    writer.write_table("coupling", metrics.coupling(profile))
 
 
 class _ModelSurvey:
@@ -149,10 +162,11 @@ class _ModelSurvey:
         return BatchOptions(tokens, self.options.batch_size, positions_of(subject.model).switch)
 
     def missing_rows(self, source: Source, done: Sequence[Window]) -> int | None:
-        rows = source.count() if self.options.limit is None else self.options.limit
-        counted = source.count() if self.options.limit is not None else None
-        total = rows if counted is None or rows is None else min(rows, counted)
-        return None if total is None else total - sum(window.stop - window.first for window in done)
+        """Rows to come, for the bar alone: counting may read the data once."""
+        if not self.options.progress or not sys.stderr.isatty():
+            return None
+        known = [rows for rows in (self.options.limit, source.count()) if rows is not None]
+        return min(known) - sum(window.stop - window.first for window in done) if known else None
 
     def write(self, source: Source, shard: Rows, results: list[BatchRows]) -> None:
         key = {"model": self.model.name, "revision": self.model.revision, "data": source.name}
@@ -182,8 +196,22 @@ def _resolved(options: SurveyOptions) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(options).items()}
 
 
+def _names(what: str, given: str | Path | Sequence[str | Path]) -> list[str]:
+    names = [str(given)] if isinstance(given, str | Path) else [str(one) for one in given]
+    if not names:
+        raise UsageError(f"{what} must name at least one; got none.")
+    return names
+
+
+def _command() -> tuple[str, ...]:
+    """The command line, where this is one."""
+    program = Path(sys.argv[0])
+    ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")
+    return ("thalweg", *sys.argv[1:]) if ours else ()
+
+
 def _refuse_repeats(models: Sequence[str], data: Sequence[str]) -> None:
     for option, names in (("MODEL", models), ("--data", data)):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise UsageError(f"{option} {repeated[0]} is given twice; name each once.")
+            raise UsageError(f"{option} {repeated[0]} is given twice; name each once. Two files need two names.")

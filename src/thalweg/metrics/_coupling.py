@@ -132,7 +132,7 @@ def _total(rows: pl.DataFrame) -> dict[str, object]:
         "data": rows["data"][0],
         **{name: fisher_mean(rows[name].to_list()) for name in COLUMNS},
         **{f"{name}_std": float(np.std(r.to_numpy(), ddof=1)) if len(r) > 1 else math.nan for name, r in known.items()},
-        "reason": None,
+        "reason": f"over {min(len(r) for r in known.values())} to {rows.height} models",
     }
 
 

@@ -77,12 +77,12 @@ def _of(profile: pl.DataFrame, row: dict[str, Any]) -> pl.DataFrame:
 
 
 def _doubling(rest: dict[int, float], first: int, last: int) -> int | None:
-    """The first state after the least mean norm inside the compress phase at which that norm has more than doubled."""
+    """The first state after the first massive one whose mean norm exceeds twice the least inside the compress phase."""
     inside = {state: norm for state, norm in rest.items() if first <= state <= last}
     if not inside:
         return None
-    lowest = min(inside, key=inside.__getitem__)
-    return next((state for state, norm in rest.items() if state > lowest and norm > 2 * inside[lowest]), None)
+    least = min(inside.values())
+    return next((state for state, norm in rest.items() if state > first and norm > 2 * least), None)
 
 
 def _inside(profile: pl.DataFrame, phase: str, metric: str) -> float:
@@ -94,7 +94,8 @@ def _sun_share(layers: pl.LazyFrame) -> dict[tuple[Any, ...], float]:
     """Share of prompts with a massive entry in some state."""
     if "massive_entry_count" not in layers.collect_schema().names():
         return {}
-    prompts = layers.group_by([*KEYS, "prompt"]).agg(any=(pl.col("massive_entry_count") > 0).any())
+    counted = layers.filter(pl.col("massive_entry_count").is_not_null())
+    prompts = counted.group_by([*KEYS, "prompt"]).agg(any=(pl.col("massive_entry_count") > 0).any())
     shares = prompts.group_by(KEYS).agg(pl.col("any").mean()).collect()
     return {row[:-1]: row[-1] for row in shares.iter_rows()}
 

@@ -140,7 +140,7 @@ def spread_entropy(shares: Sequence[float], rest: float, rank: int) -> float:
     Example:
         One share of 1/2 among three: (3/2) ln 2.
     """
-    given = -sum(q * math.log(q) for q in shares if q > 0)
+    given = 0.0 - sum(q * math.log(q) for q in shares if q > 0)
     others = rank - len(shares)
     return given - rest * math.log(rest / others) if rest > 0 and others > 0 else given
 

@@ -36,7 +36,7 @@ class SinkingHeads:
 def sinking_heads(run: Run, pair: Pair) -> SinkingHeads:
     """List the heads that sink, the strongest by block."""
     scores = sink_scores(run, pair)
-    sinking = scores.filter(pl.col("sink_score") >= run.header.thresholds.tau)
+    sinking = scores.filter(_reaches("sink_score", run))
     listed = sinking.sort("sink_score", descending=True).head(_LISTED).sort("block", "head")
     by_block = tuple(
         (block, tuple((head, f"{score:.2f}") for head, score in rows.select("head", "sink_score").iter_rows()))
@@ -93,10 +93,14 @@ def _peak(rates: pl.DataFrame) -> str:
     return f"The sink rate is highest in block {block}: {percent(rate)} of its heads."
 
 
+def _reaches(score: str, run: Run) -> pl.Expr:
+    # In polars NaN is above every number.
+    return pl.col(score).is_finite() & (pl.col(score) >= run.header.thresholds.tau)
+
+
 def _elsewhere(run: Run, pair: Pair) -> tuple[str, ...]:
-    thresholds = run.header.thresholds
-    away = pl.col("top_position") != thresholds.sink_position
-    found = sink_scores(run, pair).filter(away & (pl.col("top_score") >= thresholds.tau))
+    away = pl.col("top_position") != run.header.thresholds.sink_position
+    found = sink_scores(run, pair).filter(away & _reaches("top_score", run))
     if not found.height:
         return ()
     positions = found["top_position"].value_counts(sort=True)["top_position"].head(3).to_list()

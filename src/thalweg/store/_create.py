@@ -15,6 +15,7 @@ from thalweg.store._writer import RunWriter
 __all__ = ["create_or_resume"]
 
 _LOCK = ".lock"
+SESSION = ("command", "resolved", "versions", "hardware")
 
 
 def create_or_resume(path: str | Path, header: RunHeader) -> RunWriter:
@@ -36,8 +37,9 @@ def create_or_resume(path: str | Path, header: RunHeader) -> RunWriter:
     lock = _locked(run)
     try:
         resumed = (run / HEADER).exists()
+        session = {name: getattr(header, name) for name in SESSION}
         header = _resumed(run, header) if resumed else header.model_copy(update={"started": datetime.now(UTC)})
-        writer = RunWriter(run, header.model_copy(update={"status": "started"}), lock)
+        writer = RunWriter(run, header.model_copy(update={"status": "started"}), lock, session=session)
         if not resumed:
             write_header(run, writer.header)  # first of all: a run is identified before it starts
         with os_errors_as_run_errors(run):
@@ -83,6 +85,8 @@ def _resumed(run: Path, asked: RunHeader) -> RunHeader:
     return asked.model_copy(
         update={
             "models": tuple(_filled(model, known[model.name, model.revision]) for model in asked.models),
+            # what made the numbers that are there; this session's own follows with its first part
+            **{name: getattr(stored, name) for name in SESSION},
             "started": stored.started,
             "seconds": stored.seconds,
             "coverage": stored.coverage,

@@ -35,6 +35,7 @@ class ModelFacts(_Facts):
         revision: as asked for.
         commit: what the revision resolved to, where there is one.
         weights: what identifies the weights: hub blob ids, or a hash of the files.
+        configuration: what identifies the model's configuration and tokenizer.
         dtype: of the computation.
         attention: the path attention was read through.
         positions: rope, alibi, learned or none.
@@ -50,6 +51,7 @@ class ModelFacts(_Facts):
     revision: str = "main"
     commit: str | None = None
     weights: str
+    configuration: str = ""
     dtype: str
     attention: str | None = None
     positions: str | None = None
@@ -196,4 +198,4 @@ class RunHeader(_Facts):
 
 
 def _model_identity(model: ModelFacts) -> dict[str, str | None]:
-    return {"weights": model.weights, "dtype": model.dtype, "bos": model.bos, "bos_token": model.bos_token}
+    return {name: getattr(model, name) for name in ("weights", "configuration", "dtype", "bos", "bos_token")}

@@ -12,8 +12,9 @@ import polars as pl
 from thalweg.errors import RunError
 from thalweg.store._header import Coverage, PartCounts, RunHeader
 from thalweg.store._names import part_prefix, row_range
+from thalweg.store._schemas import PART_TABLES
 
-__all__ = ["COUNTS_KEY", "Part", "committed_parts", "coverage"]
+__all__ = ["COUNTS_KEY", "Part", "committed_parts", "coverage", "finished_files"]
 
 COUNTS_KEY = "thalweg"  # in the metadata of a part of prompts/, so that counts survive a kill together with their rows
 
@@ -27,10 +28,16 @@ class Part:
     name: str
 
 
+def finished_files(run: Path) -> set[str]:
+    """Names of the part files that are there in every table."""
+    first, *others = ({path.name for path in _files(run / table)} for table in PART_TABLES)
+    return first.intersection(*others)
+
+
 def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Part]:
     """Give the finished parts of one model on one data set, by row.
 
-    A part is finished once its file is in ``prompts/``, which is written last.
+    A part is finished once its file is in all four tables; ``prompts/`` is written last.
 
     Args:
         run: the run's directory.
@@ -45,7 +52,7 @@ def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Par
         RunError: two parts hold the same rows, which no writer does.
     """
     prefix = part_prefix(model, revision, data)
-    names = (path.name for path in _files(run / "prompts"))
+    names = finished_files(run)
     parts = sorted(Part(*rows, name) for name in names if (rows := row_range(name, prefix)))
     for before, after in pairwise(parts):
         if after.first_row < before.stop_row:

@@ -12,12 +12,12 @@ from types import TracebackType
 import filelock
 import polars as pl
 
-from thalweg.errors import Interrupted, RunError
+from thalweg.errors import RunError
 from thalweg.store._files import TEMPORARY, os_errors_as_run_errors, write_whole
 from thalweg.store._header import DataFacts, ModelFacts, PartCounts, RunHeader, Status
 from thalweg.store._headerfile import write_header
 from thalweg.store._names import Shard, part_name
-from thalweg.store._parts import COUNTS_KEY, committed_parts, coverage
+from thalweg.store._parts import COUNTS_KEY, committed_parts, coverage, finished_files
 from thalweg.store._schemas import AGGREGATES, PART_TABLES, conform
 
 __all__ = ["RunWriter"]
@@ -30,9 +30,12 @@ class RunWriter:
     interrupted or failed. A killed process needs no clean-up: the lock goes with it.
     """
 
-    def __init__(self, path: Path, header: RunHeader, lock: filelock.BaseFileLock) -> None:
+    def __init__(
+        self, path: Path, header: RunHeader, lock: filelock.BaseFileLock, *, session: Mapping[str, object] | None = None
+    ) -> None:
         self._path = path
         self._header = header
+        self._session = dict(session or {})  # how this session runs; it enters the header with its first part
         self._lock = lock
         self._seconds_before = header.seconds
         self._since = time.monotonic()
@@ -72,6 +75,7 @@ class RunWriter:
         }
         # An aggregate describes every committed row or is not there: this part makes older ones out of date.
         self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
+        self._header = self._header.model_copy(update=self._session)
         for table in PART_TABLES:  # prompts/ is last: its file is what makes the part count
             metadata = {COUNTS_KEY: json.dumps(note)} if table == "prompts" else None
             _write_frame(self._path / table / part_name(shard), frames[table], metadata)
@@ -136,7 +140,7 @@ class RunWriter:
     ) -> None:
         try:
             if error is not None:
-                stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+                stopped = isinstance(error, KeyboardInterrupt)
                 with suppress(RunError):  # the first error is the one to hear about
                     self.update(status="interrupted" if stopped else "failed")
         finally:
@@ -144,7 +148,7 @@ class RunWriter:
 
     def clean(self) -> None:
         """Remove what a killed writer left: temporary files and parts that were never finished."""
-        finished = {path.name for path in (self._path / "prompts").glob("*.parquet")}
+        finished = finished_files(self._path)
         for table in PART_TABLES:
             for path in (self._path / table).iterdir():
                 if path.name.endswith(TEMPORARY) or (path.suffix == ".parquet" and path.name not in finished):
