@@ -24,12 +24,12 @@ class Quantized(nn.Module):
 
 
 class Packed(nn.Linear):
-    """A Linear by name whose weight is not its matrix, as bitsandbytes keeps it."""
+    """A Linear by name whose weight is not its matrix, as bitsandbytes keeps it: two numbers a byte, or integers."""
 
-    def __init__(self, matrix):
+    def __init__(self, matrix, shape):
         super().__init__(matrix.shape[1], matrix.shape[0], bias=False)
         self.matrix = matrix
-        self.weight = nn.Parameter(torch.zeros(matrix.numel() // 2, 1, dtype=torch.uint8), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
 
     def forward(self, z):
         return z @ self.matrix.T
@@ -59,7 +59,8 @@ KINDS = {
     "Linear": linear,
     "Conv1D": conv,
     "no plain weight": Quantized,
-    "packed Linear": lambda matrix, _: Packed(matrix),
+    "packed Linear": lambda matrix, _: Packed(matrix, (matrix.numel() // 2, 1)),
+    "integer Linear": lambda matrix, _: Packed(matrix, matrix.shape),
     "offloaded": offloaded,
 }
 

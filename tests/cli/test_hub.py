@@ -180,8 +180,10 @@ def test_pickled_weights_are_read_when_they_are_trusted(online):
 
 
 def test_nobody_is_asked_to_convert_weights(online):
-    """transformers would have a service open a pull request at the model's."""
-    assert not [line for line in online.asked if line.startswith("POST") or "discussions" in line or "spaces" in line]
+    """transformers would look for an earlier conversion, then have a service open a pull request at the model's."""
+    assert not [
+        line for line in online.asked if line.startswith("POST") or "/commits/" in line or "discussions" in line
+    ]
 
 
 @pytest.mark.parametrize("name", ["never", "other revision"])
