@@ -222,7 +222,7 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
     if getattr(config, "is_decoder", None) is False and not any(one.endswith("ForCausalLM") for one in built):
         raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
     text = config.get_text_config(decoder=True)
-    if not hasattr(text, "num_attention_heads"):
+    if hasattr(text, "num_hidden_layers") and not hasattr(text, "num_attention_heads"):
         raise ModelError(
             f"{name} ({kind}) has no attention heads, as a pure state-space model; thalweg measures decoder-only "
             "models with softmax attention, and hybrids where they have it."
