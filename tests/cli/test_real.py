@@ -29,7 +29,7 @@ def test_stories260k_has_no_massive_activation_and_no_sink(thalweg, tmp_path, mo
     assert "No massive activation" in text
     assert "No sink" in text
 
-    monkeypatch.setattr("thalweg.experiments._survey.load_model", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
     again = thalweg(*command)
     assert again == first
     assert open_run(tmp_path / "s").header.status == "finished"

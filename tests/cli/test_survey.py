@@ -65,7 +65,7 @@ def test_a_survey_goes_on_where_it_stopped(thalweg, model, data, tmp_path, monke
     thalweg("survey", model, "--data", data, "--limit", 5, "--out", tmp_path / "run")
     first = thalweg("survey", model, "--data", data, "--limit", 9, "--out", tmp_path / "run")
     assert first.code == 0
-    monkeypatch.setattr("thalweg.experiments._survey.load_model", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
     again = thalweg("survey", model, "--data", data, "--limit", 9, "--out", tmp_path / "run")
     assert again == first
     assert open_run(tmp_path / "run").prompts.collect()["prompt"].to_list() == list(range(9))

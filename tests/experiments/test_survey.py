@@ -53,7 +53,7 @@ def assert_equal(one, other):
 def test_a_finished_run_finds_nothing_left_to_do(model, data, tmp_path, monkeypatch):
     run = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     before = tables(run)
-    monkeypatch.setattr("thalweg.experiments._survey.load_model", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
     again = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     assert again.header.status == "finished"
     for name, frame in before.items():

@@ -1,6 +1,5 @@
 """File names are safe and unique whatever models and data sets are called."""
 
-import itertools
 import re
 
 import pytest
@@ -51,9 +50,3 @@ def test_row_ranges_sort_by_number_past_the_padding():
         assert row_range(name, part_prefix("m", "main", "d")) == (first, first + 5)
         assert row_range(name, part_prefix("m", "main", "e")) is None
         assert row_range(name + ".tmp", part_prefix("m", "main", "d")) is None
-
-
-def test_public_names_are_sorted_and_there():
-    assert thalweg.store.__all__ == sorted(thalweg.store.__all__)
-    assert all(hasattr(thalweg.store, name) for name in thalweg.store.__all__)
-    assert all(a < b for a, b in itertools.pairwise(thalweg.store.__all__))

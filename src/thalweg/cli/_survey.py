@@ -1,11 +1,38 @@
 """``thalweg survey``."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import typer
 
 from thalweg.cli._memory import memory_limits
+from thalweg.cli._options import (
+    AllowPickle,
+    AsJson,
+    BatchSize,
+    BatchTokens,
+    Bos,
+    Data,
+    Device,
+    DeviceMap,
+    Dtype,
+    Engine,
+    KeepText,
+    Limit,
+    MassiveRatio,
+    MaxLength,
+    MaxMemory,
+    Models,
+    OffloadFolder,
+    Out,
+    Revision,
+    Seed,
+    SinkPosition,
+    Tau,
+    TextField,
+    TrustRemoteCode,
+    Variants,
+    WholeFile,
+)
 from thalweg.cli._tables import print_json, print_table
 
 __all__ = ["survey"]
@@ -14,53 +41,32 @@ BOUND_VIOLATED = 4
 
 
 def survey(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="MODEL", help="Hub ids or directories. Default: planted, the bundled model."),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="Short name, .jsonl, .parquet, .tsv or .txt file, or hub data set. May be repeated."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory; an existing one is continued. Default: runs/MODEL.")
-    ] = None,
-    text_field: Annotated[str | None, typer.Option(help="Field that holds the text; several joined by +.")] = None,
-    whole_file: Annotated[bool, typer.Option("--whole-file", help="Make one prompt of a .txt file.")] = False,
-    limit: Annotated[int | None, typer.Option(help="First rows of the data to measure.")] = None,
-    max_length: Annotated[int, typer.Option(help="Longest prompt in tokens; longer ones are cut.")] = 1024,
-    bos: Annotated[
-        Literal["auto", "always", "never"],
-        typer.Option(help="Beginning-of-sequence token: as the tokenizer does, or not."),
-    ] = "auto",
-    tau: Annotated[float, typer.Option(help="Sink score from which a head is a sink.")] = 0.3,
-    sink_position: Annotated[int, typer.Option(help="Position of the sink token.")] = 0,
-    massive_ratio: Annotated[float, typer.Option(help="Row norm over median row norm of a massive row.")] = 10.0,
-    variants: Annotated[bool, typer.Option("--variants", help="Also measure other authors' entropies.")] = False,
-    keep_text: Annotated[bool, typer.Option("--keep-text", help="Keep the prompts' text in the run.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto (as saved), float32, float64, bfloat16 or float16.")] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: cuda where there is one.")
-    ] = None,
-    device_map: Annotated[str | None, typer.Option(help="auto: spread the model over devices, memory, disk.")] = None,
-    max_memory: Annotated[
-        list[str] | None, typer.Option(help="Limit for --device-map, as cpu=8GiB or 0=20GiB. May be repeated.")
-    ] = None,
-    offload_folder: Annotated[str | None, typer.Option(help="Where blocks that fit nowhere are kept.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled weights; they can run code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that comes with a model.")
-    ] = False,
-    engine: Annotated[Literal["local"], typer.Option(help="What runs the shards.")] = "local",
-    batch_tokens: Annotated[
-        int | None, typer.Option(help="Padded tokens of a forward pass; changes no number.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts of a forward pass at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Written into the run.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the profile's summary as JSON.")] = False,
+    models: Models = None,
+    data: Data = None,
+    out: Out = None,
+    text_field: TextField = None,
+    whole_file: WholeFile = False,
+    limit: Limit = None,
+    max_length: MaxLength = 1024,
+    bos: Bos = "auto",
+    tau: Tau = 0.3,
+    sink_position: SinkPosition = 0,
+    massive_ratio: MassiveRatio = 10.0,
+    variants: Variants = False,
+    keep_text: KeepText = False,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
+    engine: Engine = "local",
+    batch_tokens: BatchTokens = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Measure every state and every attention head of MODEL on prompts, layer by layer.
 

@@ -1,36 +1,38 @@
 """``thalweg verify``."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from thalweg.cli._memory import memory_limits
+from thalweg.cli._options import (
+    AllowPickle,
+    AsJson,
+    Device,
+    DeviceMap,
+    Dtype,
+    MaxMemory,
+    Model,
+    OffloadFolder,
+    Revision,
+    TrustRemoteCode,
+)
 from thalweg.cli._tables import print_json, print_table
 
 __all__ = ["verify"]
 
 
 def verify(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Hub id or directory. Default: planted, the bundled model.")
-    ] = "planted",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto (as saved), float32, float64, bfloat16 or float16.")] = "auto",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: cuda where there is one.")
-    ] = None,
-    device_map: Annotated[str | None, typer.Option(help="auto: spread the model over devices, memory, disk.")] = None,
-    max_memory: Annotated[
-        list[str] | None, typer.Option(help="Limit for --device-map, as cpu=8GiB or 0=20GiB. May be repeated.")
-    ] = None,
-    offload_folder: Annotated[str | None, typer.Option(help="Where blocks that fit nowhere are kept.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled weights; they can run code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that comes with a model.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    model: Model = "planted",
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prove on a few tokens that the parts of MODEL are where thalweg looks for them, a line a check.
 

@@ -6,10 +6,14 @@ read, and goes on where it stopped.
 
 In reading order: ``_schemas`` the columns · ``_header`` run.json · ``_identity`` when two runs are one · ``_names``
 safe file names · ``_files`` whole files · ``_headerfile`` run.json on disk · ``_parts`` what is finished · ``_writer``
-and ``_create`` writing · ``_reader`` reading.
+and ``_create`` writing · ``_reader`` reading ·
+``_experiment_schemas``, ``_experiment_header`` and ``_experiments`` what experiments add.
 """
 
 from thalweg.store._create import create_or_resume
+from thalweg.store._experiment_header import ExperimentHeader
+from thalweg.store._experiment_schemas import EXPERIMENTS, ExperimentTables, experiment_schema
+from thalweg.store._experiments import Experiment, ExperimentWriter, open_experiment
 from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Thresholds
 from thalweg.store._identity import RunIdentity
 from thalweg.store._names import Shard, slug
@@ -18,8 +22,13 @@ from thalweg.store._schemas import schema
 from thalweg.store._writer import RunWriter
 
 __all__ = [
+    "EXPERIMENTS",
     "Coverage",
     "DataFacts",
+    "Experiment",
+    "ExperimentHeader",
+    "ExperimentTables",
+    "ExperimentWriter",
     "ModelFacts",
     "PartCounts",
     "Run",
@@ -29,6 +38,8 @@ __all__ = [
     "Shard",
     "Thresholds",
     "create_or_resume",
+    "experiment_schema",
+    "open_experiment",
     "open_run",
     "schema",
     "slug",

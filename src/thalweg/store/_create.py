@@ -12,7 +12,7 @@ from thalweg.store._headerfile import HEADER, read_header, write_header
 from thalweg.store._schemas import PART_TABLES
 from thalweg.store._writer import RunWriter
 
-__all__ = ["create_or_resume"]
+__all__ = ["create_or_resume", "locked"]
 
 _LOCK = ".lock"
 SESSION = ("command", "resolved", "versions", "hardware")
@@ -34,7 +34,7 @@ def create_or_resume(path: str | Path, header: RunHeader) -> RunWriter:
     """
     run = Path(path)
     _make(run)
-    lock = _locked(run)
+    lock = locked(run)
     try:
         resumed = (run / HEADER).exists()
         session = {name: getattr(header, name) for name in SESSION}
@@ -66,7 +66,8 @@ def _make(run: Path) -> None:
         )
 
 
-def _locked(run: Path) -> filelock.BaseFileLock:
+def locked(run: Path) -> filelock.BaseFileLock:
+    """Hold the run, or say that another process does."""
     # A lock of the operating system: it ends with the process that holds it, however that ends.
     lock = filelock.FileLock(run / _LOCK)
     with os_errors_as_run_errors(run):

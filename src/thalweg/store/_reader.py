@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from thalweg.errors import RunError
+from thalweg.store._experiments import Experiment, experiments_of
 from thalweg.store._header import RunHeader
 from thalweg.store._headerfile import read_header
 from thalweg.store._parts import committed_parts
@@ -72,6 +73,10 @@ class Run:
     def missing(self) -> tuple[str, ...]:
         """The aggregated tables that have not been written yet, as after a run that was stopped."""
         return tuple(table for table in AGGREGATES if not self._file(table).exists())
+
+    def experiments(self, experiment: str) -> list[Experiment]:
+        """What the run holds of one experiment, such as ``ablation``: one entry for each settings, the latest last."""
+        return experiments_of(self.path, experiment)
 
     def _file(self, table: str) -> Path:
         return self.path / f"{table}.parquet"

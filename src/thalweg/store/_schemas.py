@@ -4,11 +4,12 @@ Names are those of the definitions page. A float that is undefined is NaN, a pos
 is null, so that averages and joins need only one kind of gap each.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-__all__ = ["AGGREGATES", "PART_TABLES", "conform", "schema"]
+__all__ = ["AGGREGATES", "DATA_KEY", "KEY", "PART_TABLES", "conform", "conform_to", "schema"]
 
 PART_TABLES = ("layers", "heads", "massive", "prompts")
 AGGREGATES = ("profile", "phases", "coupling")
@@ -16,8 +17,8 @@ AGGREGATES = ("profile", "phases", "coupling")
 # Name to polars type. Neither pl.DataType nor pl.Schema is a hint that the tests' runtime type checker accepts.
 _Columns = dict[str, Any]
 
-_DATA_KEY: _Columns = {"model": pl.String(), "revision": pl.String(), "data": pl.String()}
-_KEY: _Columns = {**_DATA_KEY, "prompt": pl.Int64()}
+DATA_KEY: _Columns = {"model": pl.String(), "revision": pl.String(), "data": pl.String()}
+KEY: _Columns = {**DATA_KEY, "prompt": pl.Int64()}
 
 
 def _columns(names: str, dtype: Any) -> _Columns:
@@ -25,7 +26,7 @@ def _columns(names: str, dtype: Any) -> _Columns:
 
 
 _LAYERS: _Columns = {
-    **_KEY,
+    **KEY,
     **_columns("state tokens", pl.Int32()),
     **_columns("entropy entropy_normalized anisotropy effective_rank", pl.Float64()),
     **_columns("sigma1_sq sigma2_sq sigma3_sq frobenius_sq", pl.Float64()),
@@ -47,7 +48,7 @@ _VARIANTS = _columns(
     pl.Float64(),
 )
 _HEADS: _Columns = {
-    **_KEY,
+    **KEY,
     **_columns("block head", pl.Int32()),
     **_columns("sink_score", pl.Float32()),
     **_columns("top_position", pl.Int32()),
@@ -57,7 +58,7 @@ _HEADS: _Columns = {
     **_columns("dormant", pl.Boolean()),
 }
 _MASSIVE: _Columns = {
-    **_KEY,
+    **KEY,
     **_columns("kind", pl.String()),
     **_columns("state", pl.Int32()),
     **_columns("position token_id", pl.Int64()),
@@ -66,7 +67,7 @@ _MASSIVE: _Columns = {
     **_columns("value row_norm", pl.Float64()),
 }
 _PROMPTS: _Columns = {
-    **_KEY,
+    **KEY,
     **_columns("tokens", pl.Int32()),
     **_columns("first_token", pl.Int64()),
     **_columns("truncated", pl.Boolean()),
@@ -74,7 +75,7 @@ _PROMPTS: _Columns = {
     **_columns("sha256", pl.String()),
 }
 _PROFILE: _Columns = {
-    **_DATA_KEY,
+    **DATA_KEY,
     **_columns("site", pl.String()),
     **_columns("index", pl.Int32()),
     **_columns("phase metric", pl.String()),
@@ -83,7 +84,7 @@ _PROFILE: _Columns = {
     **_columns("geometric", pl.Boolean()),
 }
 _PHASES: _Columns = {
-    **_DATA_KEY,
+    **DATA_KEY,
     **_columns("states blocks", pl.Int32()),
     **_columns("prompts", pl.Int64()),
     **_columns("massive_share_threshold", pl.Float64()),
@@ -102,7 +103,7 @@ _PHASES: _Columns = {
 }
 _COUPLING_STD = _columns("coupling_entropy_std coupling_sink_std coupling_sink_next_std", pl.Float64())
 _COUPLING: _Columns = {
-    **_DATA_KEY,
+    **DATA_KEY,
     **_columns("coupling_entropy coupling_sink coupling_sink_next", pl.Float64()),
     **_columns("reason", pl.String()),
     **_COUPLING_STD,
@@ -170,18 +171,34 @@ def conform(table: str, frame: pl.DataFrame, *, variants: bool = False, keep_tex
     """
     wanted = schema(table, variants=variants, keep_text=keep_text)
     optional = [name for name in _OPTIONAL.get(table, ()) if name not in frame.columns]
-    missing = [name for name in wanted if name not in frame.columns and name not in optional]
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
+    return conform_to(table, frame, wanted, order=_ORDER.get(table, ()), absent=_ABSENT.get(table, ()))
+
+
+def conform_to(
+    table: str,
+    frame: pl.DataFrame,
+    wanted: dict[str, Any],
+    *,
+    order: Sequence[str] = (),
+    absent: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Give the frame with these columns in this order, rows sorted; gaps in floats that are not ``absent`` are NaN.
+
+    Raises:
+        ValueError: a column is missing, unexpected, or holds what its type cannot.
+    """
+    missing = [name for name in wanted if name not in frame.columns]
     unexpected = [name for name in frame.columns if name not in wanted]
     if missing or unexpected:
         raise ValueError(
             f"table {table}: expected the columns of its schema; "
             f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
         )
-    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional).select(list(wanted))
     try:
-        frame = frame.cast(pl.Schema(wanted))
+        frame = frame.select(list(wanted)).cast(pl.Schema(wanted))
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"table {table}: a column cannot be stored as its type: {error}") from error
-    gaps = [name for name, dtype in wanted.items() if dtype.is_float() and name not in _ABSENT.get(table, ())]
+    gaps = [name for name, dtype in wanted.items() if dtype.is_float() and name not in absent]
     frame = frame.with_columns(pl.col(gaps).fill_null(float("nan")))
-    return frame.sort(_ORDER[table], maintain_order=True) if table in _ORDER else frame
+    return frame.sort(order, maintain_order=True) if order else frame

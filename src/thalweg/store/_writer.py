@@ -20,7 +20,7 @@ from thalweg.store._names import Shard, part_name
 from thalweg.store._parts import COUNTS_KEY, committed_parts, coverage, finished_files
 from thalweg.store._schemas import AGGREGATES, PART_TABLES, conform
 
-__all__ = ["RunWriter"]
+__all__ = ["RunWriter", "check_rows", "write_frame"]
 
 
 class RunWriter:
@@ -78,7 +78,7 @@ class RunWriter:
         self._header = self._header.model_copy(update=self._session)
         for table in PART_TABLES:  # prompts/ is last: its file is what makes the part count
             metadata = {COUNTS_KEY: json.dumps(note)} if table == "prompts" else None
-            _write_frame(self._path / table / part_name(shard), frames[table], metadata)
+            write_frame(self._path / table / part_name(shard), frames[table], metadata)
 
     def write_table(self, table: str, frame: pl.DataFrame) -> None:
         """Write ``profile``, ``phases`` or ``coupling`` whole, in place of an earlier one.
@@ -93,7 +93,7 @@ class RunWriter:
         """
         if table not in AGGREGATES:
             raise ValueError(f"expected one of {', '.join(AGGREGATES)} as table, got {table!r}")
-        _write_frame(self._path / f"{table}.parquet", conform(table, frame))
+        write_frame(self._path / f"{table}.parquet", conform(table, frame))
 
     def update(
         self, *, status: Status | None = None, model: ModelFacts | None = None, data: DataFacts | None = None
@@ -174,11 +174,12 @@ class RunWriter:
         options = {"variants": self._header.variants, "keep_text": self._header.keep_text}
         frames = {table: conform(table, tables[table], **options) for table in PART_TABLES}
         for table, frame in frames.items():
-            _check_rows(shard, table, frame)
+            check_rows(shard, table, frame)
         return frames
 
 
-def _check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
+def check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
+    """Raise ValueError for a row that belongs to another shard."""
     own = (
         (pl.col("model") == shard.model)
         & (pl.col("revision") == shard.revision)
@@ -193,7 +194,8 @@ def _check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
         )
 
 
-def _write_frame(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
+def write_frame(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
+    """Write a table whole."""
     # Encoded in memory first, so that whatever the disk says arrives as an OSError of our own write.
     content = io.BytesIO()
     frame.write_parquet(content, metadata=metadata)

@@ -1,0 +1,77 @@
+"""Options that several verbs share: one name, one type, one line of help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "AllowPickle",
+    "AsJson",
+    "BatchSize",
+    "BatchTokens",
+    "Bos",
+    "Data",
+    "Device",
+    "DeviceMap",
+    "Dtype",
+    "Engine",
+    "KeepText",
+    "Limit",
+    "MassiveRatio",
+    "MaxLength",
+    "MaxMemory",
+    "Model",
+    "Models",
+    "OffloadFolder",
+    "Out",
+    "Revision",
+    "Seed",
+    "SinkPosition",
+    "Tau",
+    "TextField",
+    "TrustRemoteCode",
+    "Variants",
+    "WholeFile",
+]
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Hub id or directory. Default: planted, the bundled model.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODEL", help="Hub ids or directories. Default: planted, the bundled model."),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(help="Short name, .jsonl, .parquet, .tsv or .txt file, or hub data set. May be repeated."),
+]
+Out = Annotated[Path | None, typer.Option(help="Run directory; an existing one is continued. Default: runs/MODEL.")]
+TextField = Annotated[str | None, typer.Option(help="Field that holds the text; several joined by +.")]
+WholeFile = Annotated[bool, typer.Option("--whole-file", help="Make one prompt of a .txt file.")]
+Limit = Annotated[int | None, typer.Option(help="First rows of the data to measure.")]
+MaxLength = Annotated[int, typer.Option(help="Longest prompt in tokens; longer ones are cut.")]
+Bos = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(help="Beginning-of-sequence token: as the tokenizer does, or not."),
+]
+Tau = Annotated[float, typer.Option(help="Sink score from which a head is a sink.")]
+SinkPosition = Annotated[int, typer.Option(help="Position of the sink token.")]
+MassiveRatio = Annotated[float, typer.Option(help="Row norm over median row norm of a massive row.")]
+Variants = Annotated[bool, typer.Option("--variants", help="Also measure other authors' entropies.")]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="Keep the prompts' text in the run.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+Dtype = Annotated[str, typer.Option(help="auto (as saved), float32, float64, bfloat16 or float16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: cuda where there is one.")]
+DeviceMap = Annotated[str | None, typer.Option(help="auto: spread the model over devices, memory, disk.")]
+MaxMemory = Annotated[
+    list[str] | None, typer.Option(help="Limit for --device-map, as cpu=8GiB or 0=20GiB. May be repeated.")
+]
+OffloadFolder = Annotated[str | None, typer.Option(help="Where blocks that fit nowhere are kept.")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read pickled weights; they can run code.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the code that comes with a model.")]
+Engine = Annotated[Literal["local"], typer.Option(help="What runs the shards.")]
+BatchTokens = Annotated[int | None, typer.Option(help="Padded tokens of a forward pass; changes no number.")]
+BatchSize = Annotated[int | None, typer.Option(help="Prompts of a forward pass at most.")]
+Seed = Annotated[int, typer.Option(help="Written into the run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
