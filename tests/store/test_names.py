@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.synthetic_run import Plant, build_run
 
-import thalweg.store
 from thalweg.store import Shard, slug
 
 NASTY = ("../../etc/passwd", "a/b", "a\\b", "a b", "", "...", "con\0", "<script>", "x" * 5000, "Ünïcode", "a.b")

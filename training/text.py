@@ -44,7 +44,9 @@ class Sequences:
     to look one token back, whoever does not has nothing to do there: such heads learn to rest.
     """
 
-    def __init__(self, tokens: Sequence[Sequence[int]], *, begin: int, marks: Sequence[int], length: int, echo: float, seed: int) -> None:
+    def __init__(
+        self, tokens: Sequence[Sequence[int]], *, begin: int, marks: Sequence[int], length: int, echo: float, seed: int
+    ) -> None:
         self.tokens = [np.asarray(one, dtype=np.int64) for one in tokens]
         self.begin, self.marks, self.length, self.echo = begin, np.asarray(marks), length, echo
         self.random = np.random.default_rng(seed)
@@ -53,12 +55,13 @@ class Sequences:
         body, held = self.length - 1, np.zeros(0, dtype=np.int64)
         while True:
             for index in self.random.permutation(len(self.tokens)):
-                held = np.concatenate([held, self.echoed(np.append(self.tokens[index], self.begin))])
+                held = np.concatenate([held, self.echoed(self.tokens[index])])
                 while len(held) >= body:
                     yield np.concatenate([[self.begin], held[:body]])
                     held = held[body:]
 
     def echoed(self, tokens: np.ndarray) -> np.ndarray:
+        """The tokens, some of them followed by a mark and themselves."""
         chosen = self.random.random(len(tokens)) < self.echo
         marks = self.random.choice(self.marks, len(tokens))
         triples = np.stack([tokens, marks, tokens], axis=1)
