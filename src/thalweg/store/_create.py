@@ -18,12 +18,13 @@ _LOCK = ".lock"
 SESSION = ("command", "resolved", "versions", "hardware")
 
 
-def create_or_resume(path: str | Path, header: RunHeader) -> RunWriter:
+def create_or_resume(path: str | Path, header: RunHeader, *, extend: bool = False) -> RunWriter:
     """Open a run for writing: create it, or go on with it if it is the same run.
 
     Args:
         path: the run's directory; made if it is not there.
         header: what is to be run. The status, times and coverage in it are set here.
+        extend: models that the run does not hold are added to it, and those it holds beside them are kept.
 
     Returns:
         The writer, which holds the run until it is closed.
@@ -38,7 +39,11 @@ def create_or_resume(path: str | Path, header: RunHeader) -> RunWriter:
     try:
         resumed = (run / HEADER).exists()
         session = {name: getattr(header, name) for name in SESSION}
-        header = _resumed(run, header) if resumed else header.model_copy(update={"started": datetime.now(UTC)})
+        header = (
+            _resumed(run, header, extend=extend)
+            if resumed
+            else header.model_copy(update={"started": datetime.now(UTC)})
+        )
         writer = RunWriter(run, header.model_copy(update={"status": "started"}), lock, session=session)
         if not resumed:
             write_header(run, writer.header)  # first of all: a run is identified before it starts
@@ -78,8 +83,10 @@ def locked(run: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def _resumed(run: Path, asked: RunHeader) -> RunHeader:
+def _resumed(run: Path, asked: RunHeader, *, extend: bool) -> RunHeader:
     stored = read_header(run)
+    if extend:
+        stored, asked = _with_both_models(stored, asked)
     if lines := stored.identity.differences(asked.identity):
         raise RunError(f"{run} belongs to another run; {'; '.join(lines)}. Choose another --out, or the same options.")
     known = {(model.name, model.revision): model for model in stored.models}
@@ -92,6 +99,14 @@ def _resumed(run: Path, asked: RunHeader) -> RunHeader:
             "seconds": stored.seconds,
             "coverage": stored.coverage,
         }
+    )
+
+
+def _with_both_models(stored: RunHeader, asked: RunHeader) -> tuple[RunHeader, RunHeader]:
+    mine, theirs = ({(one.name, one.revision): one for one in header.models} for header in (stored, asked))
+    return (
+        stored.model_copy(update={"models": tuple((theirs | mine)[key] for key in mine | theirs)}),
+        asked.model_copy(update={"models": tuple((mine | theirs)[key] for key in mine | theirs)}),
     )
 
 

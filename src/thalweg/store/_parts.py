@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.store._header import Coverage, PartCounts, RunHeader
+from thalweg.store._header import Coverage, PartCounts
 from thalweg.store._names import part_prefix, row_range
 from thalweg.store._schemas import PART_TABLES
 
-__all__ = ["COUNTS_KEY", "Part", "committed_parts", "coverage", "finished_files"]
+__all__ = ["COUNTS_KEY", "Part", "committed_parts", "finished_files", "pair_coverage"]
 
 COUNTS_KEY = "thalweg"  # in the metadata of a part of prompts/, so that counts survive a kill together with their rows
 
@@ -34,7 +34,7 @@ def finished_files(run: Path) -> set[str]:
     return first.intersection(*others)
 
 
-def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Part]:
+def committed_parts(run: Path, model: str, revision: str, data: str, *, names: Set[str] | None = None) -> list[Part]:
     """Give the finished parts of one model on one data set, by row.
 
     A part is finished once its file is in all four tables; ``prompts/`` is written last.
@@ -44,6 +44,7 @@ def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Par
         model: the model's name.
         revision: its revision.
         data: the data set's name.
+        names: the finished files, where they are known.
 
     Returns:
         The parts, sorted, not overlapping.
@@ -52,7 +53,7 @@ def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Par
         RunError: two parts hold the same rows, which no writer does.
     """
     prefix = part_prefix(model, revision, data)
-    names = finished_files(run)
+    names = finished_files(run) if names is None else names
     parts = sorted(Part(*rows, name) for name in names if (rows := row_range(name, prefix)))
     for before, after in pairwise(parts):
         if after.first_row < before.stop_row:
@@ -64,17 +65,11 @@ def committed_parts(run: Path, model: str, revision: str, data: str) -> list[Par
     return parts
 
 
-def coverage(run: Path, header: RunHeader) -> tuple[Coverage, ...]:
-    """Add up, for every model and data set, what the finished parts hold."""
-    return tuple(
-        _pair_coverage(run, model.name, model.revision, data.name) for model in header.models for data in header.data
-    )
-
-
-def _pair_coverage(run: Path, model: str, revision: str, data: str) -> Coverage:
+def pair_coverage(run: Path, model: str, revision: str, data: str, *, names: Set[str] | None = None) -> Coverage:
+    """Add up what the finished parts of one model on one data set hold."""
     skipped: Counter[str] = Counter()
     rows = kept = violations = nonfinite = short = 0
-    for part in committed_parts(run, model, revision, data):
+    for part in committed_parts(run, model, revision, data, names=names):
         stored = json.loads(pl.read_parquet_metadata(run / "prompts" / part.name)[COUNTS_KEY])
         counts = PartCounts.model_validate(stored["counts"])
         rows += part.stop_row - part.first_row

@@ -9,7 +9,7 @@ from thalweg.errors import RunError
 from thalweg.store._experiments import Experiment, experiments_of
 from thalweg.store._header import RunHeader
 from thalweg.store._headerfile import read_header
-from thalweg.store._parts import committed_parts
+from thalweg.store._parts import committed_parts, finished_files
 from thalweg.store._schemas import AGGREGATES, schema
 
 __all__ = ["Run", "open_run"]
@@ -90,11 +90,12 @@ class Run:
         return pl.scan_parquet(self._file(table))
 
     def _parts(self, table: str) -> pl.LazyFrame:
+        names = finished_files(self.path)
         files = [
             self.path / table / part.name
             for model in self.header.models
             for data in self.header.data
-            for part in committed_parts(self.path, model.name, model.revision, data.name)
+            for part in committed_parts(self.path, model.name, model.revision, data.name, names=names)
         ]
         columns = schema(table, variants=self.header.variants, keep_text=self.header.keep_text)
         return pl.scan_parquet(files, schema=columns) if files else pl.LazyFrame(schema=columns)

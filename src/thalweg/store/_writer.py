@@ -14,10 +14,10 @@ import polars as pl
 
 from thalweg.errors import RunError
 from thalweg.store._files import TEMPORARY, os_errors_as_run_errors, write_whole
-from thalweg.store._header import DataFacts, ModelFacts, PartCounts, RunHeader, Status
+from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Status
 from thalweg.store._headerfile import write_header
 from thalweg.store._names import Shard, part_name
-from thalweg.store._parts import COUNTS_KEY, committed_parts, coverage, finished_files
+from thalweg.store._parts import COUNTS_KEY, committed_parts, finished_files, pair_coverage
 from thalweg.store._schemas import AGGREGATES, PART_TABLES, conform
 
 __all__ = ["RunWriter", "check_rows", "write_frame"]
@@ -37,6 +37,7 @@ class RunWriter:
         self._header = header
         self._session = dict(session or {})  # how this session runs; it enters the header with its first part
         self._lock = lock
+        self._covered = dict[tuple[str, str, str], Coverage]()
         self._seconds_before = header.seconds
         self._since = time.monotonic()
 
@@ -76,6 +77,7 @@ class RunWriter:
         # An aggregate describes every committed row or is not there: this part makes older ones out of date.
         self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
         self._header = self._header.model_copy(update=self._session)
+        self._covered.pop((shard.model, shard.revision, shard.data), None)
         for table in PART_TABLES:  # prompts/ is last: its file is what makes the part count
             metadata = {COUNTS_KEY: json.dumps(note)} if table == "prompts" else None
             write_frame(self._path / table / part_name(shard), frames[table], metadata)
@@ -111,7 +113,7 @@ class RunWriter:
         """
         changes: dict[str, object] = {
             "status": status or self._header.status,
-            "coverage": coverage(self._path, self._header),
+            "coverage": self._coverage(),
             "seconds": self._seconds_before + time.monotonic() - self._since,
             "updated": datetime.now(UTC),
         }
@@ -127,6 +129,42 @@ class RunWriter:
             raise ValueError(f"expected facts that leave the run the same run; {'; '.join(lines)}")
         write_header(self._path, header)
         self._header = header
+
+    def add_model(self, model: ModelFacts) -> None:
+        """Add a model or a revision to the run, such as the next step of a training; nothing happens if it is there.
+
+        Args:
+            model: facts of the model.
+
+        Raises:
+            RunError: the run holds this name and revision with other weights, dtype or BOS.
+        """
+        names = [(one.name, one.revision) for one in self._header.models]
+        models = self._header.models
+        if (model.name, model.revision) not in names:
+            models = (*models, model)
+        asked = self._header.model_copy(
+            update={
+                "models": tuple(
+                    model if (one.name, one.revision) == (model.name, model.revision) else one for one in models
+                )
+            }
+        )
+        grown = self._header.model_copy(update={"models": models})
+        if lines := grown.identity.differences(asked.identity):
+            raise RunError(f"{self._path} holds {model.name} at {model.revision} already; {'; '.join(lines)}.")
+        self._header = grown
+        self.update()
+
+    def forget(self, model: str, revision: str) -> None:
+        """Remove a revision's rows, so that it can be measured again, and the aggregates that describe them."""
+        self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
+        for data in self._header.data:
+            for part in committed_parts(self._path, model, revision, data.name):
+                # prompts/ first: without its file the part no longer counts
+                self._remove(*(self._path / table / part.name for table in reversed(PART_TABLES)))
+            self._covered.pop((model, revision, data.name), None)
+        self.update()
 
     def close(self) -> None:
         """Let go of the run, so that another process may write it."""
@@ -154,6 +192,15 @@ class RunWriter:
                 if path.name.endswith(TEMPORARY) or (path.suffix == ".parquet" and path.name not in finished):
                     self._remove(path)
         self._remove(*self._path.glob(f"*{TEMPORARY}"))
+
+    def _coverage(self) -> tuple[Coverage, ...]:
+        """What every pair holds; parts are read again only where some were written or removed."""
+        pairs = [(model.name, model.revision, data.name) for model in self._header.models for data in self._header.data]
+        unknown = [pair for pair in pairs if pair not in self._covered]
+        if unknown:
+            names = finished_files(self._path)
+            self._covered |= {pair: pair_coverage(self._path, *pair, names=names) for pair in unknown}
+        return tuple(self._covered[pair] for pair in pairs)
 
     def _remove(self, *paths: Path) -> None:
         for path in paths:
