@@ -2,7 +2,7 @@
 
 An ordinary Llama, trained in the ordinary way on grade-school problems, with one thing given to it at initialisation:
 a neuron that makes the first token's row massive, and one that takes it away again (:mod:`training.model`). What
-becomes of it, and the sinks on it, is learned. A share of the tokens is echoed (:mod:`training.text`), so that heads have
+becomes of it, and the sinks on it, is learned. A share of the tokens is echoed (:mod:`training.text`): heads then have
 something to wait for.
 
 The run of the monitor, the checkpoints it can be compared with, and the finished model are written under DIRECTORY.
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from thalweg.monitor import MonitorOptions, ThalwegCallback
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, default_data_collator
 from transformers.trainer_utils import get_last_checkpoint
 
+from thalweg.monitor import MonitorOptions, watch
 from training.kneser_ney import KneserNey
 from training.model import Shape, build, plant
 from training.text import BEGIN, ECHOES, Sequences, problems, train_tokenizer
@@ -111,21 +111,16 @@ def _trainer(
     )
     optimizer = torch.optim.AdamW(_groups(model, planted), lr=options.learning_rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step / options.steps))
-    monitor = ThalwegCallback(
-        tokenizer,
-        out=Path(options.out) / "run",
-        name="reference",
-        prompts="bundled",
-        options=MonitorOptions(every=options.every),
-    )
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=Echoed(sequences),
         processing_class=tokenizer,
+        data_collator=default_data_collator,
         optimizers=(optimizer, schedule),
-        callbacks=[monitor],
     )
+    watch(trainer, out=Path(options.out) / "run", name="reference", options=MonitorOptions(every=options.every))
+    return trainer
 
 
 def _groups(model: nn.Module, planted: list[nn.Parameter]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from families import FAMILIES, HYBRIDS, tiny
 from saved import SIZES, configured, llama, save
 from thalweg.capture import LoadOptions, identify_model, load_model, prove, subject_of
-from thalweg.capture._load import _identity_of_directory
+from thalweg.capture._identity import identity_of_directory
 from thalweg.errors import ModelError
 
 
@@ -280,16 +280,16 @@ def test_any_change_of_the_weights_is_another_identity(good):
 
 
 def test_large_files_are_known_by_pieces_of_them(good, monkeypatch):
-    monkeypatch.setattr("thalweg.capture._load.HASHED_WHOLE", 1000)
-    monkeypatch.setattr("thalweg.capture._load.PIECE", 16)
-    monkeypatch.setattr("thalweg.capture._load.PIECES", 100)
-    found = {_identity_of_directory(good)}
+    monkeypatch.setattr("thalweg.capture._identity.HASHED_WHOLE", 1000)
+    monkeypatch.setattr("thalweg.capture._identity.PIECE", 16)
+    monkeypatch.setattr("thalweg.capture._identity.PIECES", 100)
+    found = {identity_of_directory(good)}
     content = bytearray((good / "model.safetensors").read_bytes())
     content[3] ^= 1  # the header
     (good / "model.safetensors").write_bytes(content)
-    found.add(_identity_of_directory(good))
+    found.add(identity_of_directory(good))
     (good / "model.safetensors").write_bytes(content + b"x")  # the size
-    found.add(_identity_of_directory(good))
+    found.add(identity_of_directory(good))
     assert len(found) == 3
 
 

@@ -78,7 +78,7 @@ def test_batch_size_changes_no_number(model, data, tmp_path):
 
 SLOWED = """
 import sys, time
-import thalweg.experiments._survey as survey
+import thalweg.experiments._rows as survey
 own = survey.measure_batch
 survey.measure_batch = lambda *arguments: (time.sleep(0.2), own(*arguments))[1]
 from thalweg.cli import main
@@ -176,9 +176,9 @@ def test_infinities_in_another_dtype_are_rows_of_nan_and_counted(data, tmp_path)
 def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_skipped(
     model, data, tmp_path, monkeypatch
 ):
-    from thalweg.experiments import _survey
+    from thalweg.experiments import _rows
 
-    own, tried = _survey.measure_batch, []
+    own, tried = _rows.measure_batch, []
 
     def tight(subject, batch, settings):
         tried.append(len(batch))
@@ -186,7 +186,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_s
             raise torch.OutOfMemoryError("out of memory")
         return own(subject, batch, settings)
 
-    monkeypatch.setattr(_survey, "measure_batch", tight)
+    monkeypatch.setattr(_rows, "measure_batch", tight)
     run = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, shard_rows=64))
     kept = run.prompts.collect()
     assert max(tried) > 2

@@ -1,6 +1,7 @@
 """What is inside this Hugging Face model, and what does it do on this prompt?
 
-Reading order: :mod:`._load` (from a name to weights), :mod:`._parts` and :mod:`._families` (where things are),
+Reading order: :mod:`._load` (from a name to weights) with
+:mod:`._identity`, :mod:`._refusals` and :mod:`._load_errors`, :mod:`._parts` and :mod:`._families` (where things are),
 :mod:`._positions`, :mod:`._interface` (how an attention call reaches us), :mod:`._observe` (watch one forward pass),
 :mod:`._blocks` (what a block returns), :mod:`._projection` (what a head writes), :mod:`._subject` (all of it put
 together), then the proofs: :mod:`._proof`, :mod:`._additive`, :mod:`._unembedding`.
@@ -8,6 +9,7 @@ together), then the proofs: :mod:`._proof`, :mod:`._additive`, :mod:`._unembeddi
 
 from thalweg.capture._additive import AdditiveParts, additive_parts
 from thalweg.capture._families import PROVED
+from thalweg.capture._identity import identity_of_configuration
 from thalweg.capture._load import IdentifiedModel, LoadOptions, identify_model, load_model
 from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watcher, observe
 from thalweg.capture._positions import Positions, positions_of
@@ -28,6 +30,7 @@ __all__ = [
     "Watcher",
     "additive_parts",
     "identify_model",
+    "identity_of_configuration",
     "load_model",
     "observe",
     "positions_of",

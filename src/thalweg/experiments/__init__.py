@@ -1,10 +1,13 @@
 """What did the paper measure? One file an experiment: each orchestrates, none holds a formula.
 
-Reading order: :mod:`._options` (what a survey is asked), :mod:`._measure` (one batch to rows of the tables),
-:mod:`._facts` (what a run says about itself), :mod:`._survey` (the survey).
+Reading order: :mod:`._options` (what a survey is asked), :mod:`._prepare` and :mod:`._facts` (models, data, what a run
+says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._rows` (shards to a run),
+:mod:`._over_prompts` (the same for any experiment), :mod:`._survey` (the survey).
 """
 
+from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.experiments._survey import survey
 
-__all__ = ["SurveyOptions", "survey"]
+__all__ = ["SurveyOptions", "aggregate", "hardware", "learned_facts", "measure_rows", "survey", "versions"]

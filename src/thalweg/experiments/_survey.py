@@ -2,23 +2,20 @@
 
 import gc
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
-import polars as pl
-
-from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
-from thalweg.engines import progress_bar, run_shards
+from thalweg.engines import progress_bar
 from thalweg.errors import ThalwegError
 from thalweg.experiments._facts import learned_facts
-from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._over_prompts import batching, loaded, missing_rows, skip_counts
+from thalweg.experiments._over_prompts import loaded, missing_rows
 from thalweg.experiments._prepare import BUNDLED_DATA, prepare
-from thalweg.prompts import Shard as Rows
+from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.prompts import Source, Tokenization, Window, read_shards, require_prompts
 from thalweg.reference import BUNDLED_MODEL
-from thalweg.store import PartCounts, Run, RunWriter, Shard, create_or_resume, open_run
+from thalweg.store import Run, RunWriter, create_or_resume, open_run
 
 __all__ = ["survey"]
 
@@ -66,25 +63,6 @@ def survey(
     return open_run(prepared.path)
 
 
-def aggregate(writer: RunWriter) -> None:
-    """Profile, phases and coupling of what is on disk, unless they were made since the last part."""
-    writer.update()
-    run, thresholds = open_run(writer.path), writer.header.thresholds
-    measured = [pair for pair in writer.header.coverage if pair.prompts_kept]
-    if not (run.missing and measured):
-        return
-    ratio = thresholds.massive_ratio
-    profiles = list[pl.DataFrame]()
-    for pair in measured:  # one at a time: what is held grows with the prompts of one model on one data set
-        own = (pl.col("model") == pair.model) & (pl.col("revision") == pair.revision) & (pl.col("data") == pair.data)
-        tables = (frame.filter(own) for frame in (run.layers, run.heads, run.prompts))
-        profiles.append(metrics.profile(*tables, tau=thresholds.tau, massive_ratio=ratio))
-    profile = pl.concat(profiles)
-    writer.write_table("profile", profile)
-    writer.write_table("phases", metrics.phases(run.layers, profile, massive_ratio=ratio))
-    writer.write_table("coupling", metrics.coupling(profile))
-
-
 class _ModelSurvey:
     """One model on every data set; its weights are loaded when the first missing shard is met, and only then."""
 
@@ -102,40 +80,22 @@ class _ModelSurvey:
         first = next(shards, None)
         if first is not None:
             subject = self.loaded()
-            settings = MeasureOptions(
-                self.options.sink_position, self.options.massive_ratio, variants=self.options.variants
-            )
             title = f"{Path(self.model.name).name} on {source.name}"
+            key = {"model": self.model.name, "revision": self.model.revision, "data": source.name}
+            missing = chain((first,), shards)
             with progress_bar(title, missing_rows(self.options, source, done), shown=self.options.progress) as progress:
-                run_shards(
-                    (shard for part in ((first,), shards) for shard in part),
-                    measure=lambda batch: measure_batch(subject, batch, settings),
-                    finish=lambda shard, results: self.write(source, shard, results),
-                    options=batching(subject, self.options),
-                    progress=progress,
-                )
+                measure_rows(subject, missing, self.writer, key, self.model.tokenizer, self.options, progress=progress)
         self.require_some(source)
 
     def loaded(self) -> Subject:
         """The model, loaded and proved once."""
         if self.subject is None:
             self.subject = loaded(self.model)
-            facts = next(one for one in self.writer.header.models if one.name == self.model.name)
+            own = (self.model.name, self.model.revision)
+            facts = next(one for one in self.writer.header.models if (one.name, one.revision) == own)
             blocks = tuple(block.index for block in self.subject.parts.blocks if block.projection is not None)
             self.writer.update(model=learned_facts(facts, self.subject, blocks))
         return self.subject
-
-    def write(self, source: Source, shard: Rows, results: list[BatchRows]) -> None:
-        key = {"model": self.model.name, "revision": self.model.revision, "data": source.name}
-        tables = frames(results, shard.prompts, key, self.model.tokenizer, self.writer.header)
-        tau = self.options.tau
-        counts = PartCounts(
-            skipped=skip_counts(shard),
-            nonfinite_states=sum(result.nonfinite_states for result in results),
-            short_prompts=sum(metrics.sink_uniform(len(prompt)) >= tau for prompt in shard.prompts),
-        )
-        place = Shard(self.model.name, self.model.revision, source.name, shard.first, shard.stop)
-        self.writer.write_part(place, tables, counts=counts)
 
     def require_some(self, source: Source) -> None:
         """Zero usable prompts is an error of the data, told with the reasons."""

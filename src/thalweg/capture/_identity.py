@@ -1,0 +1,78 @@
+"""What identifies a model: its weights by content, its configuration and tokenizer by a hash."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+
+__all__ = ["PICKLED", "identity_of_configuration", "identity_of_directory", "identity_on_hub"]
+
+HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
+
+
+def identity_of_directory(path: Path) -> str:
+    """sha256 over name, size and content of every weight file; of a large one its header and evenly spaced pieces."""
+    digest = hashlib.sha256()
+    files = sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        starts = range(0, size, PIECE) if size <= HASHED_WHOLE else range(0, size, size // PIECES)
+        with file.open("rb") as opened:
+            for start in starts:
+                opened.seek(start)
+                digest.update(opened.read(PIECE))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def identity_of_configuration(config: Any, tokenizer: Any) -> str:
+    """sha256 over what makes other numbers of the same weights: the configuration and the tokenizer."""
+    settings = {name: value for name, value in config.to_dict().items() if name not in INCIDENTAL}
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    words = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    text = json.dumps(settings, sort_keys=True, default=str) + words + str(tokenizer.special_tokens_map)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def identity_on_hub(name: str, commit: str | None, *, allow_pickle: bool) -> str:
+    """The hub's blob id, a hash of the content, of the weights; of several shards a hash over theirs."""
+    readable = HUB_WEIGHTS if allow_pickle else HUB_WEIGHTS[:1]
+    blobs = _cached_blobs(name, commit, readable) or _listed_blobs(name, commit, readable)
+    if len(blobs) == 1:
+        return f"blob:{next(iter(blobs.values()))}"
+    listed = "".join(f"{file}\0{blob}\0" for file, blob in sorted(blobs.items()))
+    return f"blobs:{hashlib.sha256(listed.encode()).hexdigest()}" if blobs else f"commit:{commit}"
+
+
+def _cached_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:
+    """Blob ids of the weight files in the local cache; none unless every one of them is there."""
+    for whole in readable:
+        index = try_to_load_from_cache(name, f"{whole}.index.json", revision=commit)
+        shards = [whole]
+        if isinstance(index, str):
+            shards = sorted(set(json.loads(Path(index).read_bytes())["weight_map"].values()))
+        cached = {shard: try_to_load_from_cache(name, shard, revision=commit) for shard in shards}
+        found = {shard: Path(path).resolve().name for shard, path in cached.items() if isinstance(path, str)}
+        if len(found) == len(shards):
+            return found
+    return {}
+
+
+def _listed_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:
+    """The same from the hub's own list of files."""
+    siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
+    blobs = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in siblings}
+    for whole in readable:
+        stem, _, end = whole.partition(".")
+        sharded = f"{whole}.index.json" in blobs
+        wanted = [file for file in blobs if (fnmatch(file, f"{stem}-*-of-*.{end}") if sharded else file == whole)]
+        if wanted:
+            return {file: blob for file in wanted if (blob := blobs[file])}
+    return {}
