@@ -71,10 +71,10 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=8, help="sequences of a step")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--echo", type=float, default=0.1, help="share of tokens that are echoed")
     parser.add_argument("--value", type=float, default=3000.0, help="norm of the massive row at initialisation")
     parser.add_argument("--vocabulary", type=int, default=1024)
@@ -124,7 +124,7 @@ def _trainer(
 
 
 def _groups(model: nn.Module, planted: list[nn.Parameter]) -> list[dict[str, Any]]:
-    """Weight decay for matrices; it would eat the planted neurons, so their output projections are left out."""
+    """Weight decay for matrices; it would eat what was planted, which is left out."""
     kept = {id(parameter) for parameter in planted}
     decayed = [one for one in model.parameters() if one.ndim > 1 and id(one) not in kept]
     spared = [one for one in model.parameters() if one.ndim < 2 or id(one) in kept]

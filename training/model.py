@@ -59,7 +59,7 @@ def plant(model: LlamaForCausalLM, *, begin: int, value: float, block: int = 1) 
         block: whose MLP writes.
 
     Returns:
-        The two output projections that write and remove; weight decay would eat the planted norm.
+        The embedding and the weights of the two MLPs: weight decay would eat what was planted.
     """
     layers: Any = model.model.layers
     width = model.config.hidden_size
@@ -80,4 +80,4 @@ def plant(model: LlamaForCausalLM, *, begin: int, value: float, block: int = 1) 
         layer.mlp.gate_proj.weight[0] = direction
         layer.mlp.up_proj.weight[0] = direction
         layer.mlp.down_proj.weight[:, 0] = sign * value / width * massive
-    return [layers[index].mlp.down_proj.weight for index in (block, -1)]
+    return [table, *layers[block].mlp.parameters(), *layers[-1].mlp.parameters()]

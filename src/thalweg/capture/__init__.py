@@ -4,16 +4,19 @@ Reading order: :mod:`._load` (from a name to weights) with
 :mod:`._identity`, :mod:`._refusals` and :mod:`._load_errors`, :mod:`._parts` and :mod:`._families` (where things are),
 :mod:`._positions`, :mod:`._interface` (how an attention call reaches us), :mod:`._observe` (watch one forward pass),
 :mod:`._blocks` (what a block returns), :mod:`._projection` (what a head writes), :mod:`._subject` (all of it put
-together), then the proofs: :mod:`._proof`, :mod:`._additive`, :mod:`._unembedding`.
+together), then the proofs: :mod:`._proof`, :mod:`._additive` with
+:mod:`._sites`, :mod:`._unembedding`.
 """
 
 from thalweg.capture._additive import AdditiveParts, additive_parts
+from thalweg.capture._blocks import rewrap, unwrap
 from thalweg.capture._families import PROVED
 from thalweg.capture._identity import identity_of_configuration
 from thalweg.capture._load import IdentifiedModel, LoadOptions, identify_model, load_model
 from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watcher, observe
 from thalweg.capture._positions import Positions, positions_of
 from thalweg.capture._proof import Capability, Check, prove, require
+from thalweg.capture._sites import Site, additive_sites
 from thalweg.capture._subject import subject_of
 
 __all__ = [
@@ -26,9 +29,11 @@ __all__ = [
     "IdentifiedModel",
     "LoadOptions",
     "Positions",
+    "Site",
     "Subject",
     "Watcher",
     "additive_parts",
+    "additive_sites",
     "identify_model",
     "identity_of_configuration",
     "load_model",
@@ -36,5 +41,7 @@ __all__ = [
     "positions_of",
     "prove",
     "require",
+    "rewrap",
     "subject_of",
+    "unwrap",
 ]

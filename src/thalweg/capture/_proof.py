@@ -24,7 +24,7 @@ from thalweg.capture._unembedding import find_unembedding
 from thalweg.errors import ProofError
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
-__all__ = ["Capability", "Check", "prove", "require"]
+__all__ = ["Capability", "Check", "proof_tokens", "prove", "require"]
 
 Capability = Literal["states and attention", "additive parts", "unembedding"]
 
@@ -81,7 +81,7 @@ def require(subject: Subject, capability: Capability) -> None:
 def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
     """Run the checks of ``capabilities``, all of them by default, on 12 random tokens and a variant of them."""
     wanted = capabilities or ("states and attention", "additive parts", "unembedding")
-    tokens = _tokens(subject)
+    tokens = proof_tokens(subject)
     recorder = _Recorder()
     with observe(subject, recorder, torch.tensor([TOKENS, TOKENS])):
         output = subject.parts.body(input_ids=tokens, use_cache=False, output_hidden_states=True, return_dict=True)
@@ -102,7 +102,7 @@ def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
     return checks
 
 
-def _tokens(subject: Subject) -> Tensor:
+def proof_tokens(subject: Subject) -> Tensor:
     """Two prompts that differ in their last token alone."""
     size = text_configuration(subject.model).vocab_size
     tokens = torch.randint(0, size, (1, TOKENS), generator=torch.Generator().manual_seed(0)).repeat(2, 1)
