@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thalweg.errors import ThalwegError, UsageError
-    from thalweg.experiments import SurveyOptions, survey
+    from thalweg.experiments import Checkpoints, SurveyOptions, attribute, checkpoints, survey
     from thalweg.figures import save_figures
     from thalweg.report import write_report
     from thalweg.store import Run, open_run
 
 __version__ = "0.1.0"
 __all__ = [
+    "Checkpoints",
     "Run",
     "SurveyOptions",
     "ThalwegError",
     "UsageError",
     "__version__",
+    "attribute",
+    "checkpoints",
     "open_run",
     "save_figures",
     "survey",
@@ -35,10 +38,13 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "Checkpoints": "experiments",
     "Run": "store",
     "SurveyOptions": "experiments",
     "ThalwegError": "errors",
     "UsageError": "errors",
+    "attribute": "experiments",
+    "checkpoints": "experiments",
     "open_run": "store",
     "save_figures": "figures",
     "survey": "experiments",

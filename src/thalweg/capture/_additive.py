@@ -111,7 +111,7 @@ class _Search:
 
     def named(self, one: str, two: str, solution: tuple[float, float], error: float) -> AdditiveParts:
         """Of the pair, the attention is the one inside the attention module, else the one that ran first."""
-        scales = [round(s, 5) for s in solution]
+        scales = [round(s, 5) if abs(s - round(s, 5)) < 2e-7 else s for s in solution]
         names = {id(module): name for name, module in self.block.module.named_modules()}
         inside = names.get(id(self.block.attention), "\0")
         if two.startswith(inside) and not one.startswith(inside):

@@ -9,19 +9,28 @@ from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 
-__all__ = ["PICKLED", "identity_of_configuration", "identity_of_directory", "identity_on_hub"]
+__all__ = [
+    "PICKLED",
+    "identity_of_configuration",
+    "identity_of_directory",
+    "identity_of_tokenizer",
+    "identity_on_hub",
+    "weights_in_directory",
+    "weights_on_hub",
+]
 
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
+OF_A_CALL = ("version", "truncation", "padding")
+"""Parts of tokenizer.json that whoever saved it last has left there; every call sets them anew."""
 
 
 def identity_of_directory(path: Path) -> str:
     """sha256 over name, size and content of every weight file; of a large one its header and evenly spaced pieces."""
     digest = hashlib.sha256()
-    files = sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
-    for file in files:
+    for file in weights_in_directory(path):
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\0".encode())
         starts = range(0, size, PIECE) if size <= HASHED_WHOLE else range(0, size, size // PIECES)
@@ -30,6 +39,21 @@ def identity_of_directory(path: Path) -> str:
                 opened.seek(start)
                 digest.update(opened.read(PIECE))
     return f"sha256:{digest.hexdigest()}"
+
+
+def weights_in_directory(path: Path) -> list[Path]:
+    """The weight files of a directory: safetensors, or pickles where there are none."""
+    return sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
+
+
+def identity_of_tokenizer(tokenizer: Any) -> str:
+    """sha256 over what makes other tokens of the same text."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    words = json.loads(fast.to_str()) if fast is not None else sorted(tokenizer.get_vocab().items())
+    if isinstance(words, dict):
+        words = {name: part for name, part in words.items() if name not in OF_A_CALL}
+    text = json.dumps(words, sort_keys=True) + str(tokenizer.special_tokens_map)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def identity_of_configuration(config: Any, tokenizer: Any) -> str:
@@ -43,12 +67,17 @@ def identity_of_configuration(config: Any, tokenizer: Any) -> str:
 
 def identity_on_hub(name: str, commit: str | None, *, allow_pickle: bool) -> str:
     """The hub's blob id, a hash of the content, of the weights; of several shards a hash over theirs."""
-    readable = HUB_WEIGHTS if allow_pickle else HUB_WEIGHTS[:1]
-    blobs = _cached_blobs(name, commit, readable) or _listed_blobs(name, commit, readable)
+    blobs = weights_on_hub(name, commit, allow_pickle=allow_pickle)
     if len(blobs) == 1:
         return f"blob:{next(iter(blobs.values()))}"
     listed = "".join(f"{file}\0{blob}\0" for file, blob in sorted(blobs.items()))
     return f"blobs:{hashlib.sha256(listed.encode()).hexdigest()}" if blobs else f"commit:{commit}"
+
+
+def weights_on_hub(name: str, commit: str | None, *, allow_pickle: bool) -> dict[str, str]:
+    """The weight files of a model on the hub with their blob ids."""
+    readable = HUB_WEIGHTS if allow_pickle else HUB_WEIGHTS[:1]
+    return _cached_blobs(name, commit, readable) or _listed_blobs(name, commit, readable)
 
 
 def _cached_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:

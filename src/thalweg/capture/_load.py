@@ -85,13 +85,20 @@ class IdentifiedModel:
     context: int | None
 
 
-def identify_model(name: str, options: LoadOptions | None = None, *, directory: Path | None = None) -> IdentifiedModel:
+def identify_model(
+    name: str,
+    options: LoadOptions | None = None,
+    *,
+    directory: Path | None = None,
+    tokenizer_directory: Path | None = None,
+) -> IdentifiedModel:
     """Find a model and read everything but its weights.
 
     Args:
         name: hub id or directory.
         options: how it will be loaded.
         directory: where the model is, if ``name`` does not say it.
+        tokenizer_directory: where its tokenizer is, if not beside its configuration.
 
     Raises:
         ModelError: the model cannot be found or reached, is gated, has no safe weights, needs remote code, or is not
@@ -114,7 +121,7 @@ def identify_model(name: str, options: LoadOptions | None = None, *, directory: 
             identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=options.allow_pickle)
         )
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(source, **_common(options, commit))
+        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **_common(options, commit))
         refuse_invented_tokenizer(name, tokenizer)
     return IdentifiedModel(
         name=name,

@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from thalweg.capture._additive import AdditiveParts, additive_parts
 from thalweg.capture._observe import Subject
+from thalweg.capture._parts import text_configuration
 from thalweg.capture._proof import proof_tokens, require
 
 __all__ = ["Site", "additive_sites"]
+
+# How far rounding takes a factor that is solved for from the one that the model multiplies by.
+SOLVED = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 4e-3}
+SOLVED_COARSELY = 3e-2
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,17 @@ def additive_sites(subject: Subject) -> list[dict[str, Site]]:
         _found[subject.model] = additive_parts(subject.parts, proof_tokens(subject))
     return [
         {
-            "attention": Site(block.module.get_submodule(found.attention or ""), found.attention_scale),
-            "mlp": Site(block.module.get_submodule(found.mlp or ""), found.mlp_scale),
+            "attention": Site(
+                block.module.get_submodule(found.attention or ""), _stated(subject.model, found.attention_scale)
+            ),
+            "mlp": Site(block.module.get_submodule(found.mlp or ""), _stated(subject.model, found.mlp_scale)),
         }
         for block, found in zip(subject.parts.blocks, _found[subject.model], strict=True)
     ]
+
+
+def _stated(model: PreTrainedModel, solved: float) -> float:
+    """The factor as the model has it, 1 or a number of its configuration, where rounding hid it; else as solved for."""
+    numbers = [value for value in vars(text_configuration(model)).values() if isinstance(value, float)]
+    nearest = min([1.0, *numbers], key=lambda number: abs(number - solved))
+    return nearest if abs(nearest - solved) <= SOLVED.get(model.dtype, SOLVED_COARSELY) * abs(solved) else solved

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from thalweg import __version__
+from thalweg.cli._attribute import attribute
+from thalweg.cli._checkpoints import checkpoints
 from thalweg.cli._figures import figures
 from thalweg.cli._list import listing
 from thalweg.cli._report import report
@@ -32,6 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel="Measure")(survey)
+app.command(rich_help_panel="Measure")(checkpoints)
+app.command(rich_help_panel="Intervene")(attribute)
 app.command(rich_help_panel="Look")(figures)
 app.command(rich_help_panel="Look")(report)
 app.command(rich_help_panel="Check")(verify)

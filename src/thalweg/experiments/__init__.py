@@ -2,12 +2,32 @@
 
 Reading order: :mod:`._options` (what a survey is asked), :mod:`._prepare` and :mod:`._facts` (models, data, what a run
 says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._rows` (shards to a run),
-:mod:`._over_prompts` (the same for any experiment), :mod:`._survey` (the survey).
+:mod:`._over_prompts` (the same for any experiment), :mod:`._survey` (the survey),
+:mod:`._checkpoints` (the same over a training) with :mod:`._checkpoint_list`, :mod:`._fetching` and
+:mod:`._emergence`, :mod:`._sink_rows` and
+:mod:`._attribute` (what writes the sink token's row).
 """
 
+from thalweg.experiments._attribute import attribute, attributed, writing_blocks_of
+from thalweg.experiments._checkpoints import Checkpoints, checkpoints
+from thalweg.experiments._emergence import write_emergence
 from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.experiments._survey import survey
 
-__all__ = ["SurveyOptions", "aggregate", "hardware", "learned_facts", "measure_rows", "survey", "versions"]
+__all__ = [
+    "Checkpoints",
+    "SurveyOptions",
+    "aggregate",
+    "attribute",
+    "attributed",
+    "checkpoints",
+    "hardware",
+    "learned_facts",
+    "measure_rows",
+    "survey",
+    "versions",
+    "write_emergence",
+    "writing_blocks_of",
+]

@@ -50,6 +50,7 @@ def learned_facts(facts: ModelFacts, subject: Subject, blocks: tuple[int, ...]) 
         update={
             "attention": subject.path,
             "positions": positions_of(subject.model).kind,
+            "parameters": subject.model.num_parameters(),
             "softmax_blocks": None if len(blocks) == facts.blocks else blocks,
         }
     )

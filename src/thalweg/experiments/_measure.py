@@ -15,7 +15,7 @@ from thalweg.errors import ModelError, OverflowInFloat16
 from thalweg.prompts import Prompt, padded
 from thalweg.store import RunHeader, schema
 
-__all__ = ["BatchRows", "MeasureOptions", "frames", "measure_batch"]
+__all__ = ["BatchRows", "MeasureOptions", "frames", "measure_batch", "refuse_overflow", "token_batch"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOpt
         ModelError: a token has no row in the model's embedding.
         OverflowInFloat16: a float16 state holds an Inf.
     """
-    tokens = torch.from_numpy(padded(batch))
-    _refuse_unknown_tokens(subject, tokens)
-    tokens = tokens.to(subject.device)
+    tokens = token_batch(subject, batch)
     lengths = torch.tensor([len(prompt) for prompt in batch])
     reducer = _Reducer(batch, lengths, options)
     with observe(subject, reducer, lengths):
@@ -60,13 +58,32 @@ def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOpt
     return reducer.rows
 
 
-def _refuse_unknown_tokens(subject: Subject, tokens: Tensor) -> None:
+def token_batch(subject: Subject, batch: Sequence[Prompt]) -> Tensor:
+    """The batch's tokens, padded on the right, where the model takes them in.
+
+    Raises:
+        ModelError: a token has no row in the model's embedding.
+    """
+    tokens = torch.from_numpy(padded(batch))
     embedding: Any = subject.model.get_input_embeddings()
     rows = embedding.weight.shape[0]
     if int(tokens.max()) >= rows:
         raise ModelError(
             f"the tokenizer gives token {int(tokens.max())}, but the model's embedding has {rows} rows. "
             "Check that the tokenizer belongs to the model."
+        )
+    return tokens.to(subject.device)
+
+
+def refuse_overflow(index: int, state: Tensor) -> None:
+    """Stop at the first Inf of a float16 state, real tokens only.
+
+    Raises:
+        OverflowInFloat16: it holds one.
+    """
+    if state.dtype == torch.float16 and state.isinf().any():
+        raise OverflowInFloat16(
+            f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
         )
 
 
@@ -79,10 +96,7 @@ class _Reducer:
 
     def state(self, index: int, state: Tensor, /) -> None:
         for prompt, own in zip(self.batch, state, strict=True):
-            if state.dtype == torch.float16 and own[: len(prompt)].isinf().any():
-                raise OverflowInFloat16(
-                    f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
-                )
+            refuse_overflow(index, own[: len(prompt)])
             measured = metrics.measure_state(
                 own[: len(prompt)],
                 sink_position=self.options.sink_position,

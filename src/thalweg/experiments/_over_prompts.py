@@ -15,7 +15,7 @@ from thalweg.prompts import Prompt, Source, Window, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
 from thalweg.store import ExperimentWriter, PartCounts, Shard
 
-__all__ = ["batching", "loaded", "measure_prompts", "missing_rows", "skip_counts"]
+__all__ = ["batching", "loaded", "measure_prompts", "missing_rows", "skip_counts", "unfinished"]
 
 CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
 Result = TypeVar("Result")
@@ -68,16 +68,35 @@ def measure_prompts(
         with progress_bar(bar, missing_rows(options, source, done), shown=options.progress) as progress:
             run_shards(shards, measure=measure, finish=finish, options=batching(subject, options), progress=progress)
         writer.update()
-        covered = next(
-            one for one in writer.header.coverage if (one.model, one.revision, one.data) == tuple(key.values())
-        )
-        require_prompts(source, covered.prompts_kept, covered.skipped)
+        _require_some(source, writer, tuple(key.values()))
+
+
+def unfinished(prepared: Prepared, writer: ExperimentWriter) -> bool:
+    """Whether rows of some data set are still to be measured, which is when weights have to be loaded.
+
+    Raises:
+        DataError: a data set is finished and gave no prompt.
+    """
+    model, how, options = prepared.models[0], prepared.tokenizations[0], prepared.options
+    for source in prepared.sources:
+        own = (model.name, model.revision, source.name)
+        done = [Window(*rows) for rows in writer.done(*own)]
+        if next(read_shards(source, how, limit=options.limit, size=options.shard_rows, done=done), None) is not None:
+            return True
+        _require_some(source, writer, own)
+    return False
 
 
 def batching(subject: Subject, options: SurveyOptions) -> BatchOptions:
     """How prompts share a forward pass on this model's device."""
     chosen = CPU_TOKENS if subject.device.type == "cpu" else ACCELERATOR_TOKENS
     return BatchOptions(options.batch_tokens or chosen, options.batch_size, positions_of(subject.model).switch)
+
+
+def _require_some(source: Source, writer: ExperimentWriter, own: tuple[str, ...]) -> None:
+    """Zero usable prompts is an error of the data, told with the reasons."""
+    covered = next(one for one in writer.header.coverage if (one.model, one.revision, one.data) == own)
+    require_prompts(source, covered.prompts_kept, covered.skipped)
 
 
 def missing_rows(options: SurveyOptions, source: Source, done: Sequence[Window]) -> int | None:

@@ -14,7 +14,7 @@ from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import BUNDLED_MODEL, bundled_directory
 from thalweg.store import RunHeader, Thresholds
 
-__all__ = ["BUNDLED_DATA", "Prepared", "prepare"]
+__all__ = ["BUNDLED_DATA", "Names", "Prepared", "named", "open_sources", "prepare", "prepared_from"]
 
 BUNDLED_DATA = "bundled"
 Names = str | Path | Sequence[str | Path]
@@ -56,19 +56,45 @@ def prepare(
     options = SurveyOptions() if options is None else options
     if not isinstance(options, SurveyOptions):
         raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
+    names, sources = named(models), open_sources(data, options)
+    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
+    path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
+    return prepared_from(identified, sources, path, options)
+
+
+def named(models: Names) -> list[str]:
+    """The names of models as a run knows them.
+
+    Raises:
+        UsageError: there is none, or one is given twice.
+    """
     names = [str(Path(name)) if Path(name).is_dir() else name for name in _names("models", models)]
+    _refuse_repeats("MODEL", names)
+    return names
+
+
+def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
+    """The data sets, found and opened.
+
+    Raises:
+        UsageError: one cannot be read, or is given twice.
+    """
     wanted = _names("data", data)
     sources = [open_source(one, text_field=options.text_field, whole_file=options.whole_file) for one in wanted]
-    _refuse_repeats(names, [source.name for source in sources])
-    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
+    _refuse_repeats("--data", [source.name for source in sources])
+    return sources
+
+
+def prepared_from(
+    models: Sequence[IdentifiedModel], sources: Sequence[Source], path: Path, options: SurveyOptions
+) -> Prepared:
+    """Models that are identified, with their data and a header."""
     tokenizations = [
         tokenization(model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context)
-        for model in identified
+        for model in models
     ]
-    path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
-    return Prepared(
-        identified, tokenizations, sources, _header(identified, tokenizations, sources, options), path, options
-    )
+    header = _header(models, tokenizations, sources, options)
+    return Prepared(list(models), tokenizations, list(sources), header, path, options)
 
 
 def _header(
@@ -112,8 +138,7 @@ def _command() -> tuple[str, ...]:
     return ("thalweg", *sys.argv[1:]) if ours else ()
 
 
-def _refuse_repeats(models: Sequence[str], data: Sequence[str]) -> None:
-    for option, names in (("MODEL", models), ("--data", data)):
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise UsageError(f"{option} {repeated[0]} is given twice; name each once. Two files need two names.")
+def _refuse_repeats(option: str, names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"{option} {repeated[0]} is given twice; name each once. Two files need two names.")

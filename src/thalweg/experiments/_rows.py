@@ -20,7 +20,7 @@ __all__ = ["aggregate", "measure_rows"]
 def measure_rows(
     subject: Subject,
     shards: Iterable[Rows],
-    writer: RunWriter,
+    writer: RunWriter | None,
     key: dict[str, str],
     tokenizer: Any,
     options: SurveyOptions,
@@ -32,7 +32,8 @@ def measure_rows(
     Args:
         subject: the model as it is now.
         shards: rows, tokenized.
-        writer: of the run, which holds the model and the data of ``key``.
+        writer: of the run, which holds the model and the data of ``key``; None measures along and writes nothing, where
+            a model runs in several processes and one of them writes.
         key: model, revision and data of the rows.
         tokenizer: gives massive tokens their text.
         options: thresholds and batches.
@@ -41,6 +42,8 @@ def measure_rows(
     settings = MeasureOptions(options.sink_position, options.massive_ratio, variants=options.variants)
 
     def write(shard: Rows, results: list[BatchRows]) -> None:
+        if writer is None:
+            return
         counts = PartCounts(
             skipped=skip_counts(shard),
             nonfinite_states=sum(result.nonfinite_states for result in results),

@@ -1,7 +1,7 @@
 """The survey: every state and every attention head of every prompt, for models and data sets, into one run."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import loaded, missing_rows
 from thalweg.experiments._prepare import BUNDLED_DATA, prepare
 from thalweg.experiments._rows import aggregate, measure_rows
+from thalweg.prompts import Shard as Rows
 from thalweg.prompts import Source, Tokenization, Window, read_shards, require_prompts
 from thalweg.reference import BUNDLED_MODEL
 from thalweg.store import Run, RunWriter, create_or_resume, open_run
 
-__all__ = ["survey"]
+__all__ = ["ModelSurvey", "survey"]
+
+UNNAMED = ("main", "local")
+"""Revisions that nobody asked for by name."""
 
 
 def survey(
@@ -53,7 +57,7 @@ def survey(
     with create_or_resume(prepared.path, prepared.header) as writer:
         try:
             for model, how in zip(prepared.models, prepared.tokenizations, strict=True):
-                _ModelSurvey(model, how, writer, prepared.options).run(prepared.sources)
+                ModelSurvey(model, how, writer, prepared.options).run(prepared.sources)
                 gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
         except ThalwegError:
             aggregate(writer)  # what came before the one that cannot be measured can be looked at
@@ -63,7 +67,7 @@ def survey(
     return open_run(prepared.path)
 
 
-class _ModelSurvey:
+class ModelSurvey:
     """One model on every data set; its weights are loaded when the first missing shard is met, and only then."""
 
     def __init__(self, model: IdentifiedModel, how: Tokenization, writer: RunWriter, options: SurveyOptions) -> None:
@@ -74,13 +78,26 @@ class _ModelSurvey:
         for source in sources:
             self.measure(source)
 
+    def is_unfinished(self, sources: Sequence[Source]) -> bool:
+        """Whether a shard is missing, so that weights will be needed."""
+        return any(next(self.shards(source, self.done(source)), None) is not None for source in sources)
+
+    def done(self, source: Source) -> list[Window]:
+        """The rows that are finished."""
+        return [Window(*rows) for rows in self.writer.done(self.model.name, self.model.revision, source.name)]
+
+    def shards(self, source: Source, done: Sequence[Window]) -> Iterator[Rows]:
+        """The rows that are missing."""
+        return read_shards(source, self.how, limit=self.options.limit, size=self.options.shard_rows, done=done)
+
     def measure(self, source: Source) -> None:
-        done = [Window(*rows) for rows in self.writer.done(self.model.name, self.model.revision, source.name)]
-        shards = read_shards(source, self.how, limit=self.options.limit, size=self.options.shard_rows, done=done)
+        done = self.done(source)
+        shards = self.shards(source, done)
         first = next(shards, None)
         if first is not None:
             subject = self.loaded()
-            title = f"{Path(self.model.name).name} on {source.name}"
+            revision = "" if self.model.revision in UNNAMED else f" at {self.model.revision}"
+            title = f"{Path(self.model.name).name}{revision} on {source.name}"
             key = {"model": self.model.name, "revision": self.model.revision, "data": source.name}
             missing = chain((first,), shards)
             with progress_bar(title, missing_rows(self.options, source, done), shown=self.options.progress) as progress:
@@ -96,6 +113,11 @@ class _ModelSurvey:
             blocks = tuple(block.index for block in self.subject.parts.blocks if block.projection is not None)
             self.writer.update(model=learned_facts(facts, self.subject, blocks))
         return self.subject
+
+    def release(self) -> None:
+        """Let go of the weights: a model's hooks and modules refer to one another, and the next one needs the room."""
+        self.subject = None
+        gc.collect()
 
     def require_some(self, source: Source) -> None:
         """Zero usable prompts is an error of the data, told with the reasons."""

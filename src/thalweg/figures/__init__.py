@@ -2,47 +2,100 @@
 
 Table in, figure out: no model, no torch, no window. Preparation gives tidy tables and is tested; drawing is thin.
 
-In reading order: ``_pairs`` models and data · ``_curves``, ``_bound_curves``, ``_sink_scores`` preparation ·
-``_labels`` words on axes · ``_drawing`` lines and bands · ``_depth`` profile, norms, mixing · ``_bounds`` the theorem
-· ``_sink_map`` heads · ``_save`` all of it as files · ``_table`` the profile as a table; ``thalweg.mplstyle`` the look.
+In reading order: ``_pairs`` models and data · ``_curves``, ``_bound_curves``, ``_sink_scores``, ``_contributions``,
+``_training`` preparation · ``_labels`` words on axes · ``_drawing`` lines and bands · ``_depth`` profile, norms,
+mixing · ``_bounds`` the theorem · ``_sink_map`` heads · ``_checkpoints`` over training and sizes · ``_attribution``
+what writes the massive row · ``_save`` all of it as files · ``_table`` the profile as a table; ``thalweg.mplstyle`` the
+look.
 """
 
+from thalweg.figures._attribution import attribution
 from thalweg.figures._bound_curves import bound_curves
 from thalweg.figures._bounds import BOUND_PANELS, BoundLine, BoundPanel, bounds
+from thalweg.figures._checkpoints import (
+    emergence,
+    sizes_profile,
+    step_colors,
+    training_grid,
+    training_maps,
+    training_profile,
+)
+from thalweg.figures._contributions import (
+    ATTRIBUTION_COLUMNS,
+    attribution_answers,
+    attribution_table,
+    contribution_bars,
+    row_along,
+)
 from thalweg.figures._curves import curves, share_of_depth
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import GREY, PALETTE
 from thalweg.figures._labels import from_zero_to_one, title, unit
-from thalweg.figures._pairs import Pair, compress_span, labels, pairs
+from thalweg.figures._pairs import Pair, compress_span, labels, latest_pairs, pairs
 from thalweg.figures._save import save_figures
 from thalweg.figures._sink_map import sink_grid, sink_map
 from thalweg.figures._sink_scores import sink_scores
 from thalweg.figures._table import DEPTH_COLUMNS, depth_table
+from thalweg.figures._training import (
+    CHECKPOINT_COLUMNS,
+    SIZE_COLUMNS,
+    TRAINING_METRICS,
+    TrainingAxis,
+    checkpoint_answers,
+    checkpoint_table,
+    compared_sizes,
+    emergence_sentence,
+    size_ticks,
+    trainings,
+)
 
 __all__ = [
+    "ATTRIBUTION_COLUMNS",
     "BOUND_PANELS",
+    "CHECKPOINT_COLUMNS",
     "DEPTH_COLUMNS",
     "GREY",
     "PALETTE",
+    "SIZE_COLUMNS",
+    "TRAINING_METRICS",
     "BoundLine",
     "BoundPanel",
     "Pair",
+    "TrainingAxis",
+    "attribution",
+    "attribution_answers",
+    "attribution_table",
     "bound_curves",
     "bounds",
+    "checkpoint_answers",
+    "checkpoint_table",
+    "compared_sizes",
     "compress_span",
+    "contribution_bars",
     "curves",
     "depth_profile",
     "depth_table",
+    "emergence",
+    "emergence_sentence",
     "from_zero_to_one",
     "labels",
+    "latest_pairs",
     "mixing",
     "norms",
     "pairs",
+    "row_along",
     "save_figures",
     "share_of_depth",
     "sink_grid",
     "sink_map",
     "sink_scores",
+    "size_ticks",
+    "sizes_profile",
+    "step_colors",
     "title",
+    "training_grid",
+    "training_maps",
+    "training_profile",
+    "trainings",
     "unit",
 ]

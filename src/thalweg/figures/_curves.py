@@ -30,7 +30,8 @@ def curves(run: Run, which: Sequence[Pair], metrics: Sequence[str]) -> pl.DataFr
         where the state it reads stands.
     """
     names = labels(run.header)
-    frames = [_pair_curves(run, pair, metrics, names[pair.model, pair.revision]) for pair in which]
+    profile = run.profile.filter(pl.col("metric").is_in(list(metrics))).collect()
+    frames = [_pair_curves(profile, pair, names[pair.model, pair.revision]) for pair in which]
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.Float64))
 
 
@@ -39,8 +40,8 @@ def share_of_depth(which: Sequence[Pair]) -> bool:
     return len({pair.blocks for pair in which}) > 1
 
 
-def _pair_curves(run: Run, pair: Pair, metrics: Sequence[str], series: str) -> pl.DataFrame:
-    rows = run.profile.filter(pair.rows & pl.col("metric").is_in(list(metrics))).collect()
+def _pair_curves(profile: pl.DataFrame, pair: Pair, series: str) -> pl.DataFrame:
+    rows = profile.filter(pair.rows)
     rows = rows.join(_grid(rows, pair), on=["metric", "site", "index"], how="right")
     mean, std = pl.col("mean").fill_null(float("nan")), pl.col("std").fill_nan(0.0).fill_null(0.0)
     low = pl.when("geometric").then(mean * (-std).exp()).otherwise(mean - std)

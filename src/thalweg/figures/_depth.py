@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from thalweg.figures._curves import curves, share_of_depth
 from thalweg.figures._drawing import GREY, Look, draw_band, finish, line_look, panels, shade, styled
 from thalweg.figures._labels import from_zero_to_one, plain, title, unit
-from thalweg.figures._pairs import Pair, compress_span, pairs
+from thalweg.figures._pairs import Pair, compress_span, latest_pairs
 from thalweg.store import Run
 
 __all__ = ["depth_profile", "mixing", "norms"]
@@ -21,7 +21,7 @@ def depth_profile(run: Run, data: str) -> Figure:
 
     Args:
         run: a run whose profile is written.
-        data: the data set; every model of the run is drawn.
+        data: the data set; every model of the run is drawn, of its checkpoints the last.
 
     Returns:
         Three panels: mean and standard deviation, the other tokens' mean norm in grey, the phase shaded if the run
@@ -55,7 +55,7 @@ def norms(run: Run, data: str) -> Figure:
     Returns:
         Log axes with the compress phase shaded, and the state where the rest begins to rise again marked.
     """
-    every = pairs(run, data)
+    every = latest_pairs(run, data)
     figure, axes = panels(len(every), width=4.2, height=3.0)
     for panel, pair in zip(axes, every, strict=True):
         rows = curves(run, [pair], ["sink_norm", "rest_norm"])
@@ -72,7 +72,7 @@ def norms(run: Run, data: str) -> Figure:
 
 
 def _figure(run: Run, data: str, metrics: Sequence[str]) -> Figure:
-    every = pairs(run, data)
+    every = latest_pairs(run, data)
     rows = curves(run, every, [*metrics, "rest_norm"])
     figure, axes = panels(len(metrics))
     for panel, metric in zip(axes, metrics, strict=True):

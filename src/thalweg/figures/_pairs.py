@@ -7,7 +7,7 @@ import polars as pl
 
 from thalweg.store import ModelFacts, Run, RunHeader
 
-__all__ = ["Pair", "compress_span", "labels", "pairs"]
+__all__ = ["Pair", "compress_span", "labels", "latest_pairs", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,25 @@ def pairs(run: Run, data: str | None = None) -> list[Pair]:
     """Give every model on every data set, or on the one named, in the header's order."""
     names = [facts.name for facts in run.header.data if data in (None, facts.name)]
     return [Pair(model.name, model.revision, name, model.blocks) for name in names for model in run.header.models]
+
+
+def latest_pairs(run: Run, data: str | None = None) -> list[Pair]:
+    """Give the same, of each model's checkpoints the last one of the training alone."""
+    orders = dict[tuple[str, str, str], int]()
+    for experiment in run.experiments("checkpoints"):
+        curves = experiment.table("curves").select("model", "revision", "data", "order").unique().collect()
+        orders |= {(model, revision, name): order for model, revision, name, order in curves.iter_rows()}
+    last = dict[tuple[str, str], Pair]()
+    for pair in pairs(run, data):
+        place = pair.model, pair.data
+        if place not in last or _order(orders, pair) >= _order(orders, last[place]):
+            last[place] = pair
+    return list(last.values())
+
+
+def _order(orders: dict[tuple[str, str, str], int], pair: Pair) -> int:
+    """Its place in the training; what was never measured comes before all."""
+    return orders.get((pair.model, pair.revision, pair.data), -1)
 
 
 def labels(header: RunHeader) -> dict[tuple[str, str], str]:

@@ -7,11 +7,15 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from thalweg.errors import RunError
+from thalweg.figures._attribution import attribution
 from thalweg.figures._bounds import bounds
+from thalweg.figures._checkpoints import emergence, sizes_profile, training_maps, training_profile
+from thalweg.figures._contributions import writer
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import styled
-from thalweg.figures._pairs import pairs
+from thalweg.figures._pairs import latest_pairs, pairs
 from thalweg.figures._sink_map import sink_map
+from thalweg.figures._training import compared_sizes, trainings
 from thalweg.store import Run, slug
 
 __all__ = ["save_figures"]
@@ -53,7 +57,17 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
             suffix = f"_{slug(data)}" if several else ""
             for draw in (depth_profile, norms, mixing):
                 yield f"{draw.__name__}{suffix}", draw(run, data)
+            if compared_sizes(run, data).height:
+                yield f"sizes_profile{suffix}", sizes_profile(run, data)
+    for axis in trainings(run):
+        suffix = f"_{slug(axis.data)}" if several else ""
+        for draw in (training_profile, emergence, training_maps):
+            yield f"{draw.__name__}_{slug(axis.model)}{suffix}", draw(run, axis)
     for pair in pairs(run):
+        if writer(run, pair) is not None:
+            suffix = f"_{slug(pair.data)}" if several else ""
+            yield f"attribution_{slug(pair.model, pair.revision)}{suffix}", attribution(run, pair)
+    for pair in latest_pairs(run):
         if run.prompts.filter(pair.rows).head(1).collect().height:
             suffix = f"_{slug(pair.data)}" if several else ""
             name = f"{slug(pair.model, pair.revision)}{suffix}"

@@ -13,6 +13,13 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_profile``        averages over prompts, by depth
 - ``_phases``         mix, compress, refine
 - ``_coupling``       whether norms, entropy and sinks change together
+- ``_emergence``      when they appear in training
+- ``_attribution``    what each part of a block adds to the sink's row
+- ``_writers``        which blocks write the massive row
+- ``_coordinates``    and into which coordinates
+- ``_effects``        what a change of the model does, prompt by prompt
+- ``_verdicts``       whether compression and sinks went with it
+- ``_loss``           how well the next token is predicted
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
 ``_intervals``, ``_boundaries``, ``_trajectory`` (tables). Names are loaded when first used, so that profiles, phases
@@ -23,9 +30,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
     from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
+    from thalweg.metrics._coordinates import SinkCoordinates, sink_coordinates
     from thalweg.metrics._coupling import Correlation, coupling, fisher_mean, step_correlation
+    from thalweg.metrics._effects import effects, measurements
+    from thalweg.metrics._emergence import checkpoint_curves, emergence, training_order, training_step
     from thalweg.metrics._heads import head_metrics
+    from thalweg.metrics._loss import next_token_loss
     from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
     from thalweg.metrics._norms import MassiveActivation, Norms, massive_activations, norms
     from thalweg.metrics._patterns import attended, diagonal, previous, svi
@@ -53,6 +65,8 @@ if TYPE_CHECKING:
         entropy_wei,
         entropy_without_sink,
     )
+    from thalweg.metrics._verdicts import compress_means, verdict, verdicts
+    from thalweg.metrics._writers import Writers, attribution_profile, writers, writing_blocks
     from thalweg.metrics._writes import (
         SinkAndRest,
         dormant,
@@ -63,25 +77,35 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Attribution",
     "Correlation",
     "MassiveActivation",
     "MassiveBound",
     "Norms",
     "SinkAndRest",
+    "SinkCoordinates",
+    "SinkRow",
     "StateMeasurement",
     "Theorem",
+    "Writers",
     "anisotropy",
     "attended",
+    "attribution",
+    "attribution_profile",
     "bound_violated",
+    "checkpoint_curves",
     "colsum_concentration",
     "colsum_floor",
     "colsum_rate",
+    "compress_means",
     "coupling",
     "diagonal",
     "dominance",
     "dormant",
     "dormant_rate",
     "effective_rank",
+    "effects",
+    "emergence",
     "entropy",
     "entropy_centred",
     "entropy_normalized",
@@ -97,9 +121,11 @@ __all__ = [
     "massive_activations",
     "massive_bound",
     "measure_state",
+    "measurements",
     "mixing",
     "mixing_normalized",
     "mixing_over_log_length",
+    "next_token_loss",
     "norms",
     "phases",
     "previous",
@@ -109,7 +135,9 @@ __all__ = [
     "sigma2_sq",
     "sigma3_sq",
     "sink_and_rest_norms",
+    "sink_coordinates",
     "sink_rate",
+    "sink_row",
     "sink_score",
     "sink_uniform",
     "spectrum",
@@ -119,7 +147,13 @@ __all__ = [
     "theorem",
     "top_position",
     "top_score",
+    "training_order",
+    "training_step",
+    "verdict",
+    "verdicts",
     "write_factors",
+    "writers",
+    "writing_blocks",
 ]
 
 # Files that import no torch come first: a name of theirs is found before torch is needed.
@@ -127,6 +161,10 @@ _FILES = (
     "_profile",
     "_phases",
     "_coupling",
+    "_emergence",
+    "_writers",
+    "_effects",
+    "_verdicts",
     "_spectrum",
     "_variants",
     "_norms",
@@ -138,6 +176,9 @@ _FILES = (
     "_patterns",
     "_writes",
     "_heads",
+    "_attribution",
+    "_coordinates",
+    "_loss",
 )
 
 

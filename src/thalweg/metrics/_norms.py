@@ -117,7 +117,7 @@ def undefined_norms() -> Norms:
 
 def norms_of(view: StateView, sink_position: int) -> Norms:
     """The norms of a state that is finite and not zero."""
-    sink, rest = _sink_and_rest(view.norms, sink_position)
+    sink, rest = sink_and_rest(view.norms, sink_position)
     largest, median = float(view.norms.max()), view.median_norm
     peak_position = first(view.row_peaks == view.row_peaks.max())
     row = view.state[peak_position].double().cpu()
@@ -147,7 +147,7 @@ def massive_of(view: StateView, massive_ratio: float, limit: int = 16) -> list[M
     ]
 
 
-def _sink_and_rest(norms: Tensor, sink_position: int) -> tuple[float, float]:
+def sink_and_rest(norms: Tensor, sink_position: int) -> tuple[float, float]:
     """The sink's norm and the mean norm of the others, NaN where that mean is over nothing or over zeros."""
     if sink_position >= len(norms):
         return math.nan, math.nan

@@ -2,12 +2,24 @@
 
 In reading order: ``_options`` what is asked · ``_monitor`` any loop · ``_trainer`` transformers' Trainer ·
 ``_lightning`` Lightning · ``_record`` the run directory · ``_scalars`` numbers for trackers · ``_alarms`` what should
-not pass unnoticed · ``_untouched`` how training is left as it is.
+not pass unnoticed · ``_untouched`` how training is left as it is · ``_sharded`` weights that several processes hold.
 """
 
-from thalweg.monitor._lightning import lightning_callback
+from typing import TYPE_CHECKING
+
 from thalweg.monitor._monitor import Monitor
 from thalweg.monitor._options import Alarm, Alarms, MonitorOptions
 from thalweg.monitor._trainer import ThalwegCallback, watch
 
-__all__ = ["Alarm", "Alarms", "Monitor", "MonitorOptions", "ThalwegCallback", "lightning_callback", "watch"]
+if TYPE_CHECKING:
+    from thalweg.monitor._lightning import ThalwegLightningCallback
+
+__all__ = ["Alarm", "Alarms", "Monitor", "MonitorOptions", "ThalwegCallback", "ThalwegLightningCallback", "watch"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "ThalwegLightningCallback":  # Lightning is imported when it is asked for
+        from thalweg.monitor._lightning import ThalwegLightningCallback
+
+        return ThalwegLightningCallback
+    raise AttributeError(f"module 'thalweg.monitor' has no attribute {name!r}")

@@ -1,68 +1,88 @@
-"""The monitor in Lightning: ``Trainer(callbacks=[lightning_callback(...)])``. The one file that imports it."""
+"""The monitor in Lightning: ``Trainer(callbacks=[ThalwegLightningCallback(...)])``. The one file that imports it."""
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from thalweg.errors import UsageError
 from thalweg.monitor._monitor import Monitor
 from thalweg.monitor._options import MonitorOptions
 
-__all__ = ["lightning_callback"]
+__all__ = ["ThalwegLightningCallback"]
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
-def lightning_callback(
-    tokenizer: Any,
-    *,
-    out: str | Path,
-    name: str = "model",
-    prompts: str | Path = "bundled",
-    text_field: str | None = None,
-    options: MonitorOptions | None = None,
-) -> Any:
-    """A Lightning callback that measures as :class:`~thalweg.monitor.Monitor` does and logs to the trainer's loggers.
-
-    Args:
-        tokenizer: the model's.
-        out: run directory.
-        name: what the run calls the model.
-        prompts: data of the prompts.
-        text_field: field of the data that holds the text.
-        options: interval, prompts, thresholds, alarms.
-
-    Returns:
-        A ``Callback`` of the Lightning that is installed. The module's Hugging Face model is its attribute ``model``.
-
-    Raises:
-        UsageError: Lightning is not installed.
-    """
-    monitor = Monitor(tokenizer, out=out, name=name, prompts=prompts, text_field=text_field, options=options)
-    base: Any = _callback_class()
-
-    class ThalwegLightningCallback(base):
-        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            _log(trainer, monitor.step(pl_module, trainer.global_step))
-
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            _log(trainer, monitor.step(pl_module, trainer.global_step))
-
-        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-            _log(trainer, monitor.finish(pl_module, trainer.global_step))
-
-    return ThalwegLightningCallback()
-
-
-def _log(trainer: Any, found: dict[str, float] | None) -> None:
-    for logger in trainer.loggers if found else ():
-        logger.log_metrics(found, step=trainer.global_step)
-
-
-def _callback_class() -> type:
-    for package in PACKAGES:
+def _callback_class() -> Any:
+    """Of the Lightning that the training uses, where both are installed: the one that is imported already."""
+    for package in sorted(PACKAGES, key=lambda package: package not in sys.modules):
         try:
             return import_module(package).Callback
         except ImportError:
             continue
     raise UsageError("Lightning is not installed. Run: pip install lightning")
+
+
+class ThalwegLightningCallback(_callback_class()):
+    """Measures as :class:`~thalweg.monitor.Monitor` does, and logs to every logger of the trainer.
+
+    The Lightning module holds one Hugging Face model, under whatever name.
+
+    Args:
+        tokenizer: the model's.
+        out: run directory.
+        name: what the run calls the model.
+        prompts: data of the prompts, or a list of texts.
+        text_field: field of the data that holds the text.
+        options: interval, prompts, thresholds, alarms.
+
+    Attributes:
+        monitor: what measures.
+
+    Raises:
+        UsageError: the data, an option or the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        out: str | Path,
+        name: str = "model",
+        prompts: str | Path | Sequence[str] = "bundled",
+        text_field: str | None = None,
+        options: MonitorOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.monitor = Monitor(tokenizer, out=out, name=name, prompts=prompts, text_field=text_field, options=options)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Measure where training begins, unless it goes on between two measurements."""
+        self._look(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        """Measure if it is time; ``trainer.global_step`` counts optimizer steps."""
+        self._look(trainer, pl_module)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Measure the model as it ends, and close the run."""
+        self._log(trainer, self.monitor.finish(_wrapped(trainer, pl_module), trainer.global_step))
+
+    def _look(self, trainer: Any, pl_module: Any) -> None:
+        self._log(trainer, self.monitor.step(_wrapped(trainer, pl_module), trainer.global_step))
+        if self.monitor.should_stop:
+            trainer.should_stop = True
+
+    def _log(self, trainer: Any, found: dict[str, float] | None) -> None:
+        for logger in trainer.loggers if found else ():
+            logger.log_metrics(found, step=trainer.global_step)
+
+
+def _wrapped(trainer: Any, pl_module: Any) -> nn.Module:
+    # The strategy's wrapper, where there is one, knows how sharded weights are gathered.
+    model = getattr(trainer.strategy, "model", None)
+    return model if isinstance(model, nn.Module) else pl_module

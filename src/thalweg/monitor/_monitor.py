@@ -2,6 +2,9 @@
 
 import logging
 import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +15,8 @@ from torch import nn
 from thalweg.errors import UsageError
 from thalweg.monitor._alarms import Watch
 from thalweg.monitor._options import Alarm, MonitorOptions
-from thalweg.monitor._record import Record
+from thalweg.monitor._record import Ending, Record
+from thalweg.monitor._sharded import is_sharded
 
 __all__ = ["Monitor"]
 
@@ -22,29 +26,35 @@ _log = logging.getLogger("thalweg.monitor")
 class Monitor:
     """Measures a few fixed prompts every ``options.every`` steps, and writes a run that can be opened meanwhile.
 
-    Training is left bit-identical: nothing is drawn at random, no gradient, mode or hook stays behind. With several
-    processes every one has to call :meth:`step`; the first one writes.
+    Training is left bit-identical: nothing is drawn at random, and no gradient, mode, buffer or hook stays behind. The
+    model is measured in evaluation mode and in the type of its weights, without autocast, so that a survey of a
+    checkpoint saved at the same step, with the same prompts and ``max_length``, gives the same numbers. Forward hooks
+    of one's own are called as in any other forward pass. With several processes every one has to call :meth:`step`; the
+    first one writes.
 
     Args:
         tokenizer: the model's.
         out: run directory; an existing one of the same training is continued, and a step that is measured again
-            replaces the earlier measurement.
+            replaces the earlier measurement, which is said. Steps that a training went through before it was taken up
+            again from an earlier checkpoint stay until they are reached again.
         name: what the run calls the model.
-        prompts: data as for a survey: "bundled", a file, or a data set on the hub.
+        prompts: data as for a survey ("bundled", a file, or a data set on the hub), or a list of texts.
         text_field: field of the data that holds the text.
         options: interval, prompts, thresholds, alarms.
 
     Attributes:
-        alarms: every alarm so far.
+        options: as given.
+        seconds: spent in measurements so far.
 
     Raises:
-        UsageError: the data or an option cannot be used.
+        UsageError: the data, an option or the directory cannot be used.
 
     Example:
         >>> monitor = Monitor(tokenizer, out="runs/training")  # doctest: +SKIP
-        >>> for step, batch in enumerate(batches):  # doctest: +SKIP
+        >>> for step, batch in enumerate(batches, start=1):  # doctest: +SKIP
         ...     train(model, batch)
         ...     monitor.step(model, step)
+        >>> monitor.finish(model, step)  # doctest: +SKIP
     """
 
     def __init__(
@@ -53,22 +63,30 @@ class Monitor:
         *,
         out: str | Path,
         name: str = "model",
-        prompts: str | Path = "bundled",
+        prompts: str | Path | Sequence[str] = "bundled",
         text_field: str | None = None,
         options: MonitorOptions | None = None,
     ) -> None:
         self.options = MonitorOptions() if options is None else options
         if not callable(tokenizer):
             raise UsageError(f"the monitor needs the model's tokenizer; got {type(tokenizer).__name__}.")
-        self._record = Record(Path(out), name, tokenizer, str(prompts), text_field, self.options)
+        source = str(prompts) if isinstance(prompts, Path) else prompts
+        self.seconds = 0.0
+        self._record = Record(Path(out), name, tokenizer, source, text_field, self.options)
         self._watch = Watch(self.options.alarms)
         self._last: int | None = None
         self._off = False
+        self._stop = False
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Every alarm so far."""
+        """Every alarm so far, on the process that writes."""
         return self._watch.raised
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether an alarm was raised and ``alarms.stop`` asks for an end; the same on every process."""
+        return self._stop
 
     def is_due(self, step: int) -> bool:
         """Whether :meth:`step` would measure at this step."""
@@ -82,7 +100,8 @@ class Monitor:
             step: optimizer steps done.
 
         Returns:
-            ``thalweg/...`` scalars, ready for a tracker; None where nothing was measured.
+            ``thalweg/...`` scalars, ready for a tracker, empty on processes that do not write; None where nothing was
+            measured.
 
         Raises:
             Exception: a measurement failed and ``options.strict`` is set.
@@ -90,28 +109,24 @@ class Monitor:
         return self.measure(model, step) if self.is_due(step) else None
 
     def measure(self, model: nn.Module, step: int) -> dict[str, float] | None:
-        """Measure now, whatever the interval says."""
+        """Measure now, whatever the interval says, unless this step was measured last or the monitor is off."""
         if self._off or step == self._last:
             return None
-        writes = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-        try:
-            found = self._record.measure(model, step, writes=writes)
-        except Exception as error:
-            if self.options.strict:
-                raise
-            self._off = True
-            self._record.close(finished=False)
-            _log.warning("the monitor is off from step %d on: %s", step, " ".join(str(error).split()))
-            return None
+        since = time.perf_counter()
+        found = self._measured(model, step)
         self._last = step
+        self.seconds += time.perf_counter() - since
+        raised = self._watch.look(step, found) if found else []
+        self._agree(model, bool(raised))
+        if not found:
+            return found
         named = {f"thalweg/{name}": value for name, value in found.items() if math.isfinite(value)}
-        raised = self._watch.look(step, found)
         return {**named, "thalweg/alarms": float(len(raised))} if self.options.alarms.any else named
 
     def finish(self, model: nn.Module | None = None, step: int | None = None) -> dict[str, float] | None:
         """Measure a last time, if a model is given, and close the run as finished."""
         found = self.measure(model, step) if model is not None and step is not None else None
-        self._record.close(finished=not self._off)
+        self._record.close("finished")
         return found
 
     def __enter__(self) -> "Monitor":
@@ -120,4 +135,35 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._record.close(finished=error is None and not self._off)
+        stopped: Ending = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self._record.close("finished" if error is None else stopped)
+
+    def _measured(self, model: nn.Module, step: int) -> dict[str, float] | None:
+        try:
+            return self._record.measure(model, step, writes=_is_first_process())
+        except Exception as error:
+            self._off = True
+            with suppress(UsageError):  # such as a disk that is still full; the first error is the one to hear about
+                self._record.close("failed")
+            if self.options.strict:
+                raise
+            said = " ".join(str(error).split()) or type(error).__name__
+            _log.warning("the monitor is off from step %d on, the training goes on: %s", step, said)
+            return None
+
+    def _agree(self, model: nn.Module, alarmed: bool) -> None:
+        """Off and stop hold on every process or on none, wherever another one would wait for this one."""
+        together = _in_company() and (self.options.alarms.stop or is_sharded(model))
+        if together:
+            flags = torch.tensor([self._off, alarmed], dtype=torch.int32, device=next(model.parameters()).device)
+            torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+            self._off, alarmed = (bool(flag) for flag in flags.tolist())
+        self._stop = self._stop or (alarmed and self.options.alarms.stop)
+
+
+def _is_first_process() -> bool:
+    return not _in_company() or torch.distributed.get_rank() == 0
+
+
+def _in_company() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -2,25 +2,40 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import polars as pl
 from torch import nn
 
-from thalweg.capture import Subject, identity_of_configuration, require, subject_of
-from thalweg.errors import DataError
-from thalweg.experiments import aggregate, hardware, learned_facts, measure_rows, versions
+from thalweg.capture import Subject, identity_of_configuration, positions_of, require, subject_of
+from thalweg.errors import DataError, RunError
+from thalweg.experiments import aggregate, hardware, learned_facts, measure_rows, versions, write_emergence
 from thalweg.monitor._options import MonitorOptions
 from thalweg.monitor._scalars import scalars
+from thalweg.monitor._sharded import is_sharded
 from thalweg.monitor._untouched import untouched
-from thalweg.prompts import Shard, Source, Tokenization, open_source, read_shards, tokenization
-from thalweg.store import DataFacts, ModelFacts, RunHeader, RunWriter, Thresholds, create_or_resume, open_run
+from thalweg.prompts import Shard, Source, Tokenization, open_source, read_shards, source_of_texts, tokenization
+from thalweg.store import (
+    Coverage,
+    DataFacts,
+    ModelFacts,
+    RunHeader,
+    RunWriter,
+    Thresholds,
+    create_or_resume,
+    open_run,
+)
 
-__all__ = ["Record", "step_name"]
+__all__ = ["Ending", "Record", "step_name"]
+
+Ending = Literal["finished", "interrupted", "failed"]
 
 _log = logging.getLogger("thalweg.monitor")
+_writing: WeakValueDictionary[Path, "Record"] = WeakValueDictionary()
+"""Who writes where in this process: a training begun anew in the same session takes the directory over."""
 
 
 def step_name(step: int) -> str:
@@ -29,18 +44,35 @@ def step_name(step: int) -> str:
 
 
 class Record:
-    """Measures a model in training and adds it to the run."""
+    """Measures a model in training and adds it to the run.
+
+    Raises:
+        DataError: the prompts cannot be read.
+        RunError: the directory holds other files, or a run with other options.
+    """
 
     def __init__(
-        self, out: Path, name: str, tokenizer: Any, prompts: str, text_field: str | None, options: MonitorOptions
+        self,
+        out: Path,
+        name: str,
+        tokenizer: Any,
+        prompts: str | Sequence[str],
+        text_field: str | None,
+        options: MonitorOptions,
     ) -> None:
-        self.out, self.name, self.tokenizer, self.options = out, name, tokenizer, options
-        self.source: Source = open_source(prompts, text_field=text_field)
+        self.out, self.name, self.tokenizer, self.options = out, name, tokenizer, options.survey
+        if isinstance(prompts, str):
+            self.source: Source = open_source(prompts, text_field=text_field)
+        else:
+            self.source = source_of_texts(prompts)
+            self.options = dataclasses.replace(self.options, limit=len(prompts))
+        self.interval = options.every
         self.shards: list[Shard] = []
         self.how: Tokenization | None = None
         self.subject: Subject | None = None
         self.writer: RunWriter | None = None
         self.profile: pl.DataFrame | None = None
+        self._refuse_other_directory()
 
     def measure(self, model: nn.Module, step: int, *, writes: bool = True) -> dict[str, float]:
         """Measure the model as it is now; a measurement of the same step that is there gives way.
@@ -48,63 +80,75 @@ class Record:
         Args:
             model: in training, wrapped or not.
             step: optimizer steps done.
-            writes: False on every process but the first, which computes along and leaves the files alone.
+            writes: False on every process but the first, which computes along where the weights are shared and leaves
+                the files alone.
         """
+        shared = is_sharded(model)
+        if not (writes or shared):
+            return {}
         with untouched(model) as plain:
             subject = self._subject(plain)
-            if not writes:
-                return {}
             facts = self._facts(subject, step)
-            writer = self._open(facts)
             key = {"model": self.name, "revision": facts.revision, "data": self.source.name}
-            if writer.done(*key.values()):
-                _log.warning("step %d is measured again; the earlier measurement of this run gives way.", step)
-                writer.forget(self.name, facts.revision)
-                self.profile = self._without(facts.revision)
-            writer.add_model(facts)
-            measure_rows(subject, self.shards, writer, key, self.tokenizer, self.options.survey)
+            writer = self._ready(facts, key) if writes else None
+            measure_rows(subject, self.shards, writer, key, self.tokenizer, self.options)
+        return {} if writer is None else self._scalars(writer, facts.revision)
+
+    def close(self, status: Ending | None = None) -> None:
+        """Let go of the run, with a last word about it."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            try:
+                if status is not None:
+                    writer.update(status=status)
+            finally:
+                writer.close()
+
+    def _scalars(self, writer: RunWriter, revision: str) -> dict[str, float]:
         aggregate(writer, self.profile)
+        write_emergence(writer)
+        covered = self._coverage(writer, revision)
+        if not covered.prompts_kept:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in covered.skipped.items())
+            raise DataError(f"no prompt could be measured ({reasons}). Give shorter prompts, or a smaller max_length.")
+        write_emergence(writer)
         run = open_run(self.out)
         self.profile = run.profile.collect()
-        own = pl.col("revision") == facts.revision
-        return scalars(self.profile.filter(own), run.layers.filter(own).collect())
+        own = pl.col("revision") == revision
+        found = scalars(self.profile.filter(own), run.layers.filter(own).collect())
+        return {**found, "nonfinite_states": float(covered.nonfinite_states)}
 
-    def close(self, *, finished: bool) -> None:
-        """Let go of the run."""
-        if self.writer is not None:
-            if finished:
-                self.writer.update(status="finished")
-            self.writer.close()
-            self.writer = None
+    def _coverage(self, writer: RunWriter, revision: str) -> Coverage:
+        own = (self.name, revision, self.source.name)
+        return next(one for one in writer.header.coverage if (one.model, one.revision, one.data) == own)
 
     def _subject(self, plain: Any) -> Subject:
         """The model's parts, found and proved once; what depends on weights is made anew each time."""
         if self.subject is None or self.subject.model is not plain:
-            self.subject = subject_of(plain)
-            require(self.subject, "states and attention")
+            subject = subject_of(plain)
+            require(subject, "states and attention")
             self.shards = self._read(plain)
+            self.subject = subject
         fresh: Any = type(self.subject.factors)()
         return dataclasses.replace(self.subject, factors=fresh)
 
     def _read(self, plain: Any) -> list[Shard]:
-        options = self.options.survey
-        context = getattr(plain.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        how = tokenization(self.tokenizer, bos=options.bos, max_length=options.max_length, context=context)
-        shards = list(read_shards(self.source, how, limit=options.limit, size=options.shard_rows))
+        options = self.options
+        context = positions_of(plain).context
+        self.how = tokenization(self.tokenizer, bos=options.bos, max_length=options.max_length, context=context)
+        shards = list(read_shards(self.source, self.how, limit=options.limit, size=options.shard_rows))
         if not any(shard.prompts for shard in shards):
             raise DataError(f"{self.source.name} gives no prompt in its first {options.limit} rows.")
-        self.how = how
         return shards
 
     def _facts(self, subject: Subject, step: int) -> ModelFacts:
         config: Any = subject.model.config
         text = config.get_text_config(decoder=True)
-        identity = identity_of_configuration(config, self.tokenizer)
         facts = ModelFacts(
             name=self.name,
             revision=step_name(step),
             weights=f"step {step} of a training",
-            configuration=identity,
+            configuration=identity_of_configuration(config, self.tokenizer),
             dtype=str(subject.model.dtype).removeprefix("torch."),
             blocks=text.num_hidden_layers,
             heads=text.num_attention_heads,
@@ -116,26 +160,83 @@ class Record:
             facts, subject, tuple(block.index for block in subject.parts.blocks if block.projection is not None)
         )
 
-    def _open(self, facts: ModelFacts) -> RunWriter:
-        if self.writer is None:
-            options = self.options.survey
-            resolved: Mapping[str, Any] = vars(options)
-            header = RunHeader(
-                resolved=dict(resolved),
-                models=(facts,),
-                data=(DataFacts(name=self.source.name, hash=self.source.hash, template=self.source.template),),
-                max_length=options.max_length,
-                thresholds=Thresholds(
-                    tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position
-                ),
-                versions=versions(),
-                hardware=hardware(),
+    def _ready(self, facts: ModelFacts, key: dict[str, str]) -> RunWriter:
+        """The writer, with the model entered and nothing measured of it."""
+        writer = self.writer = self.writer or self._opened(facts)
+        if writer.done(*key.values()):
+            _log.warning(
+                "step %s of %s is measured again; the earlier measurement gives way.", facts.revision, self.out
             )
-            self.writer = create_or_resume(self.out, header, extend=True)
-            aggregate(self.writer)  # what a killed process left without its averages
+            writer.forget(self.name, facts.revision)
+            self.profile = self._without(facts.revision)
+        writer.add_model(facts)
+        return writer
+
+    def _opened(self, facts: ModelFacts) -> RunWriter:
+        """Create the run, or go on with it, and complete what a killed process left without its averages."""
+        self._refuse_other_shape(facts)
+        place = self.out.resolve()
+        if (other := _writing.get(place)) is not None and other is not self:
+            other.close()
+        writer = create_or_resume(self.out, self._header(facts), extend=True)
+        _writing[place] = self
+        try:
+            aggregate(writer)
             run = open_run(self.out)
             self.profile = None if run.missing else run.profile.collect()
-        return self.writer
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _header(self, facts: ModelFacts) -> RunHeader:
+        return RunHeader(
+            resolved={**vars(self.options), "every": self.interval},
+            models=(facts,),
+            versions=versions(),
+            hardware=hardware(),
+            **self._asked(),
+        )
+
+    def _asked(self) -> dict[str, Any]:
+        """What has to be the same for every measurement of a run."""
+        source, options = self.source, self.options
+        return {
+            "data": (DataFacts(name=source.name, hash=source.hash, template=source.template),),
+            "max_length": options.max_length,
+            "thresholds": Thresholds(
+                tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position
+            ),
+            "seed": options.seed,
+            "variants": options.variants,
+            "keep_text": options.keep_text,
+        }
+
+    def _refuse_other_directory(self) -> None:
+        """Before the training, rather than at its first measurement."""
+        if not (self.out / "run.json").exists():
+            # A process killed before the header was there leaves a lock and its temporary file.
+            left = (".lock", "run.json")
+            if self.out.exists() and not all(entry.name.startswith(left) for entry in self.out.glob("*")):
+                raise RunError(f"{self.out} holds other files and no run. Choose another out.")
+            if self.out.is_file():
+                raise RunError(f"{self.out} is a file; expected a directory for the run. Choose another out.")
+            return
+        stored = open_run(self.out).header
+        asked = stored.model_copy(update=self._asked())
+        if lines := stored.identity.differences(asked.identity):
+            raise RunError(f"{self.out} belongs to another run; {'; '.join(lines)}. Choose another out.")
+
+    def _refuse_other_shape(self, facts: ModelFacts) -> None:
+        if not (self.out / "run.json").exists():
+            return
+        shape = ("blocks", "heads", "width")
+        for one in open_run(self.out).header.models:
+            if one.name == facts.name and any(getattr(one, name) != getattr(facts, name) for name in shape):
+                said = ", ".join(f"{getattr(one, name)} {name}" for name in shape)
+                raise RunError(
+                    f"{self.out} holds the training of another {facts.name}, with {said}. Choose another out, or name."
+                )
 
     def _without(self, revision: str) -> pl.DataFrame | None:
         return None if self.profile is None else self.profile.filter(pl.col("revision") != revision)

@@ -1,13 +1,19 @@
 """A few numbers a tracker can draw, from the profile of one step."""
 
 import math
+from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["BY_BLOCK", "BY_STATE", "scalars"]
+__all__ = ["SHOWN", "scalars"]
 
-BY_STATE = ("entropy_normalized", "norm_ratio")
-BY_BLOCK = ("sink_rate",)
+SHOWN = 24
+"""Curves of one metric at most; the run directory has every state and block."""
+METRICS = (
+    ("state", "entropy_normalized", min, "min"),
+    ("state", "norm_ratio", max, "max"),
+    ("block", "sink_rate", max, "max"),
+)
 
 
 def scalars(profile: pl.DataFrame, layers: pl.DataFrame) -> dict[str, float]:
@@ -18,28 +24,35 @@ def scalars(profile: pl.DataFrame, layers: pl.DataFrame) -> dict[str, float]:
         layers: the rows by prompt and state of the same step.
 
     Returns:
-        ``entropy_normalized/state_3``, ``norm_ratio/max``, ``sink_rate/block_2``, ``peak_value/max`` (largest
-        magnitude, with its sign), ``entropy_bound/slack`` (nats, least over states and prompts), ...; what is undefined
-        is left out.
+        ``entropy_normalized/state_03``, ``norm_ratio/max``, ``sink_rate/block_02``, ``peak_value/max`` (largest
+        magnitude, with its sign), ``entropy_bound/slack`` (nats, least over states and prompts), ...; the extremes are
+        over blocks, and over states that a block wrote. Of a deep model, evenly spaced states and blocks. What is
+        undefined is left out.
     """
     means = {
         (site, metric, index): mean
         for site, metric, index, mean in profile.select("site", "metric", "index", "mean").iter_rows()
-        if math.isfinite(mean)
+        if mean is not None and math.isfinite(mean)
     }
     found = dict[str, float]()
-    for site, names, best in (("state", BY_STATE, max), ("block", BY_BLOCK, max)):
-        for name in names:
-            own = {index: mean for (place, metric, index), mean in means.items() if (place, metric) == (site, name)}
-            found |= {f"{name}/{site}_{index:02d}": mean for index, mean in sorted(own.items())}
-            later = [mean for index, mean in own.items() if index > 0 or site == "block"]
-            if later:
-                choose, word = (min, "min") if name == "entropy_normalized" else (best, "max")
-                found[f"{name}/{word}"] = choose(later)
+    for site, metric, choose, word in METRICS:
+        shown = _spaced(sorted({index for place, _, index in means if place == site}))
+        own = {index: mean for (place, name, index), mean in means.items() if (place, name) == (site, metric)}
+        found |= {f"{metric}/{site}_{index:02d}": own[index] for index in shown if index in own}
+        written = [mean for index, mean in own.items() if index > 0 or site == "block"]
+        if written:
+            found[f"{metric}/{word}"] = choose(written)
     peaks = layers["peak_value"].drop_nans().drop_nulls()
     if len(peaks):
         found["peak_value/max"] = float(max(peaks, key=abs))
     slack = (layers["entropy_bound_massive"] - layers["entropy"]).drop_nans().drop_nulls()
     if len(slack):
-        found["entropy_bound/slack"] = float(slack.min())  # pyright: ignore[reportArgumentType]
+        found["entropy_bound/slack"] = float(min(slack))
     return found
+
+
+def _spaced(indices: Sequence[int]) -> list[int]:
+    """All of them, or ``SHOWN`` from the first to the last."""
+    if len(indices) <= SHOWN:
+        return list(indices)
+    return [indices[round(at * (len(indices) - 1) / (SHOWN - 1))] for at in range(SHOWN)]

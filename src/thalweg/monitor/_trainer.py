@@ -1,5 +1,7 @@
 """The monitor in transformers' Trainer: ``watch(trainer, out=...)``."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,32 @@ from thalweg.monitor._options import MonitorOptions
 __all__ = ["ThalwegCallback", "watch"]
 
 SPEAKING = (DefaultFlowCallback, PrinterCallback, ProgressCallback)
-"""Callbacks that print what is logged, or decide by it: our forty numbers are for the trackers."""
+"""Callbacks that print what is logged, or decide by it: our numbers are for the trackers."""
+
+_log = logging.getLogger("thalweg.monitor")
 
 
 class ThalwegCallback(TrainerCallback):
-    """Measures before the first step, every ``options.every`` optimizer steps, and at the end.
+    """Measures where training begins, every ``options.every`` optimizer steps, and where it ends.
 
     Numbers go to a run directory and, once :func:`watch` has made the trainer known, to every tracker of the trainer
-    and into its log history. In ``Trainer(callbacks=[...])`` the directory alone is written, since a callback is not
-    told of the others.
+    and into its log history. Added in another way, the directory alone is written: a callback is not told of the
+    others.
 
     Args:
         tokenizer: the model's.
         out: run directory, as for :class:`~thalweg.monitor.Monitor`.
         name: what the run calls the model.
-        prompts: data of the prompts.
+        prompts: data of the prompts, or a list of texts.
         text_field: field of the data that holds the text.
         options: interval, prompts, thresholds, alarms.
+
+    Attributes:
+        monitor: what measures.
+        trainer: whose trackers are written to.
+
+    Raises:
+        UsageError: the data, an option or the directory cannot be used.
     """
 
     def __init__(
@@ -39,7 +50,7 @@ class ThalwegCallback(TrainerCallback):
         *,
         out: str | Path,
         name: str = "model",
-        prompts: str | Path = "bundled",
+        prompts: str | Path | Sequence[str] = "bundled",
         text_field: str | None = None,
         options: MonitorOptions | None = None,
     ) -> None:
@@ -48,32 +59,49 @@ class ThalwegCallback(TrainerCallback):
 
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
-    ) -> None:
+    ) -> TrainerControl:
         """Measure where training begins, unless it goes on between two measurements."""
-        self._log(args, state, control, self.monitor.step(self._model(model), state.global_step))
+        if self.trainer is None and args.report_to:
+            trackers = ", ".join(args.report_to)
+            _log.warning("the monitor writes its directory alone; thalweg.monitor.watch also reaches %s.", trackers)
+        return self._look(args, state, control, model)
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
-        """Measure if it is time."""
-        self._log(args, state, control, self.monitor.step(self._model(model), state.global_step))
-
-    def on_train_end(
+    def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
-    ) -> None:
-        """Measure the model as it ends, and close the run."""
-        self._log(args, state, control, self.monitor.finish(self._model(model), state.global_step))
+    ) -> TrainerControl:
+        """Measure if it is time, or if this was the last step."""
+        return self._look(args, state, control, model)
 
-    def _model(self, model: Any) -> nn.Module:
+    def on_epoch_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> TrainerControl:
+        """Measure if another callback has ended the training."""
+        return self._look(args, state, control, model)
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002 (the trainer's signature)
+        """Close the run; by now trackers are closed, and the model may be an earlier one, the best."""
+        self.monitor.finish()
+
+    def _look(self, args: Any, state: TrainerState, control: TrainerControl, model: Any) -> TrainerControl:
         # The wrapped one where there is a wrapper: it knows how sharded weights are gathered.
         wrapped = getattr(self.trainer, "model_wrapped", None)
-        return wrapped if isinstance(wrapped, nn.Module) else model
+        own: nn.Module = wrapped if isinstance(wrapped, nn.Module) else model
+        take = self.monitor.measure if control.should_training_stop else self.monitor.step
+        found = take(own, state.global_step)
+        if found and self.trainer is not None:
+            self._log(self.trainer, args, state, control, found)
+        if self.monitor.should_stop:
+            control.should_training_stop = True
+        return control
 
-    def _log(self, args: Any, state: TrainerState, control: TrainerControl, found: dict[str, float] | None) -> None:
-        if not found or self.trainer is None:
-            return
+    def _log(
+        self, trainer: Trainer, args: Any, state: TrainerState, control: TrainerControl, found: dict[str, float]
+    ) -> None:
+        # trainer.log would end the wish, raised in this very step, that the loss be logged.
         state.log_history.append({**found, "epoch": state.epoch, "step": state.global_step})
-        for callback in self.trainer.callback_handler.callbacks:
+        for callback in trainer.callback_handler.callbacks:
             if callback is not self and not isinstance(callback, SPEAKING):
-                callback.on_log(args, state, control, logs=dict(found), model=self.trainer.model)
+                callback.on_log(args, state, control, logs=dict(found), model=trainer.model)
 
 
 def watch(
@@ -82,7 +110,7 @@ def watch(
     out: str | Path,
     tokenizer: Any = None,
     name: str = "model",
-    prompts: str | Path = "bundled",
+    prompts: str | Path | Sequence[str] = "bundled",
     text_field: str | None = None,
     options: MonitorOptions | None = None,
 ) -> ThalwegCallback:
@@ -93,7 +121,7 @@ def watch(
         out: run directory.
         tokenizer: the model's; ``trainer.processing_class`` by default.
         name: what the run calls the model.
-        prompts: data of the prompts.
+        prompts: data of the prompts, or a list of texts.
         text_field: field of the data that holds the text.
         options: interval, prompts, thresholds, alarms.
 
@@ -101,7 +129,7 @@ def watch(
         The callback, already added.
 
     Raises:
-        UsageError: no tokenizer is known.
+        UsageError: no tokenizer is known, or the data, an option or the directory cannot be used.
     """
     tokenizer = tokenizer if tokenizer is not None else getattr(trainer, "processing_class", None)
     if tokenizer is None:

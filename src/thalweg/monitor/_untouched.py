@@ -1,84 +1,108 @@
-"""Look at a model in training and leave no trace: modes, random state, gradients and wrappers stay as they are."""
+"""Look at a model in training and leave no trace: modes, random state, buffers and wrappers stay as they are."""
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from thalweg.capture import attention_implementation
 from thalweg.errors import ModelError
+from thalweg.monitor._sharded import gathered
 
 __all__ = ["plain_model", "untouched"]
 
-WRAPPED = ("_orig_mod", "module", "model")
+ANY_DTYPE = ("eager", "sdpa")
 
 
 def plain_model(model: nn.Module) -> PreTrainedModel:
-    """The Hugging Face model inside whatever wraps it: torch.compile, DDP, FSDP, a Lightning module with one model.
+    """The Hugging Face model inside whatever wraps it: torch.compile, DDP, FSDP, PEFT, a Lightning module.
 
     Raises:
-        ModelError: there is none inside.
+        ModelError: there is none inside, or more than one.
     """
-    inner: Any = model
-    while not isinstance(inner, PreTrainedModel):
-        inner = next(
-            (getattr(inner, name) for name in WRAPPED if isinstance(getattr(inner, name, None), nn.Module)), None
+    found, inside = list[PreTrainedModel](), set[int]()
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and id(module) not in inside:
+            found.append(module)
+            inside |= {id(part) for part in module.modules()}
+    if len(found) != 1:
+        names = ", ".join(type(one).__name__ for one in found) or "none"
+        raise ModelError(
+            f"the monitor looks at one transformers model; {type(model).__name__} holds {names}. Pass the model itself."
         )
-        if inner is None:
-            raise ModelError(
-                f"{type(model).__name__} holds no transformers model under {', '.join(WRAPPED)}. "
-                "Pass the Hugging Face model itself."
-            )
-    return inner
+    return found[0]
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[PreTrainedModel]:
-    """Give the plain model, whole and in evaluation mode; afterwards everything is as it was.
+    """Give the plain model in evaluation mode; afterwards everything is as it was.
 
-    Every module's own mode comes back, since some may be in evaluation on purpose; random generators of Python, NumPy
-    and torch come back; sharded weights are gathered for the time of the look, without being written back. No gradient
-    is recorded, and autocast is off: the model is measured in the type of its weights.
+    Every module gets back its own mode, since some may be in evaluation on purpose, and whatever else it remembers,
+    such as the frequencies of a dynamic rotary embedding; random generators of Python, NumPy and torch come back. No
+    gradient is recorded, compiled code is left alone, and autocast is off: the model is measured in the type of its
+    weights.
     """
     plain = plain_model(model)
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {one.device for one in plain.parameters() if one.device.type == "cuda"}
+    accelerators = {one.device for one in plain.parameters() if one.device.type == "cuda"}
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whatever the training loop draws from
     with ExitStack() as stack:
-        stack.callback(_restore, modes)
         stack.callback(random.setstate, python)
         stack.callback(np.random.set_state, numpy)
-        stack.enter_context(torch.random.fork_rng(devices=sorted({one.index or 0 for one in devices})))
+        stack.enter_context(torch.random.fork_rng(devices=sorted({one.index or 0 for one in accelerators})))
         stack.enter_context(torch.no_grad())
-        for kind in {"cpu", *(one.type for one in devices)}:
+        for kind in {"cpu", *(one.type for one in accelerators)}:
             stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(_gathered(model))
+        if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported, which takes a second
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for module in model.modules():
+            stack.callback(_Memory.of(module).restore)
+        stack.enter_context(_attention_for_any_dtype(plain))
+        stack.enter_context(gathered(model, plain.get_decoder()))
         model.eval()
         yield plain
 
 
-def _restore(modes: list[tuple[nn.Module, bool]]) -> None:
-    for module, training in modes:
-        module.training = training
-
-
 @contextmanager
-def _gathered(model: nn.Module) -> Iterator[None]:
-    """Sharded parameters whole, on every rank."""
-    sharded: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
-        with FullyShardedDataParallel.summon_full_params(model, writeback=False):
-            yield
-        return
-    for module in sharded:
-        module.unshard()
-    try:
+def _attention_for_any_dtype(plain: PreTrainedModel) -> Iterator[None]:
+    """Fused kernels that take half precision alone give way, as autocast does: proofs run the model's own attention."""
+    if plain.config._attn_implementation in ANY_DTYPE:
         yield
-    finally:
-        for module in sharded:
-            module.reshard()
+        return
+    with attention_implementation(plain, "eager"):
+        yield
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What one module holds beside its weights: attributes, ``training`` among them, and buffers."""
+
+    module: nn.Module
+    attributes: dict[str, Any]
+    buffers: dict[str, Tensor | None]
+    values: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "_Memory":
+        buffers = dict(module._buffers)
+        values = {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
+        return cls(module, dict(vars(module)), buffers, values)
+
+    def restore(self) -> None:
+        own, buffers = vars(self.module), self.module._buffers
+        for name in own.keys() - self.attributes.keys():
+            del own[name]
+        own.update({name: value for name, value in self.attributes.items() if own.get(name, own) is not value})
+        for name in buffers.keys() - self.buffers.keys():
+            del buffers[name]
+        buffers.update({name: tensor for name, tensor in self.buffers.items() if buffers.get(name) is not tensor})
+        for name, value in self.values.items():
+            tensor = buffers[name]
+            if tensor is not None and not torch.equal(tensor, value):
+                tensor.copy_(value)

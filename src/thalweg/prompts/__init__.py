@@ -5,7 +5,7 @@ every row that does not is counted with its reason. Reading order:
 
 - ``_row``: one row of the data, usable or skipped
 - ``_template``: which fields make a prompt, and how they are joined
-- ``_local``, ``_lines``, ``_text_files``, ``_parquet``: the local formats
+- ``_local``, ``_lines``, ``_text_files``, ``_parquet``: the local formats; ``_texts``: a list in memory
 - ``_hub_table``, ``_hub``, ``_hub_errors``: data sets with a short name, and any other on the hub
 - ``_source``: from what a person typed to rows with a name and a hash
 - ``_tokens``: the BOS policy, truncation, tokens
@@ -17,7 +17,7 @@ from thalweg.prompts._batches import batches, padded
 from thalweg.prompts._hub_table import HubData, list_data
 from thalweg.prompts._row import Row, Skipped
 from thalweg.prompts._shards import Shard, Window, read_shards, require_prompts, windows
-from thalweg.prompts._source import Source, open_source
+from thalweg.prompts._source import Source, open_source, source_of_texts
 from thalweg.prompts._tokens import Bos, Prompt, Tokenization, Tokenized, tokenization, tokenize
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "padded",
     "read_shards",
     "require_prompts",
+    "source_of_texts",
     "tokenization",
     "tokenize",
     "windows",

@@ -6,7 +6,7 @@ happens to be called like a short name is reached as ``./name``.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -19,6 +19,7 @@ from thalweg.prompts._parquet import Parquet
 from thalweg.prompts._row import Reader, Row
 from thalweg.prompts._template import Template, choose_template
 from thalweg.prompts._text_files import Jsonl, Tsv, Txt
+from thalweg.prompts._texts import Texts
 
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
 
@@ -29,7 +30,7 @@ class Source:
 
     Attributes:
         name: What the tables call the data: the file's name, the short name, or the hub name as it was typed.
-        kind: ``jsonl``, ``parquet``, ``tsv``, ``txt``, ``hub`` or ``bundled``.
+        kind: ``jsonl``, ``parquet``, ``tsv``, ``txt``, ``hub``, ``bundled`` or ``texts``.
         template: The fields that make a prompt and how they are joined, for example ``{question}\n{answer}``.
         hash: sha256 of a file's bytes; of a hub data set's id, revision, configuration and split. With ``name`` and
             ``template`` it is the data's part of a run's identity.
@@ -98,6 +99,27 @@ def open_source(data: str | None = None, *, text_field: str | None = None, whole
     if known is None and _is_path(data):
         return _open_file(Path(data).expanduser(), text_field, whole_file)
     return _open_hub(data, known, text_field)
+
+
+def source_of_texts(texts: Sequence[str], name: str = "texts") -> Source:
+    """Prompts from texts that are there already.
+
+    Args:
+        texts: one a prompt.
+        name: what the tables call them.
+
+    Raises:
+        DataError: none, or one that is no text.
+
+    Example:
+        >>> [row.text for row in source_of_texts(["a", "b"]).rows(1)]
+        ['b']
+    """
+    strangers = [type(text).__name__ for text in texts if not isinstance(text, str)]
+    if isinstance(texts, str) or strangers or not texts:
+        got = "one string" if isinstance(texts, str) else strangers[0] if strangers else "none"
+        raise DataError(f"expected a list of texts as prompts, at least one; got {got}.")
+    return _opened(name, "texts", Texts(tuple(texts)), None)
 
 
 def _open_file(path: Path, text_field: str | None, whole_file: bool) -> Source:

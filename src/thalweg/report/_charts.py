@@ -21,6 +21,7 @@ from thalweg.figures import (
     curves,
     from_zero_to_one,
     labels,
+    latest_pairs,
     share_of_depth,
     sink_grid,
     sink_scores,
@@ -51,8 +52,10 @@ class Chart:
 
 
 def series_colors(run: Run) -> list[tuple[str, str]]:
-    """Give every model's label and colour, as in the charts."""
-    return [(label, PALETTE[number % len(PALETTE)]) for number, label in enumerate(labels(run.header).values())]
+    """Give every model's label and colour, as in the charts: of its checkpoints the last."""
+    names = labels(run.header)
+    shown = [names[pair.model, pair.revision] for pair in latest_pairs(run, run.header.data[0].name)]
+    return [(label, PALETTE[number % len(PALETTE)]) for number, label in enumerate(shown)]
 
 
 def depth_charts(run: Run, which: Sequence[Pair], metrics: Sequence[str]) -> list[Chart]:
@@ -153,9 +156,10 @@ def _add(
     band: bool = True,
 ) -> None:
     at = rows[x].to_list()
-    mean, lower, upper = ([_number(value, log=log) for value in rows[name]] for name in ("mean", "lower", "upper"))
+    mean = [_number(value, log=log) for value in rows["mean"]]
     shown = {"name": _literal(name), "legendgroup": group or _literal(name)}
     if band:
+        lower, upper = ([_number(value, log=log) for value in rows[edge]] for edge in ("lower", "upper"))
         _add_band(figure, at, mean, lower, upper, color=color, shown=shown, log=log)
     marker = {"size": 4, "opacity": 1 if dash == "solid" else 0}
     figure.add_scatter(

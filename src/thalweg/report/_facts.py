@@ -1,6 +1,7 @@
 """What was run: command, models, data, what was skipped and why."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thalweg.report._words import amount, counted, listing
@@ -30,12 +31,12 @@ def run_facts(run: Run) -> list[FactGroup]:
     header = run.header
     return [
         FactGroup("Run", _run(run)),
-        *(FactGroup(f"Model {model.name}", _model(model)) for model in header.models),
+        *(FactGroup(f"Model {one.name}", _models(own)) for one, own in _by_name(header.models)),
         *(
             FactGroup(f"Data {data.name}", (Fact("hash", data.hash), Fact("template", data.template)))
             for data in header.data
         ),
-        *(FactGroup(f"{pair.model} on {pair.data}", _coverage(pair)) for pair in header.coverage),
+        *(FactGroup(f"{pair.model} on {pair.data}", _coverage(pair)) for pair in _over_checkpoints(header.coverage)),
         FactGroup("Packages", tuple(Fact(name, version) for name, version in sorted(header.versions.items()))),
         FactGroup("Hardware", tuple(Fact(name, str(value)) for name, value in sorted(header.hardware.items()))),
     ]
@@ -67,12 +68,46 @@ def _run(run: Run) -> tuple[Fact, ...]:
     )
 
 
+def _by_name(models: Sequence[ModelFacts]) -> list[tuple[ModelFacts, list[ModelFacts]]]:
+    """Checkpoints of one model together."""
+    names = dict.fromkeys(model.name for model in models)
+    groups = [[model for model in models if model.name == name] for name in names]
+    return [(own[0], own) for own in groups]
+
+
+def _models(checkpoints: Sequence[ModelFacts]) -> tuple[Fact, ...]:
+    """What they have in common is told once."""
+    first, *more = checkpoints
+    if not more:
+        return _model(first)
+    named = ", ".join(one.revision for one in checkpoints)
+    return (Fact(counted(len(checkpoints), "checkpoint"), named), *_model(first)[2:])
+
+
+def _over_checkpoints(coverage: Sequence[Coverage]) -> list[Coverage]:
+    """Counts of all checkpoints of a model on a data set, added up."""
+    added = dict[tuple[str, str], Coverage]()
+    for one in coverage:
+        before = added.get((one.model, one.data))
+        added[one.model, one.data] = one if before is None else _sum(before, one)
+    return list(added.values())
+
+
+def _sum(one: Coverage, other: Coverage) -> Coverage:
+    numbers = ("rows_read", "prompts_kept", "short_prompts", "nonfinite_states", "bound_violations")
+    reasons = sorted(one.skipped | other.skipped)
+    skipped = {reason: one.skipped.get(reason, 0) + other.skipped.get(reason, 0) for reason in reasons}
+    total = {name: getattr(one, name) + getattr(other, name) for name in numbers}
+    return one.model_copy(update={**total, "skipped": skipped})
+
+
 def _model(model: ModelFacts) -> tuple[Fact, ...]:
     softmax = "all blocks" if model.softmax_blocks is None else f"blocks {listing(model.softmax_blocks)}"
     return (
         Fact("revision", model.revision + (f" ({model.commit})" if model.commit else "")),
         Fact("weights", model.weights),
         Fact("size", f"{model.blocks} blocks, {model.heads} heads" + (f", width {model.width}" if model.width else "")),
+        *((Fact("parameters", f"{model.parameters:,}"),) if model.parameters is not None else ()),
         Fact("dtype", model.dtype),
         Fact("attention read through", model.attention or "not known yet"),
         Fact("softmax attention in", softmax),

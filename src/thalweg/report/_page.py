@@ -12,13 +12,14 @@ from plotly.offline import get_plotlyjs
 
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
-from thalweg.figures import Pair, labels, pairs
+from thalweg.figures import Pair, labels, latest_pairs
 from thalweg.report._charts import Chart, bound_charts, depth_charts, norm_charts, series_colors, sink_chart
 from thalweg.report._facts import how_to_finish, run_facts
 from thalweg.report._massive import Answer, massive_answer, where_answer
 from thalweg.report._sinks import SinkingHeads, shortest_prompt, sink_answer, sinking_heads
 from thalweg.report._tables import Table, coupling_rows, massive_rows, phase_rows
 from thalweg.report._theory import TheoremVerdict, theorem_verdict
+from thalweg.report._training import sizes_pages, training_pages
 from thalweg.report._words import counted
 from thalweg.store import Run
 
@@ -85,11 +86,13 @@ def _render(run: Run) -> str:
     return environment.get_template("page.html.j2").render(
         version=version("thalweg"),
         header=run.header,
-        models=list(labels(run.header).values()),
+        models=_titles(run),
         series=series_colors(run),
         missing=run.missing,
         finish=how_to_finish(run),
-        pairs=[_pair_page(run, pair) for pair in pairs(run)],
+        pairs=[_pair_page(run, pair) for pair in latest_pairs(run)],
+        trainings=training_pages(run),
+        sizes=sizes_pages(run),
         data=[_data_page(run, data.name) for data in run.header.data] if "profile" not in run.missing else [],
         phases=phase_rows(run) if "phases" not in run.missing else None,
         coupling=coupling_rows(run) if "coupling" not in run.missing else None,
@@ -100,6 +103,14 @@ def _render(run: Run) -> str:
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         scripts={name: Markup(script) for name, script in scripts.items()},
     )
+
+
+def _titles(run: Run) -> list[str]:
+    """What the run is about: its models, those with several checkpoints by name and number."""
+    names, found = labels(run.header), dict[str, list[str]]()
+    for model in run.header.models:
+        found.setdefault(model.name, []).append(names[model.name, model.revision])
+    return [own[0] if len(own) == 1 else f"{name}, {len(own)} checkpoints" for name, own in found.items()]
 
 
 def _pair_page(run: Run, pair: Pair) -> PairPage:
@@ -123,7 +134,7 @@ def _pair_page(run: Run, pair: Pair) -> PairPage:
 
 
 def _data_page(run: Run, data: str) -> DataPage:
-    which = pairs(run, data)
+    which = latest_pairs(run, data)
     return DataPage(
         data, depth_charts(run, which, _PROFILE), depth_charts(run, which, _MIXING), norm_charts(run, which)
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from thalweg.figures import Pair, labels, pairs
+from thalweg.figures import Pair, labels, latest_pairs
 from thalweg.report._massive import massive_table, phases_row
 from thalweg.report._words import amount, listing, percent, spans
 from thalweg.store import Run
@@ -31,16 +31,18 @@ class Table:
 def phase_rows(run: Run) -> Table:
     """Give mixing, sink rate and entropy inside each phase."""
     columns = ("model", "data", "phase", "states", "depth", "mixing (nats)", "sink rate", "normalized entropy")
-    rows = [row for pair in pairs(run) for row in _phases(run, pair)]
+    rows = [row for pair in latest_pairs(run) for row in _phases(run, pair)]
     return Table(columns, tuple(rows))
 
 
 def coupling_rows(run: Run) -> Table:
     """Give the correlations, each with its deviation over models or the reason why there is none."""
     names = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
+    shown = {(pair.model, pair.revision) for pair in latest_pairs(run)}
     rows = [
         (row["model"], row["data"] or "", *(_with_deviation(row, name) for name in names), row["reason"] or "")
         for row in run.coupling.collect().iter_rows(named=True)
+        if row["revision"] is None or (row["model"], row["revision"]) in shown
     ]
     headings = ("norm and entropy", "norm and sink rate of the block that reads it", "norm and sink rate one block on")
     return Table(("model", "data", *headings, "remark"), tuple(rows))

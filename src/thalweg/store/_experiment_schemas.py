@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.store._schemas import conform_to
+from thalweg.store._schemas import DATA_KEY, KEY, conform_to
 
 __all__ = ["EXPERIMENTS", "ExperimentTables", "conform_experiment", "experiment_schema"]
 
@@ -33,7 +33,170 @@ def _columns(names: str, dtype: Any) -> dict[str, Any]:
     return dict.fromkeys(names.split(), dtype)
 
 
-EXPERIMENTS: dict[str, ExperimentTables] = {}
+_ATTRIBUTION = ExperimentTables(
+    parts={
+        "states": {
+            **KEY,
+            **_columns("state", pl.Int32()),
+            **_columns("sink_norm rest_norm norm_ratio sink_ratio row_ratio", pl.Float64()),
+            **_columns("row_position", pl.Int64()),
+            **_columns("along sum_error", pl.Float64()),
+        },
+        "dimensions": {
+            **KEY,
+            **_columns("block", pl.Int32()),
+            **_columns("part", pl.String()),
+            **_columns("rank", pl.Int32()),
+            **_columns("dim", pl.Int64()),
+            **_columns("value", pl.Float64()),
+        },
+        "contributions": {
+            **KEY,
+            **_columns("block", pl.Int32()),
+            **_columns("part", pl.String()),
+            **_columns("norm along share cosine", pl.Float64()),
+            **_columns("before", pl.Boolean()),
+            **_columns("reference_state", pl.Int32()),
+            **_columns("reason", pl.String()),
+        },
+    },
+    wholes={
+        "attribution": {
+            **DATA_KEY,
+            **_columns("block", pl.Int32()),
+            **_columns("part metric", pl.String()),
+            **_columns("mean std low high", pl.Float64()),
+            **_columns("n", pl.Int64()),
+            **_columns("writes", pl.Boolean()),
+            "dims": pl.List(pl.Int64()),
+        },
+        "writers": {
+            **DATA_KEY,
+            "writing_blocks": pl.List(pl.Int64()),
+            **_columns("writing_share writing_threshold writing_agreement", pl.Float64()),
+            **_columns("reference_state", pl.Int32()),
+            **_columns("reference_agreement", pl.Float64()),
+            **_columns("has_massive_activations", pl.Boolean()),
+            **_columns("compress_first compress_last", pl.Int32()),
+            **_columns("prompts massive_prompts", pl.Int64()),
+            **_columns("reason", pl.String()),
+        },
+    },
+    order={
+        "states": ("prompt", "state"),
+        "dimensions": ("prompt", "block", "part", "rank"),
+        "contributions": ("prompt", "block", "part"),
+    },
+)
+
+_CHECKPOINTS = ExperimentTables(
+    parts={},
+    wholes={
+        "curves": {
+            **DATA_KEY,
+            **_columns("parameters step order", pl.Int64()),
+            **_columns("metric", pl.String()),
+            **_columns("index", pl.Int32()),
+            **_columns("value", pl.Float64()),
+        },
+        "emergence": {
+            **_columns("model data phenomenon revision", pl.String()),
+            **_columns("step order", pl.Int64()),
+            **_columns("metric", pl.String()),
+            **_columns("threshold", pl.Float64()),
+            **_columns("definition reason", pl.String()),
+        },
+    },
+    order={},
+)
+
+_CONDITION = {**_columns("condition", pl.String()), **_columns("seed", pl.Int32())}
+_STATES_AFTER = {
+    **_columns("state", pl.Int32()),
+    **_columns("entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio", pl.Float64()),
+    **_columns("row_position", pl.Int64()),
+}
+_BLOCKS_AFTER = {**_columns("block", pl.Int32()), **_columns("sink_rate sink_score", pl.Float64())}
+_LOSSES_AFTER = {**_columns("loss", pl.Float64()), **_columns("tokens", pl.Int32())}
+_PLACE = {**_columns("site", pl.String()), **_columns("index", pl.Int32()), **_columns("metric", pl.String())}
+_CHANGED = {
+    **_columns("difference low high", pl.Float64()),
+    **_columns("n", pl.Int64()),
+    **_columns("geometric", pl.Boolean()),
+}
+_ABLATION = ExperimentTables(
+    parts={
+        "states": {**KEY, **_CONDITION, **_columns("control blocks", pl.String()), **_STATES_AFTER},
+        "blocks": {**KEY, **_CONDITION, **_BLOCKS_AFTER},
+        "losses": {**KEY, **_CONDITION, **_LOSSES_AFTER},
+    },
+    wholes={
+        "conditions": {
+            **DATA_KEY,
+            **_CONDITION,
+            **_columns("control blocks", pl.String()),
+            "dims": pl.List(pl.Int64()),
+            **_columns("reason", pl.String()),
+        },
+        "effects": {
+            **DATA_KEY,
+            **_CONDITION,
+            **_PLACE,
+            **_columns("intact intact_std intact_low intact_high", pl.Float64()),
+            **_columns("ablated ablated_std ablated_low ablated_high", pl.Float64()),
+            **_CHANGED,
+        },
+        "verdicts": {
+            **DATA_KEY,
+            **_CONDITION,
+            **_columns("control blocks phenomenon verdict", pl.String()),
+            **_columns("intact ablated ablated_low ablated_high difference low high", pl.Float64()),
+            **_columns("n", pl.Int64()),
+            **_columns("loss_intact loss_ablated loss_change loss_low loss_high", pl.Float64()),
+            "massive_states": pl.List(pl.Int64()),
+            **_columns("massive_position", pl.Int64()),
+            **_columns("massive_position_share", pl.Float64()),
+            **_columns("replacement", pl.String()),
+            **_columns("compress_first compress_last", pl.Int32()),
+            **_columns("reason", pl.String()),
+        },
+    },
+    order={
+        "states": ("prompt", "condition", "seed", "state"),
+        "blocks": ("prompt", "condition", "seed", "block"),
+        "losses": ("prompt", "condition", "seed"),
+    },
+)
+_CLIP = ExperimentTables(
+    parts={
+        "states": {**KEY, **_columns("gamma", pl.Float64()), **_STATES_AFTER},
+        "blocks": {**KEY, **_columns("gamma", pl.Float64()), **_BLOCKS_AFTER},
+        "losses": {**KEY, **_columns("gamma", pl.Float64()), **_LOSSES_AFTER},
+    },
+    wholes={
+        "curves": {
+            **DATA_KEY,
+            **_columns("gamma", pl.Float64()),
+            **_PLACE,
+            **_columns("intact intact_std intact_low intact_high", pl.Float64()),
+            **_columns("clipped clipped_std clipped_low clipped_high", pl.Float64()),
+            **_CHANGED,
+            **_columns("compress_first compress_last", pl.Int32()),
+        },
+    },
+    order={
+        "states": ("prompt", "gamma", "state"),
+        "blocks": ("prompt", "gamma", "block"),
+        "losses": ("prompt", "gamma"),
+    },
+)
+
+EXPERIMENTS: dict[str, ExperimentTables] = {
+    "ablation": _ABLATION,
+    "attribution": _ATTRIBUTION,
+    "checkpoints": _CHECKPOINTS,
+    "clip": _CLIP,
+}
 """By name of the directory in the run."""
 
 

@@ -27,7 +27,7 @@ from thalweg.store._header import Coverage, PartCounts, RunHeader, Status
 from thalweg.store._headerfile import HEADER, read_header
 from thalweg.store._names import Shard, part_name, part_prefix, row_range
 from thalweg.store._parts import COUNTS_KEY
-from thalweg.store._writer import check_rows, write_frame
+from thalweg.store._writer import RunWriter, check_rows, write_frame
 
 __all__ = ["Experiment", "ExperimentWriter", "experiments_of", "open_experiment"]
 
@@ -161,6 +161,7 @@ def open_experiment(
     settings: Mapping[str, JsonValue],
     *,
     requires_run: bool = False,
+    holding: RunWriter | None = None,
 ) -> ExperimentWriter:
     """Open an experiment of a run for writing: a new one, or the same one again.
 
@@ -170,6 +171,7 @@ def open_experiment(
         experiment: one of the experiments that the store knows.
         settings: what changes a number of it.
         requires_run: the run has to be there.
+        holding: the run's own writer, if it is this process that has the run open.
 
     Returns:
         The writer, which holds the run until it is closed.
@@ -186,7 +188,7 @@ def open_experiment(
     else:
         with create_or_resume(run, header) as writer:
             writer.update(status="finished")  # of the survey's own tables there are none to come
-    lock = locked(run)
+    lock = locked(run) if holding is None else holding.hold()
     try:
         directory = run / experiment
         with os_errors_as_run_errors(directory):
@@ -196,7 +198,10 @@ def open_experiment(
         )
         file = directory / f"{asked.key}.json"
         stored = read_experiment(file) if file.exists() else asked
-        pairs = tuple((model.name, model.revision, data.name) for model in header.models for data in header.data)
+        before = [(one.model, one.revision, one.data) for one in stored.coverage]
+        now = [(model.name, model.revision, data.name) for model in header.models for data in header.data]
+        pairs = tuple(dict.fromkeys([*before, *now]))  # what was measured earlier, on other data too, stays readable
+        pairs = pairs if EXPERIMENTS[experiment].parts else ()
         begun = stored.model_copy(update={"status": "started"})
         writer = ExperimentWriter(run, read_header(run), begun, pairs, lock)
         writer.clean()

@@ -42,6 +42,7 @@ class ModelFacts(_Facts):
         blocks: number of blocks, L; there are L + 1 states.
         heads: query heads of a block.
         width: of the residual stream, d.
+        parameters: numbers in the weights, tied ones counted once.
         softmax_blocks: blocks that have softmax attention; None means all of them.
         bos: the policy asked for: auto, always or never.
         bos_token: the token in front of every prompt, None where there is none.
@@ -58,6 +59,7 @@ class ModelFacts(_Facts):
     blocks: Count
     heads: Count
     width: Count | None = None
+    parameters: Count | None = None
     softmax_blocks: tuple[int, ...] | None = None
     bos: str = "auto"
     bos_token: str | None = None

@@ -156,6 +156,13 @@ class RunWriter:
         self._header = grown
         self.update()
 
+    def remove_model(self, model: str, revision: str) -> None:
+        """Take out a model of which nothing was measured, as when its weights turn out damaged; the only one stays."""
+        others = tuple(one for one in self._header.models if (one.name, one.revision) != (model, revision))
+        if others and not any(self.done(model, revision, data.name) for data in self._header.data):
+            self._header = self._header.model_copy(update={"models": others})
+            self.update()
+
     def forget(self, model: str, revision: str) -> None:
         """Remove a revision's rows, so that it can be measured again, and the aggregates that describe them."""
         self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
@@ -165,6 +172,11 @@ class RunWriter:
                 self._remove(*(self._path / table / part.name for table in reversed(PART_TABLES)))
             self._covered.pop((model, revision, data.name), None)
         self.update()
+
+    def hold(self) -> filelock.BaseFileLock:
+        """Take the run's lock once more, for an experiment of the same process; it is released as often as taken."""
+        self._lock.acquire()
+        return self._lock
 
     def close(self) -> None:
         """Let go of the run, so that another process may write it."""

@@ -1,0 +1,172 @@
+"""``thalweg checkpoints``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thalweg.cli._memory import memory_limits
+from thalweg.cli._options import (
+    AllowPickle,
+    AsJson,
+    BatchSize,
+    BatchTokens,
+    Bos,
+    Data,
+    Device,
+    DeviceMap,
+    Dtype,
+    Engine,
+    KeepText,
+    Limit,
+    MassiveRatio,
+    MaxLength,
+    MaxMemory,
+    Models,
+    OffloadFolder,
+    Revision,
+    Seed,
+    SinkPosition,
+    Tau,
+    TextField,
+    TrustRemoteCode,
+    Variants,
+    WholeFile,
+)
+from thalweg.cli._survey import BOUND_VIOLATED
+from thalweg.cli._tables import print_json, print_table, printable
+
+__all__ = ["checkpoints"]
+
+PARTLY = 3
+
+
+def checkpoints(
+    models: Models = None,
+    revisions: Annotated[
+        list[str] | None, typer.Option(help="Checkpoints of MODEL on the hub, as step1,step1000. May be repeated.")
+    ] = None,
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(help="Directory with checkpoint-100, step100, global_step100 and so on.")
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory; an existing one grows. Default: runs/MODEL-checkpoints, runs/MODEL-sizes."),
+    ] = None,
+    text_field: TextField = None,
+    whole_file: WholeFile = False,
+    limit: Limit = None,
+    max_length: MaxLength = 1024,
+    bos: Bos = "auto",
+    tau: Tau = 0.3,
+    sink_position: SinkPosition = 0,
+    massive_ratio: MassiveRatio = 10.0,
+    variants: Variants = False,
+    keep_text: KeepText = False,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
+    engine: Engine = "local",
+    batch_tokens: BatchTokens = None,
+    batch_size: BatchSize = None,
+    prefetch: Annotated[
+        bool, typer.Option("--prefetch/--no-prefetch", help="Fetch the next checkpoint while this one is measured.")
+    ] = True,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Survey MODEL's training checkpoints, or several MODELs of one family, and say when the phenomena emerge.
+
+    Examples:
+        thalweg checkpoints EleutherAI/pythia-410m --revisions step1,step1000,step8000,step143000 --data gsm8k --limit 1
+
+        thalweg checkpoints --checkpoint-dir trained/ --out runs/trained
+
+        thalweg checkpoints EleutherAI/pythia-70m EleutherAI/pythia-160m EleutherAI/pythia-410m --data gsm8k
+
+    One model is in memory at a time; what is finished is not loaded again. A checkpoint that cannot be measured is
+    named, the rest is measured, and the exit code is 3. Revisions stay in the hub's cache. The paper: Figs. 2, 12, 14.
+    """
+    from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
+    from thalweg.experiments import checkpoints as run_checkpoints
+
+    options = SurveyOptions(
+        text_field=text_field,
+        whole_file=whole_file,
+        limit=limit,
+        max_length=max_length,
+        bos=bos,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        max_memory=memory_limits(max_memory),
+        offload_folder=offload_folder,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        tau=tau,
+        sink_position=sink_position,
+        massive_ratio=massive_ratio,
+        variants=variants,
+        keep_text=keep_text,
+        seed=seed,
+        engine=engine,
+        batch_tokens=batch_tokens,
+        batch_size=batch_size,
+    )
+    found = run_checkpoints(
+        models,
+        revisions=None if revisions is None else [one for given in revisions for one in given.split(",")],
+        checkpoint_dir=checkpoint_dir,
+        data=data or ["bundled"],
+        out=out,
+        options=options,
+        prefetch=prefetch,
+    )
+    if as_json:
+        print_json(_summary(found))
+    else:
+        _print(found)
+    for name, reason in found.missing.items():
+        typer.echo(printable(f"{name} is not measured: {' '.join(reason.split())}"), err=True)
+    if found.run.header.bound_violations:
+        typer.echo(
+            f"{found.run.header.bound_violations} states violate a bound of the theory: please report it.", err=True
+        )
+        raise typer.Exit(BOUND_VIOLATED)
+    if found.missing:
+        raise typer.Exit(PARTLY)
+
+
+def _summary(found: Any) -> dict[str, Any]:
+    from thalweg.figures import checkpoint_answers
+
+    experiment = found.run.experiments("checkpoints")[-1]
+    return {
+        "run": str(found.run.path),
+        "status": found.run.header.status,
+        "missing": dict(found.missing),
+        "bound_violations": found.run.header.bound_violations,
+        "coverage": [pair.model_dump() for pair in found.run.header.coverage],
+        "answers": checkpoint_answers(experiment),
+        "emergence": experiment.table("emergence").collect().to_dicts(),
+        "curves": experiment.table("curves").collect().to_dicts(),
+    }
+
+
+def _print(found: Any) -> None:
+    from thalweg.figures import checkpoint_answers, checkpoint_table
+
+    experiment = found.run.experiments("checkpoints")[-1]
+    for title, columns, rows in checkpoint_table(experiment):
+        print_table(columns, rows, title=title)
+        typer.echo()
+    for answer in checkpoint_answers(experiment):
+        typer.echo(printable(f"{answer}."))
+    typer.echo(f"run: {found.run.path}    look at it: thalweg report {found.run.path}")

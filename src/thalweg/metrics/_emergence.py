@@ -1,0 +1,223 @@
+"""When do massive activations, sinks and the valley appear in training.
+
+Conventions: a checkpoint is a (model, revision); values are means over prompts, as in the profile (of ratios the
+geometric mean). State 0 does not count, since no block has written it: the largest norm ratio and the least entropy are
+those of states 1..L, the largest sink rate that of blocks 0..L-1. A phenomenon emerges at the first checkpoint from
+which its condition holds to the last one; a checkpoint where the value is undefined does not fulfil it. The thresholds
+are those of the definition, whatever tau and massive ratio a run was measured with. No torch.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from thalweg.metrics._boundaries import KEYS
+from thalweg.metrics._trajectory import trajectory
+
+__all__ = ["checkpoint_curves", "emergence", "training_order", "training_step"]
+
+NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
+BARE = re.compile(r"(\d+)")
+LAST = "main"
+READ = ("norm_ratio", "sink_norm", "peak_value", "entropy_normalized", "sink_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Phenomenon:
+    """What is looked for, in which metric of the curves, and from which value on it is there."""
+
+    name: str
+    metric: str
+    definition: str
+    threshold: float
+    rises: bool = True
+
+    def is_there(self, value: float) -> bool:
+        return value >= self.threshold if self.rises else value <= self.threshold
+
+
+MASSIVE = _Phenomenon("massive activations", "max_norm_ratio", "max norm ratio >= 10", 10.0)
+SINKS = _Phenomenon("sinks", "max_sink_rate", "max sink rate >= 0.3", 0.3)
+VALLEY = _Phenomenon("valley", "entropy_ratio", "min normalized entropy <= half of state 1's", 0.5, rises=False)
+
+
+def training_step(revision: str, /) -> int | None:
+    """The number of optimizer steps that a revision's or a directory's name says.
+
+    Args:
+        revision: such as "step143000", "checkpoint-500", "global_step100", "step1000-tokens2B" or "500".
+
+    Returns:
+        The number; None where the name has none that must be it, as "main", "v1.0" or "step1k".
+
+    Example:
+        "checkpoint-500": 500.
+    """
+    found = NUMBERED.search(revision) or BARE.fullmatch(revision)
+    return int(found[1]) if found else None
+
+
+def training_order(revisions: Sequence[str], /) -> list[str]:
+    """Revisions in the order of training: by step, "main" last.
+
+    Args:
+        revisions: of one model.
+
+    Returns:
+        The same; in the order given if one of them, beside "main", names no step.
+
+    Example:
+        "main", "step10", "step2": "step2", "step10", "main".
+    """
+    steps = {revision: training_step(revision) for revision in revisions}
+    if any(step is None and revision != LAST for revision, step in steps.items()):
+        return list(revisions)
+    return sorted(revisions, key=lambda revision: (revision == LAST, steps[revision] or 0))
+
+
+def checkpoint_curves(profile: pl.DataFrame) -> pl.DataFrame:
+    """What each checkpoint reaches anywhere in depth, a value a metric.
+
+    Args:
+        profile: what `profile` returns, of several checkpoints or models.
+
+    Returns:
+        Columns model, revision, data, step (null where the name says none), order (0.. in the order of training),
+        metric, index (the state or block where it is reached; the first of several), value; both are undefined
+        (null, NaN) where the profile has no value. Metrics: max_norm_ratio, max_sink_norm, min_entropy_normalized,
+        peak_value (largest magnitude, with its sign) over states 1..L; max_sink_rate over blocks; first_norm_ratio
+        and first_entropy_normalized of state 1; entropy_ratio = min_entropy_normalized / first_entropy_normalized.
+
+    Example:
+        Normalized entropies 0.9, 0.8, 0.2, 0.6 at states 0..3: min_entropy_normalized 0.2 at 2, entropy_ratio 0.25.
+    """
+    rows = list[dict[str, object]]()
+    for (model, data), own in profile.group_by("model", "data", maintain_order=True):
+        revisions = own["revision"].unique(maintain_order=True).to_list()
+        checkpoints = own.filter(pl.col("metric").is_in(READ)).partition_by("revision", as_dict=True)
+        for order, revision in enumerate(training_order(revisions)):
+            place = {"model": model, "revision": revision, "data": data}
+            key = {**place, "step": training_step(revision), "order": order}
+            reached = _reached(checkpoints.get((revision,), own.clear()))
+            rows += [{**key, "metric": name, "index": at, "value": value} for name, (at, value) in reached.items()]
+    return pl.DataFrame(rows, schema=_CURVES)
+
+
+def emergence(curves: pl.DataFrame) -> pl.DataFrame:
+    """The checkpoint at which each phenomenon emerges (the paper, Fig. 2), for models with several checkpoints.
+
+    Args:
+        curves: what `checkpoint_curves` returns.
+
+    Returns:
+        Columns model, data, phenomenon ("massive activations" | "sinks" | "valley"), revision, step, order (all null
+        if it is not there at the last checkpoint), metric (of the curves), threshold, definition, reason (why never, or
+        what to know about it, else null).
+
+    Example:
+        max_norm_ratio 12, 3, 40, 50 at steps 0, 10, 20, 30: massive activations from step 20 on, and the reason "it was
+        there at step0 and lost again".
+    """
+    rows = list[dict[str, object]]()
+    for (model, data), own in curves.group_by("model", "data", maintain_order=True):
+        if own["revision"].n_unique() > 1:
+            rows += [{"model": model, "data": data, **_emerged(one, own)} for one in (MASSIVE, SINKS, VALLEY)]
+    return pl.DataFrame(rows, schema=_EMERGENCE)
+
+
+_Place = tuple[int | None, float]
+_NOWHERE: _Place = (None, math.nan)
+
+
+def _reached(profile: pl.DataFrame) -> dict[str, _Place]:
+    """The extreme of each metric, and where."""
+
+    def states(metric: str) -> dict[int, float]:
+        return {index: mean for index, mean in trajectory(profile, "state", metric).items() if index > 0}
+
+    def at_state_1(metric: str) -> _Place:
+        found = states(metric)
+        return (1, found[1]) if 1 in found else _NOWHERE
+
+    least, first = _extreme(states("entropy_normalized"), min), at_state_1("entropy_normalized")
+    ratio = least[1] / first[1] if first[1] > 0 else math.nan
+    return {
+        "max_norm_ratio": _extreme(states("norm_ratio"), max),
+        "first_norm_ratio": at_state_1("norm_ratio"),
+        "max_sink_norm": _extreme(states("sink_norm"), max),
+        "peak_value": _extreme(states("peak_value"), lambda values: max(values, key=abs)),
+        "max_sink_rate": _extreme(trajectory(profile, "block", "sink_rate"), max),
+        "min_entropy_normalized": least,
+        "first_entropy_normalized": first,
+        "entropy_ratio": (None if math.isnan(ratio) else least[0], ratio),
+    }
+
+
+def _extreme(values: dict[int, float], choose: Callable[[list[float]], float]) -> _Place:
+    if not values:
+        return _NOWHERE
+    best = choose(list(values.values()))
+    return next(index for index, value in values.items() if value == best), best
+
+
+def _emerged(wanted: _Phenomenon, curves: pl.DataFrame) -> dict[str, object]:
+    own = curves.filter(pl.col("metric") == wanted.metric).sort("order")
+    values = own["value"].to_list()
+    there = [wanted.is_there(value) for value in values]
+    lost = max((at for at, is_there in enumerate(there) if not is_there), default=-1)
+    first = own.row(lost + 1, named=True) if lost + 1 < own.height else None
+    remarks = [_before(own, there, lost), _why_never(wanted, curves, values[-1]) if first is None else None]
+    return {
+        "phenomenon": wanted.name,
+        **{name: None if first is None else first[name] for name in ("revision", "step", "order")},
+        "metric": wanted.metric,
+        "threshold": wanted.threshold,
+        "definition": wanted.definition,
+        "reason": "; ".join(filter(None, remarks)) or None,
+    }
+
+
+def _before(own: pl.DataFrame, there: list[bool], lost: int) -> str | None:
+    """What came before the last checkpoint without it."""
+    if lost < 0:
+        return "it is there at the first checkpoint measured, and may be older"
+    if not any(there[:lost]):
+        return None
+    revisions = own["revision"].to_list()
+    seen = [at for at in range(lost) if there[at]]
+    return f"it was there at {revisions[seen[-1]]} and lost again"
+
+
+def _why_never(wanted: _Phenomenon, curves: pl.DataFrame, value: float) -> str:
+    if math.isnan(value):
+        return "it is undefined at the last checkpoint"
+    last = curves.filter(pl.col("order") == curves["order"].max())
+    reached = dict(last.select("metric", "value").iter_rows())
+    if wanted is VALLEY:
+        said = (
+            f"at the last checkpoint the least is {reached['min_entropy_normalized']:.3g} "
+            f"and state 1's {reached['first_entropy_normalized']:.3g}"
+        )
+        if reached["first_norm_ratio"] >= MASSIVE.threshold:
+            said += f"; but state 1 is massive already (norm ratio {reached['first_norm_ratio']:.3g})"
+        return said
+    return f"at the last checkpoint it is {value:.3g}"
+
+
+_CURVES = {
+    **dict.fromkeys(KEYS, pl.String),
+    **dict.fromkeys(("step", "order"), pl.Int64),
+    "metric": pl.String,
+    "index": pl.Int64,
+    "value": pl.Float64,
+}
+_EMERGENCE = {
+    **dict.fromkeys(("model", "data", "phenomenon", "revision"), pl.String),
+    **dict.fromkeys(("step", "order"), pl.Int64),
+    "metric": pl.String,
+    "threshold": pl.Float64,
+    **dict.fromkeys(("definition", "reason"), pl.String),
+}

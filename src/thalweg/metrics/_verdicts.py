@@ -1,0 +1,243 @@
+"""Did a change of the model remove compression and sinks, or did they stay?
+
+Conventions: a and b are the first and last massive state of the model as it is (`_boundaries.py`); the last mix state
+is a - 1. Per prompt, compression C = 1 - mean of e_l over the states a..b / e at the last mix state, e the entropy, and
+sinks S = mean sink rate of the blocks a..b. Prompts are paired with themselves. *Removed*: the upper 95% bound of the
+mean after the change is at most a tenth of the mean before; *reduced*, *increased*: the 95% interval of the paired
+difference excludes 0 on that side; else *unchanged*. Undefined is null with a reason. No torch.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
+from thalweg.metrics._effects import effects
+
+__all__ = ["compress_means", "verdict", "verdicts"]
+
+REMOVED = 0.1
+PHENOMENA = ("compression", "sinks")
+
+
+def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> str | None:
+    """The verdict on one phenomenon.
+
+    Args:
+        intact: its mean before the change, above 0.
+        ablated_high: upper 95% bound of its mean after the change.
+        low: lower 95% bound of the paired difference, after - before.
+        high: upper bound of it.
+
+    Returns:
+        "removed", "reduced", "increased" or "unchanged"; None where a number is NaN or there was nothing to remove.
+
+    Example:
+        Compression 0.7 falls to at most 0.07: removed. It falls by 0.1 to 0.2: reduced.
+    """
+    if not intact > 0 or any(math.isnan(one) for one in (ablated_high, low, high)):
+        return None
+    if ablated_high <= REMOVED * intact:
+        return "removed"
+    if high < 0:
+        return "reduced"
+    return "increased" if low > 0 else "unchanged"
+
+
+def compress_means(
+    states: pl.LazyFrame, blocks: pl.LazyFrame, found: pl.DataFrame, *, by: Sequence[str]
+) -> pl.LazyFrame:
+    """What the compress phase is like for every condition and prompt.
+
+    Args:
+        states: rows by condition, prompt and state, with `entropy` and `entropy_normalized`.
+        blocks: rows by condition, prompt and block, with `sink_rate`.
+        found: what `boundaries` returns for the model as it is.
+        by: the columns that name a condition.
+
+    Returns:
+        Columns model, revision, data, prompt, those of ``by``, site ("compress"), index (null), metric and value:
+        `compression` (C), `entropy_normalized` (mean over a..b), `sinks` (S). NaN where one of the states has no
+        entropy, where there is no mix state, or where no block of the phase has a sink rate; no rows without a phase.
+
+    Example:
+        Entropies 2, 1, 0.5 at states 1, 2, 3 with a = 2, b = 3: C = 1 - 0.75 / 2 = 0.625.
+    """
+    keys = [*KEYS, "prompt", *by]
+    first, last = pl.col("compress_first"), pl.col("compress_last")
+    ends = found.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
+    within = states.join(ends, on=KEYS, how="inner", nulls_equal=True)
+    inside = pl.col("state").is_between(first, last)
+    entropy, mix = pl.col("entropy"), pl.col("entropy").filter(pl.col("state") == first - 1)
+    of_states = within.group_by(keys).agg(
+        compression=1 - entropy.filter(inside).mean() / mix.first(),
+        entropy_normalized=pl.col("entropy_normalized").filter(inside).mean(),
+    )
+    of_blocks = (
+        blocks.join(ends, on=KEYS, how="inner", nulls_equal=True)
+        .filter(pl.col("block").is_between(first, last))
+        .group_by(keys)
+        .agg(sinks=pl.col("sink_rate").mean())
+    )
+    return pl.concat([_long(of_states, keys, ["compression", "entropy_normalized"]), _long(of_blocks, keys, ["sinks"])])
+
+
+def verdicts(
+    states: pl.LazyFrame,
+    blocks: pl.LazyFrame,
+    losses: pl.LazyFrame,
+    *,
+    massive_ratio: float = 10.0,
+    sink_position: int = 0,
+) -> pl.DataFrame:
+    """The verdict on compression and on sinks under every condition, with what it cost and why compression stayed.
+
+    Args:
+        states: rows by condition, seed, prompt and state; the condition "intact" is the model as it is.
+        blocks: rows by condition, seed, prompt and block.
+        losses: rows by condition, seed and prompt.
+        massive_ratio: the row ratio from which a row is massive.
+        sink_position: which row is the sink.
+
+    Returns:
+        Two rows for each (model, revision, data, condition, seed), `phenomenon` "compression" and "sinks": `verdict`,
+        `intact` and `ablated` (C or S) with `ablated_low` and `ablated_high`, `difference`, `low`, `high`, `n`;
+        `loss_intact`, `loss_ablated`, `loss_change`, `loss_low`, `loss_high` (nats); `massive_states`,
+        `massive_position` and `massive_position_share` (states that are massive for at least half of the prompts under
+        this condition, the position of the largest row most often, in which share of them), `replacement` (why
+        compression stayed); `compress_first`, `compress_last`; `reason`.
+
+    Example:
+        Two prompts whose C falls from 0.7 and 0.72 to 0.001 and 0.002: removed.
+    """
+    by = ["condition", "seed"]
+    intact = pl.col("condition") == "intact"
+    found = boundaries(states.filter(intact), massive_ratio=massive_ratio)
+    cost = effects(_losses(losses), intact, by=by).select(
+        *KEYS,
+        *by,
+        loss_intact="intact",
+        loss_ablated="ablated",
+        loss_change="difference",
+        loss_low="low",
+        loss_high="high",
+    )
+    table = effects(compress_means(states, blocks, found, by=by), intact, by=by)
+    rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
+    on = [*KEYS, *by]
+    rows = rows.join(table.rename({"metric": "phenomenon"}), on=[*on, "phenomenon"], how="left", nulls_equal=True).join(
+        found.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True
+    )
+    rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
+    judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
+    return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
+
+
+def _long(frame: pl.LazyFrame, keys: list[str], metrics: list[str]) -> pl.LazyFrame:
+    long = frame.select(*keys, *[pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in metrics]).unpivot(
+        index=keys, on=metrics, variable_name="metric", value_name="value"
+    )
+    return long.select(*keys, pl.lit("compress").alias("site"), _no_index(), "metric", "value")
+
+
+def _losses(losses: pl.LazyFrame) -> pl.LazyFrame:
+    named = losses.with_columns(pl.lit("prompt").alias("site"), _no_index(), pl.lit("loss").alias("metric"))
+    return named.rename({"loss": "value"})
+
+
+def _no_index() -> pl.Expr:
+    return pl.lit(None, pl.Int64).alias("index")
+
+
+def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.DataFrame:
+    """Where the massive rows of every condition are."""
+    keys = [*KEYS, *by]
+    ratio = pl.col("row_ratio").fill_nan(None)
+    marked = states.select(*keys, "prompt", "state", "row_position", massive=ratio >= massive_ratio)
+    shared = marked.group_by([*keys, "state"]).agg(often=(pl.col("massive").mean() >= SHARE).fill_null(value=False))
+    rows = marked.join(shared.filter("often"), on=[*keys, "state"], nulls_equal=True).filter("massive")
+    counted = (
+        rows.group_by([*keys, "row_position"])
+        .agg(count=pl.len())
+        .sort("count", "row_position", descending=[True, False])
+    )
+    places = counted.group_by(keys, maintain_order=True).agg(
+        massive_position=pl.col("row_position").first(),
+        massive_position_share=pl.col("count").first() / pl.col("count").sum(),
+    )
+    at = rows.group_by(keys).agg(massive_states=pl.col("state").cast(pl.Int64).unique().sort())
+    return places.join(at, on=keys, nulls_equal=True).collect()
+
+
+def _judged(row: dict[str, Any], sink_position: int) -> dict[str, Any]:
+    reason = _reason(row)
+    numbers = ("ablated_high", "low", "high")
+    found = None if reason else verdict(intact=row["intact"], **{name: row[name] for name in numbers})
+    stayed = row["phenomenon"] == "compression" and found not in (None, "removed")
+    return {
+        "verdict": found,
+        "reason": reason,
+        "massive_states": row["massive_states"] or [],
+        "replacement": _replacement(row, sink_position) if stayed else None,
+    }
+
+
+def _reason(row: dict[str, Any]) -> str | None:
+    """Why there is no verdict; None where there is one."""
+    first, what = row["compress_first"], row["phenomenon"]
+    if first is None:
+        return "no massive state: no compress phase"
+    if first == 0 and what == "compression":
+        return "no mix phase to compare with: the first state is massive"
+    if not row["n"]:
+        return "no block of the compress phase has a sink rate" if what == "sinks" else "no prompt has an entropy there"
+    if not row["intact"] > 0:
+        return f"no {what} to remove: {row['intact']:.2g} in the model as it is"
+    return "one prompt: no interval" if row["n"] == 1 else None
+
+
+def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
+    states, position = row["massive_states"], row["massive_position"]
+    if not states:
+        return None
+    where = f"at state{'s' * (len(states) > 1)} {_ranges(states)}"
+    if position == sink_position:
+        return f"position {position} is still massive {where}"
+    if row["massive_position_share"] >= SHARE:
+        return f"position {position} became massive {where}"
+    return f"other positions became massive {where}, {position} most often"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """As 2-4, 6."""
+    runs = list[list[int]]()
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+_NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")
+_LOSSES = ("loss_intact", "loss_ablated", "loss_change", "loss_low", "loss_high")
+_COLUMNS = (
+    "phenomenon",
+    "verdict",
+    *_NUMBERS,
+    "n",
+    *_LOSSES,
+    "massive_states",
+    "massive_position",
+    "massive_position_share",
+    "replacement",
+    "compress_first",
+    "compress_last",
+    "reason",
+)
+
+
+def _schema(rows: pl.DataFrame) -> dict[str, Any]:
+    return {**rows.schema, "verdict": pl.String(), "reason": pl.String(), "replacement": pl.String()}

@@ -1,0 +1,284 @@
+"""Which blocks' MLPs write the massive row: attribution averaged over prompts, and the smallest set that does it.
+
+Conventions: a model has massive activations if some state's row_ratio >= massive_ratio for at least half of the prompts
+(`_boundaries.py`), and its sink is massive if that holds of sink_ratio. Averages are over the prompts whose sink row is
+massive at some state, where the model's sink is massive, else over all; prompts without a reference state are left out,
+`n` given. What comes after a prompt's reference state counts 0 in `share_before`, so that its means sum to 1. No torch.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from thalweg.metrics._boundaries import KEYS, boundaries
+from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
+
+__all__ = ["Writers", "attribution_profile", "writers", "writing_blocks"]
+
+THRESHOLD = 0.9
+HELD = 0.01
+PART = ["block", "part"]
+AVERAGED = ["norm", "along", "share", "share_before", "cosine"]
+NO_MASSIVE = "no massive activation"
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The blocks whose MLPs write the massive row.
+
+    Attributes:
+        blocks: in order of depth; empty where there are none to name.
+        share: of <x_0, v> at the reference state, what their MLPs wrote; where `blocks` is empty, what all MLPs that
+            raise it wrote together, NaN where nothing is known.
+        reason: why `blocks` is empty, or None.
+    """
+
+    blocks: tuple[int, ...]
+    share: float
+    reason: str | None
+
+
+def writing_blocks(shares: Mapping[int, float], /, *, threshold: float = THRESHOLD) -> Writers:
+    """The smallest set of blocks whose MLPs write at least a threshold of the sink's row.
+
+    Taking blocks by size, largest first, no set of as many reaches more; on ties the earlier block comes first.
+
+    Args:
+        shares: block -> share of <x_0, v> that its MLP wrote; blocks after the reference state have 0.
+        threshold: the share to reach.
+
+    Returns:
+        The set and its share; an empty one with a reason where all together do not reach the threshold.
+
+    Example:
+        {0: 0.05, 1: 0.7, 2: -0.1, 3: 0.25} gives blocks 1 and 3, which write 0.95.
+    """
+    if not shares or not all(math.isfinite(share) for share in shares.values()):
+        return Writers((), math.nan, "no prompt has a reference state")
+    chosen = list[int]()
+    reached = 0.0
+    for block in sorted(shares, key=lambda one: (-shares[one], one)):
+        if not shares[block] > 0:
+            break
+        chosen.append(block)
+        reached = math.fsum(shares[one] for one in chosen)
+        if reached >= threshold:
+            return Writers(tuple(sorted(chosen)), reached, None)
+    return Writers((), reached, f"all MLPs that raise it write {reached:.0%} of the massive row, below {threshold:.0%}")
+
+
+def writers(
+    states: pl.LazyFrame | pl.DataFrame,
+    contributions: pl.LazyFrame | pl.DataFrame,
+    *,
+    massive_ratio: float = 10.0,
+    sink_position: int = 0,
+    threshold: float = THRESHOLD,
+) -> pl.DataFrame:
+    """The blocks that write the massive row of each model (`--blocks auto`), and how far prompts agree on them.
+
+    Args:
+        states: rows by prompt and state, with `row_ratio`, `row_position` and `sink_ratio`.
+        contributions: rows by prompt, block and part, with `share`, `before` and `reference_state`.
+        massive_ratio: the ratio from which a row is massive.
+        sink_position: which row is the sink; for the reason alone.
+        threshold: the share of the massive row that the blocks have to write.
+
+    Returns:
+        One row for each (model, revision, data): `writing_blocks`, `writing_share`, `writing_threshold`,
+        `writing_agreement` (share of the prompts whose own smallest set is this one), `reference_state` (that of most
+        prompts), `reference_agreement` (the share of them), `has_massive_activations`, `compress_first` and
+        `compress_last`, `prompts`, `massive_prompts` (those with a massive sink row), and the reason for an empty set.
+
+    Example:
+        Two prompts with a massive sink row, the MLP of block 1 wrote 0.97 and 0.99 of it: block 1, share 0.98,
+        agreement 1.
+    """
+    states, contributions = states.lazy(), contributions.lazy()
+    massive = boundaries(states, massive_ratio=massive_ratio)
+    used = _used(states, massive_ratio)
+    parts = _with_share_before(contributions.join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True))
+    rows = [
+        _row(found, states, _own(parts, found).collect(), massive_ratio, sink_position, threshold)
+        for found in massive.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def attribution_profile(
+    states: pl.LazyFrame | pl.DataFrame,
+    contributions: pl.LazyFrame | pl.DataFrame,
+    dimensions: pl.LazyFrame | pl.DataFrame,
+    found: pl.DataFrame,
+    *,
+    massive_ratio: float = 10.0,
+) -> pl.DataFrame:
+    """What each part of each block adds to the sink's row, averaged over prompts.
+
+    Args:
+        states: as for `writers`.
+        contributions: as for `writers`, with `norm`, `along` and `cosine`.
+        dimensions: rows by prompt, block, part and rank, with `dim` and `value`.
+        found: what `writers` returns for the same rows.
+        massive_ratio: the ratio from which a row is massive.
+
+    Returns:
+        Columns model, revision, data, block (null for the embedding), part, metric ("norm", "along", "share",
+        "share_before", "cosine"), mean, std, low, high, n, writes (whether it is the MLP of one of the writing blocks),
+        dims (those that hold at least 1% of the squared norm, averaged over prompts, largest first); sorted.
+
+    Example:
+        One prompt whose block 0's MLP adds (3, 0, 4) along (0, 0, 1): norm 5, along 4, cosine 0.8, dims 2 and 0.
+    """
+    used = _used(states.lazy(), massive_ratio)
+    parts = _with_share_before(contributions.lazy().join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True))
+    groups = [*KEYS, *PART, "metric"]
+    table = (
+        parts.unpivot(index=[*KEYS, "prompt", *PART], on=AVERAGED, variable_name="metric", value_name="value")
+        .with_columns(geometric=pl.lit(value=False))
+        .group_by([*groups, "geometric"])
+        .agg(gathered("value", "geometric"))
+        .sort(groups)
+        .collect()
+    )
+    table = with_statistics(table, "geometric")
+    writing = found.select(*KEYS, pl.col("writing_blocks").alias("block")).explode("block").drop_nulls("block")
+    writing = writing.with_columns(pl.lit("mlp").alias("part"), pl.lit(value=True).alias("writes"))
+    held = _held(parts, dimensions.lazy())
+    on = [*KEYS, *PART]
+    table = table.with_columns(pl.col("block").cast(pl.Int64))
+    table = table.join(writing, on=on, how="left", nulls_equal=True, maintain_order="left")
+    table = table.join(held, on=on, how="left", nulls_equal=True, maintain_order="left")
+    filled = pl.col("writes").fill_null(value=False), pl.col("dims").fill_null([])
+    return table.with_columns(*filled).select(*groups, *STATISTICS, "writes", "dims")
+
+
+def _used(states: pl.LazyFrame, massive_ratio: float) -> pl.LazyFrame:
+    """The prompts that averages are over: (model, revision, data, prompt)."""
+    sink = boundaries(_as_sink(states), massive_ratio=massive_ratio)
+    massive = sink.lazy().select(*KEYS, has=pl.col("compress_first").is_not_null())
+    own = states.group_by([*KEYS, "prompt"]).agg(own=(pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any())
+    joined = own.join(massive, on=KEYS, how="left", nulls_equal=True)
+    return joined.filter(pl.col("own") | ~pl.col("has")).select(*KEYS, "prompt")
+
+
+def _as_sink(states: pl.LazyFrame) -> pl.LazyFrame:
+    return states.with_columns(row_ratio=pl.col("sink_ratio"))
+
+
+def _with_share_before(contributions: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of prompts that have a reference state, and what of each counts towards its row there."""
+    defined = contributions.filter(pl.col("share").is_not_nan())
+    return defined.with_columns(share_before=pl.when("before").then("share").otherwise(0.0))
+
+
+def _row(
+    found: dict[str, Any],
+    states: pl.LazyFrame,
+    parts: pl.DataFrame,
+    massive_ratio: float,
+    sink_position: int,
+    threshold: float,
+) -> dict[str, Any]:
+    mlps = parts.filter(pl.col("part") == "mlp")
+    chosen = writing_blocks(_means(mlps, "block"), threshold=threshold)
+    own = _own(states, found)
+    sink = boundaries(_as_sink(own), massive_ratio=massive_ratio)
+    if found["compress_first"] is None:
+        chosen = Writers((), math.nan, NO_MASSIVE)
+    elif sink["compress_first"][0] is None:
+        chosen = Writers((), math.nan, _elsewhere(own, massive_ratio, sink_position))
+    elif chosen.reason is not None and math.isfinite(chosen.share):
+        chosen = Writers((), chosen.share, f"{chosen.reason}; {_others(parts)}")
+    reference, share = _most_common(parts)
+    massive = (pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any()
+    per_prompt = own.group_by("prompt").agg(massive).collect()["sink_ratio"]
+    return {
+        **{key: found[key] for key in KEYS},
+        "writing_blocks": list(chosen.blocks),
+        "writing_share": chosen.share,
+        "writing_threshold": threshold,
+        "writing_agreement": _agreement(mlps, chosen, threshold),
+        "reference_state": reference,
+        "reference_agreement": share,
+        "has_massive_activations": found["compress_first"] is not None,
+        "compress_first": found["compress_first"],
+        "compress_last": found["compress_last"],
+        "prompts": found["prompts"],
+        "massive_prompts": int(per_prompt.sum()),
+        "reason": chosen.reason,
+    }
+
+
+def _own(frame: pl.LazyFrame, found: dict[str, Any]) -> pl.LazyFrame:
+    return frame.filter(*[pl.col(key).eq_missing(pl.lit(found[key])) for key in KEYS])
+
+
+def _means(parts: pl.DataFrame, group: str) -> dict[Any, float]:
+    """Mean share by group; its sum is exact, so that it does not depend on the order of rows."""
+    lists = parts.group_by(group).agg("share_before")
+    return {key: math.fsum(shares) / len(shares) for key, shares in lists.iter_rows()}
+
+
+def _agreement(mlps: pl.DataFrame, chosen: Writers, threshold: float) -> float:
+    """Share of prompts whose own smallest set is the chosen one."""
+    if not chosen.blocks:
+        return math.nan
+    same = [
+        writing_blocks(dict(own.select("block", "share_before").iter_rows()), threshold=threshold).blocks
+        == chosen.blocks
+        for _, own in mlps.group_by("prompt")
+    ]
+    return sum(same) / len(same)
+
+
+def _most_common(parts: pl.DataFrame) -> tuple[int | None, float]:
+    states = parts.filter(pl.col("part") == "embedding")["reference_state"].drop_nulls()
+    if not len(states):
+        return None, math.nan
+    counts = states.value_counts().sort(["count", "reference_state"], descending=[True, False])
+    return counts["reference_state"][0], counts["count"][0] / len(states)
+
+
+def _elsewhere(states: pl.LazyFrame, massive_ratio: float, sink_position: int) -> str:
+    massive = states.filter(pl.col("row_ratio").fill_nan(None) >= massive_ratio)
+    place = massive.select(pl.col("row_position").mode().min()).collect().item()
+    return (
+        f"the massive row is not at the sink position {sink_position}, but at position {place} most often; "
+        f"ask with --sink-position {place}"
+    )
+
+
+def _others(parts: pl.DataFrame) -> str:
+    """What embedding and attention wrote, for the sentence that says why the MLPs do not suffice."""
+    shares = _means(parts.group_by("prompt", "part").agg(pl.col("share_before").sum()), "part")
+    return f"the embedding writes {shares['embedding']:.0%}, attention {shares['attention']:.0%}"
+
+
+def _held(parts: pl.LazyFrame, dimensions: pl.LazyFrame) -> pl.DataFrame:
+    """The dimensions in which a part writes most, by part."""
+    keys = [*KEYS, "prompt", *PART]
+    norms = parts.filter(pl.col("norm").fill_nan(None) > 0).select(*keys, "norm")
+    prompts = norms.group_by([*KEYS, *PART]).agg(prompts=pl.len())
+    held = dimensions.join(norms, on=keys, how="inner", nulls_equal=True)
+    held = held.group_by([*KEYS, *PART, "dim"]).agg(held=((pl.col("value") / pl.col("norm")) ** 2).sum().round(9))
+    held = held.join(prompts, on=[*KEYS, *PART], nulls_equal=True).filter(pl.col("held") >= HELD * pl.col("prompts"))
+    ordered = held.sort(["held", "dim"], descending=[True, False])
+    dims = ordered.group_by([*KEYS, *PART], maintain_order=True).agg(dims=pl.col("dim").cast(pl.Int64))
+    return dims.with_columns(pl.col("block").cast(pl.Int64)).collect()
+
+
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(KEYS, pl.String),
+    "writing_blocks": pl.List(pl.Int64),
+    **dict.fromkeys(("writing_share", "writing_threshold", "writing_agreement"), pl.Float64),
+    "reference_state": pl.Int64,
+    "reference_agreement": pl.Float64,
+    "has_massive_activations": pl.Boolean,
+    **dict.fromkeys(("compress_first", "compress_last"), pl.Int64),
+    **dict.fromkeys(("prompts", "massive_prompts"), pl.Int64),
+    "reason": pl.String,
+}

@@ -1,0 +1,370 @@
+"""What was planted is what is attributed; sums are exact for every family; a stopped run goes on to equal tables."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from tests.families import BLOCKS as TINY_BLOCKS
+from tests.families import VOCABULARY, tiny
+from tests.reference.test_planted import BLOCKS, drawn
+
+import thalweg
+from thalweg.capture import subject_of
+from thalweg.capture._proof import proof_tokens
+from thalweg.errors import DataError, ModelError, OverflowInFloat16, ProofError, RunError, UsageError
+from thalweg.experiments import attributed as attributed_model
+from thalweg.experiments import writing_blocks_of
+from thalweg.experiments._prepare import prepare
+from thalweg.experiments._sink_rows import sink_frames
+from thalweg.prompts import Prompt
+from thalweg.reference import Plant, byte_tokenizer, planted_llama
+
+QUIET = thalweg.SurveyOptions(progress=False, shard_rows=4)
+PARTS, WHOLES = ("states", "contributions", "dimensions"), ("attribution", "writers")
+
+
+def tables(experiment):
+    return {name: experiment.table(name).collect() for name in (*PARTS, *WHOLES)}
+
+
+def attributed(tmp_path, draw, *, twin=False):
+    draw.save(tmp_path / "model", twin=twin)
+    draw.prompts(tmp_path / "prompts.jsonl")
+    options = replace(QUIET, sink_position=draw.position)
+    return thalweg.attribute(tmp_path / "model", tmp_path / "prompts.jsonl", out=tmp_path / "run", options=options)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exactly_the_planted_block_and_its_dimensions_write_the_massive_row(tmp_path, seed):
+    draw = drawn(seed)
+    found = tables(attributed(tmp_path, draw))
+    row = found["writers"].row(0, named=True)
+    assert row["writing_blocks"] == [draw.plant.write_block]
+    assert row["writing_share"] > 0.99
+    assert row["writing_agreement"] == 1.0
+    assert (row["has_massive_activations"], row["massive_prompts"], row["reason"]) == (True, 5, None)
+    last = BLOCKS if draw.plant.remove_block is None else draw.plant.remove_block
+    assert (row["compress_first"], row["compress_last"]) == (draw.plant.write_block + 1, last)
+    planted = {"block": draw.plant.write_block, "part": "mlp"}
+    each = found["contributions"].filter(**planted)
+    assert each["share"].min() > 0.99
+    assert each["share"].max() < 1.01
+    assert each["before"].all()
+    wrote = found["attribution"].filter(metric="along", writes=True)
+    assert wrote.select("block", "part").rows() == [(draw.plant.write_block, "mlp")]
+    assert set(wrote["dims"][0]) == set(draw.plant.values)
+    values = found["dimensions"].filter(**planted, rank=0)
+    largest = max(draw.plant.values, key=lambda dim: abs(draw.plant.values[dim]))
+    assert set(values["dim"]) == {largest}
+    np.testing.assert_allclose(values["value"], draw.plant.values[largest], rtol=1e-5)
+    if draw.plant.remove_block is not None:
+        gone = found["contributions"].filter(block=draw.plant.remove_block, part="mlp")
+        assert gone["share"].max() < -0.99
+        assert not gone["before"].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_writes_where_nothing_was_planted(tmp_path, seed):
+    found = attributed(tmp_path, drawn(seed), twin=True)
+    row = found.table("writers").collect().row(0, named=True)
+    assert (row["writing_blocks"], row["reason"]) == ([], "no massive activation")
+    assert row["has_massive_activations"] is False
+    assert not found.table("attribution").collect()["writes"].any()
+
+
+def prompt(length, row):
+    tokens = torch.randint(2, VOCABULARY, (length,), generator=torch.Generator().manual_seed(row)).tolist()
+    return Prompt(row, tuple(tokens), "", "", truncated=False)
+
+
+PROMPTS = [prompt(length, row) for row, length in enumerate((9, 2, 30, 12))]
+
+
+def naive(states, added, sink, ratios):
+    """Shares of one prompt, part by part, in float64."""
+    reference = int(np.nanargmax(ratios))
+    size = np.linalg.norm(states[reference][sink])
+    direction = states[reference][sink] / size
+    return reference, [np.dot(part, direction) / size for part in [states[0][sink], *added]]
+
+
+@torch.no_grad()
+def recorded(model, tokens, sink):
+    """States and what each block adds, from Hugging Face's own states and hooks of the test's own, one prompt alone."""
+    subject = subject_of(model)
+    names = {
+        "gpt2": ("attn", "mlp"),
+        "gpt_neox": ("attention", "mlp"),
+        "bloom": ("self_attention.dense", "mlp.dense_4h_to_h"),
+    }
+    post = ("post_attention_layernorm", "post_feedforward_layernorm")
+    kind = model.config.model_type
+    own = names.get(kind, post if kind in ("gemma2", "olmo2") else ("self_attn", "mlp"))
+    factor = model.config.residual_multiplier if kind == "granite" else 1.0
+    states, added, handles = [], [], []
+
+    def keep(into):
+        def hook(_, __, output):
+            tensor = output[0] if isinstance(output, tuple) else output
+            into.append(tensor.reshape(len(tokens), -1).double().numpy().copy())
+
+        return hook
+
+    for block in subject.parts.blocks:
+        for name in own:
+            handles.append(block.module.get_submodule(name).register_forward_hook(keep(added)))
+        handles.append(block.module.register_forward_hook(keep(states)))
+    output = subject.parts.body(input_ids=torch.tensor([tokens]), use_cache=False, output_hidden_states=True)
+    for handle in handles:
+        handle.remove()
+    states = [output.hidden_states[0][0].double().numpy(), *states]
+    return states, [factor * one[sink] for one in added]
+
+
+@pytest.mark.parametrize("sink", [0, 4])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "olmo2", "granite", "mixtral", "gpt_oss", "bloom"])
+def test_shares_in_a_mixed_batch_are_those_of_a_naive_recomputation(family, sink):
+    model = tiny(family)
+    if family not in ("bloom", "mixtral", "gpt_oss"):  # these run in no more than float32
+        model = model.double()
+    found = sink_frames(subject_of(model), PROMPTS, sink_position=sink, ranks=4)
+    for one, frames in zip(PROMPTS, found, strict=True):
+        shares = frames["contributions"]["share"].to_numpy()
+        if sink >= len(one):
+            assert np.isnan(shares).all()
+            assert set(frames["contributions"]["reason"]) == {"the sink token's row is missing or not finite"}
+            continue
+        states, added = recorded(model, one.tokens, sink)
+        norms = [np.linalg.norm(state, axis=1) for state in states]
+        ratios = [row[sink] / np.delete(row, sink).mean() for row in norms]
+        reference, expected = naive(states, added, sink, ratios)
+        assert set(frames["contributions"]["reference_state"]) == {reference}
+        # Attention alone and in a batch rounds differently in float32, and the difference passes through every block;
+        # of a float64 model, too, eager attention takes its softmax in float32.
+        np.testing.assert_allclose(shares, expected, atol=5e-7 if model.dtype == torch.float64 else 2e-5)
+        assert shares[: 1 + 2 * reference].sum() == pytest.approx(1.0, abs=1e-6)
+        np.testing.assert_allclose(frames["states"]["norm_ratio"], ratios, rtol=1e-5)
+        # each of two sums a block is rounded once
+        assert frames["states"]["sum_error"].max() < 2 * TINY_BLOCKS * torch.finfo(model.dtype).eps / 2
+        assert frames["contributions"].height == 1 + 2 * TINY_BLOCKS
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "planted-small"
+    planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32).save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"text": f"{row} bottles of water " * (1 + row % 5)} for row in range(11)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_it_is_read_back_from_the_run(model, data, tmp_path):
+    found = thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET)
+    run = thalweg.open_run(tmp_path / "run")
+    (read,) = run.experiments("attribution")
+    assert read.header.status == "finished"
+    assert read.header.settings == {"threshold": 0.9, "dimensions": 4}
+    for name, frame in tables(found).items():
+        assert frame.height > 0
+        assert_frame_equal(tables(read)[name], frame)
+    blocks = writing_blocks_of(read, model, "local", "prompts.jsonl")
+    assert (blocks.blocks, blocks.reason) == ((0,), None)
+    assert blocks.share > 0.99
+    with pytest.raises(RunError, match=r"no attribution of other on prompts\.jsonl: run `thalweg attribute`"):
+        writing_blocks_of(read, "other", "local", "prompts.jsonl")
+
+
+def test_it_joins_a_survey_and_sees_the_same_rows(model, data, tmp_path):
+    run = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
+    found = thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET)
+    names = ("sink_norm", "rest_norm", "norm_ratio", "row_ratio")
+    surveyed = run.layers.select("prompt", "state", *names).collect()
+    # the survey streams attention, the attribution leaves it to the model: rounding of float32 between them
+    assert_frame_equal(found.table("states").select("prompt", "state", *names).collect(), surveyed, rel_tol=1e-4)
+    boundaries = run.phases.select("compress_first", "compress_last").collect()
+    assert found.table("writers").select("compress_first", "compress_last").collect().equals(boundaries)
+
+
+def test_nothing_is_loaded_for_what_is_finished(model, data, tmp_path, monkeypatch):
+    before = tables(thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET))
+    monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
+    for name, frame in tables(thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET)).items():
+        assert_frame_equal(frame, before[name])
+
+
+def test_raising_the_limit_extends_it_and_renews_the_averages(model, data, tmp_path):
+    thalweg.attribute(model, data, out=tmp_path / "run", options=replace(QUIET, limit=4))
+    extended = tables(thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET))
+    whole = tables(thalweg.attribute(model, data, out=tmp_path / "whole", options=QUIET))
+    for name, frame in extended.items():
+        assert_frame_equal(frame, whole[name])
+    assert extended["writers"]["prompts"].to_list() == [11]
+
+
+def test_other_data_join_and_the_earlier_stay(model, data, tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("One short line of plain text.\nAnd another one, somewhat longer.\n")
+    thalweg.survey(model, [data, lines], out=tmp_path / "run", options=QUIET)
+    first = tables(thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET))
+    both = tables(thalweg.attribute(model, lines, out=tmp_path / "run", options=QUIET))
+    for name, frame in first.items():
+        assert_frame_equal(both[name].filter(data="prompts.jsonl"), frame)
+        assert both[name].filter(data="lines.txt").height > 0
+
+
+def test_batch_size_changes_no_number(model, data, tmp_path):
+    one = tables(thalweg.attribute(model, data, out=tmp_path / "one", options=replace(QUIET, batch_size=1)))
+    many = tables(thalweg.attribute(model, data, out=tmp_path / "many", options=replace(QUIET, shard_rows=64)))
+    for name in ("states", "contributions"):
+        numbers = one[name].drop("sum_error", strict=False)  # the error is rounding itself
+        assert_frame_equal(numbers, many[name].drop("sum_error", strict=False), rel_tol=1e-4, abs_tol=1e-5)
+
+
+SLOWED = """
+import time
+import thalweg.experiments._attribute as attribute
+own = attribute.sink_frames
+attribute.sink_frames = lambda *given, **options: (time.sleep(0.2), own(*given, **options))[1]
+from thalweg.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_one_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(model, tmp_path, stop):
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("".join(json.dumps({"text": f"{row} bottles, " * (1 + row % 3)}) + "\n" for row in range(200)))
+    command = ["attribute", model, "--data", str(data), "--out", str(tmp_path / "run")]
+    slowed = subprocess.Popen(
+        [sys.executable, "-c", SLOWED, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
+    )
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "run" / "attribution").glob("contributions.*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        assert slowed.poll() is None, slowed.stderr.read().decode()
+    slowed.send_signal(stop)
+    message = slowed.communicate(timeout=60)[1].decode()
+    if stop == signal.SIGINT:
+        assert slowed.returncode == 130
+        assert message.startswith("thalweg: interrupted")
+        (left,) = thalweg.open_run(tmp_path / "run").experiments("attribution")
+        assert left.header.status == "interrupted"
+        assert 0 < left.table("contributions").select("prompt").unique().collect().height < 200
+    options = thalweg.SurveyOptions(progress=False)
+    resumed = tables(thalweg.attribute(model, data, out=tmp_path / "run", options=options))
+    whole = tables(thalweg.attribute(model, data, out=tmp_path / "whole", options=options))
+    for name, frame in resumed.items():
+        assert_frame_equal(frame, whole[name], check_exact=True)
+
+
+def test_a_row_that_is_massive_from_the_embedding_on_is_nobodys_work(data, tmp_path):
+    path = tmp_path / "model"
+    large = planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32, twin=True)
+    with torch.no_grad():
+        large.model.embed_tokens.weight[256, 5:] *= 2000.0
+    large.save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    found = thalweg.attribute(path, data, out=tmp_path / "run", options=QUIET)
+    row = found.table("writers").collect().row(0, named=True)
+    assert row["has_massive_activations"]
+    assert row["writing_blocks"] == []
+    assert "below 90%; the embedding writes 100%, attention" in row["reason"]
+
+
+def test_a_massive_row_at_another_position_is_named(model, data, tmp_path):
+    options = replace(QUIET, sink_position=3)
+    found = thalweg.attribute(model, data, out=tmp_path / "run", options=options)
+    row = found.table("writers").collect().row(0, named=True)
+    assert row["reason"].endswith("but at position 0 most often; ask with --sink-position 0")
+    assert row["writing_blocks"] == []
+
+
+def test_prompts_of_one_token_have_no_reference_state_and_say_so(model, tmp_path):
+    (tmp_path / "lines.txt").write_text("a\nfour words of text\n")
+    options = replace(QUIET, bos="never")
+    found = thalweg.attribute(model, tmp_path / "lines.txt", out=tmp_path / "run", options=options)
+    parts = found.table("contributions").collect()
+    lost = parts.filter(pl.col("reason").is_not_null())
+    assert set(lost["prompt"]) == {0}
+    assert set(lost["reason"]) == {"no state has a norm ratio: there is no other row, or one that is not finite"}
+    assert lost["share"].is_nan().all()
+    assert lost["norm"].is_finite().all()
+    assert parts.filter(prompt=1)["share"].is_finite().all()
+
+
+def test_states_that_are_not_finite_give_gaps_with_a_reason(tmp_path):
+    path = tmp_path / "model"
+    broken, odd = planted_llama(Plant(0, 2, {3: 2000.0}, (0,)), blocks=4, width=32), ord("Z") - ord("!")
+    assert byte_tokenizer().decode([odd]) == "Z"
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[odd] = torch.nan
+    assert odd not in proof_tokens(subject_of(broken))  # a model that is broken whatever it reads is refused
+    broken.save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    data = tmp_path / "lines.txt"
+    data.write_text("Zebras walk in lines\nFour Zebras walk\nHorses walk in lines\n")
+    found = tables(thalweg.attribute(path, data, out=tmp_path / "run", options=replace(QUIET, bos="never")))
+    reasons = found["contributions"].select("prompt", "reason").unique().sort("prompt")["reason"].to_list()
+    lost = "the sink token's row is missing or not finite"
+    assert reasons == [lost, lost, None]  # a masked NaN times zero is NaN: it reaches the rows before it, too
+    shares = found["contributions"].group_by("prompt").agg(pl.col("share").is_nan().all()).sort("prompt")["share"]
+    assert shares.to_list() == [True, True, False]
+    assert found["dimensions"].filter(prompt=0).height == 0
+    assert found["states"].filter(pl.col("prompt") < 2)["norm_ratio"].is_nan().all()
+    assert found["attribution"]["n"].unique().to_list() == [1]
+
+
+def test_float16_stops_at_the_first_infinity(data, tmp_path):
+    path = tmp_path / "model"
+    planted_llama(Plant(0, 2, {3: 200_000.0}, (0,)), blocks=4, width=32).save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    with pytest.raises((OverflowInFloat16, ProofError), match="bfloat16 or float32"):
+        thalweg.attribute(path, data, out=tmp_path / "run", options=replace(QUIET, dtype="float16"))
+    found = thalweg.attribute(path, data, out=tmp_path / "other", options=replace(QUIET, dtype="bfloat16"))
+    assert writing_blocks_of(found, str(path), "local", "prompts.jsonl").blocks == (0,)
+
+
+def test_a_model_that_does_more_than_its_summands_is_refused(model, data, tmp_path, monkeypatch):
+    from transformers.models.llama import modeling_llama
+
+    own = modeling_llama.LlamaDecoderLayer.forward
+    monkeypatch.setattr(modeling_llama.LlamaDecoderLayer, "forward", lambda *given, **named: own(*given, **named) * 1.5)
+    with pytest.raises(ProofError, match="input \\+ attention \\+ MLP = output in every block"):
+        thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET)
+    (left,) = thalweg.open_run(tmp_path / "run").experiments("attribution")
+    assert left.header.status == "failed"
+
+
+def test_bad_input_is_one_clear_line(model, data, tmp_path):
+    with pytest.raises(UsageError, match="one model at a time; got 2"):
+        attributed_model(prepare([model, "planted"], data, out=tmp_path / "run", options=QUIET))
+    with pytest.raises(ModelError):
+        thalweg.attribute(str(tmp_path / "nowhere"), data, out=tmp_path / "run", options=QUIET)
+    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n{"text": " "}\n')
+    for _ in range(2):  # the second time every row is known to give no prompt
+        with pytest.raises(DataError, match="expected at least one prompt"):
+            thalweg.attribute(model, tmp_path / "empty.jsonl", out=tmp_path / "none", options=QUIET)
+    thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET)
+    with pytest.raises(RunError, match="massive_ratio"):
+        thalweg.attribute(model, data, out=tmp_path / "run", options=replace(QUIET, massive_ratio=20.0))
+    assert not math.isnan(
+        tables(thalweg.open_run(tmp_path / "run").experiments("attribution")[0])["states"]["along"][0]
+    )
