@@ -4,58 +4,19 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._memory import memory_limits
-from thalweg.cli._options import (
-    AllowPickle,
-    AsJson,
-    BatchSize,
-    BatchTokens,
-    Bos,
-    Data,
-    Device,
-    DeviceMap,
-    Dtype,
-    Limit,
-    MassiveRatio,
-    MaxLength,
-    MaxMemory,
-    Model,
-    OffloadFolder,
-    Out,
-    Revision,
-    SinkPosition,
-    Tau,
-    TextField,
-    TrustRemoteCode,
-    WholeFile,
-)
+from thalweg.cli._options import MEASURING, AsJson, Data, Model, Out, Shared, sharing
 from thalweg.cli._tables import print_json, print_table
 
 __all__ = ["attribute"]
 
 
+@sharing(MEASURING)
 def attribute(
     model: Model = "planted",
     data: Data = None,
     out: Out = None,
-    text_field: TextField = None,
-    whole_file: WholeFile = False,
-    limit: Limit = None,
-    max_length: MaxLength = 1024,
-    bos: Bos = "auto",
-    tau: Tau = 0.3,
-    sink_position: SinkPosition = 0,
-    massive_ratio: MassiveRatio = 10.0,
-    revision: Revision = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
-    allow_pickle: AllowPickle = False,
-    trust_remote_code: TrustRemoteCode = False,
-    batch_tokens: BatchTokens = None,
-    batch_size: BatchSize = None,
+    *,
+    shared: Shared,
     as_json: AsJson = False,
 ) -> None:
     """Say which block's attention or MLP writes the massive activation, and into which dimensions.
@@ -70,26 +31,7 @@ def attribute(
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import attribute as run_attribution
 
-    options = SurveyOptions(
-        text_field=text_field,
-        whole_file=whole_file,
-        limit=limit,
-        max_length=max_length,
-        bos=bos,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        max_memory=memory_limits(max_memory),
-        offload_folder=offload_folder,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        tau=tau,
-        sink_position=sink_position,
-        massive_ratio=massive_ratio,
-        batch_tokens=batch_tokens,
-        batch_size=batch_size,
-    )
+    options = SurveyOptions(**shared)
     found = run_attribution(model, data or ["bundled"], out=out, options=options)
     if as_json:
         print_json(_summary(found))

@@ -5,34 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from thalweg.cli._memory import memory_limits
-from thalweg.cli._options import (
-    AllowPickle,
-    AsJson,
-    BatchSize,
-    BatchTokens,
-    Bos,
-    Data,
-    Device,
-    DeviceMap,
-    Dtype,
-    Engine,
-    KeepText,
-    Limit,
-    MassiveRatio,
-    MaxLength,
-    MaxMemory,
-    Models,
-    OffloadFolder,
-    Revision,
-    Seed,
-    SinkPosition,
-    Tau,
-    TextField,
-    TrustRemoteCode,
-    Variants,
-    WholeFile,
-)
+from thalweg.cli._options import MEASURING, AsJson, Data, Engine, KeepText, Models, Seed, Shared, Variants, sharing
 from thalweg.cli._survey import BOUND_VIOLATED
 from thalweg.cli._tables import print_json, print_table, printable
 
@@ -41,6 +14,7 @@ __all__ = ["checkpoints"]
 PARTLY = 3
 
 
+@sharing(MEASURING)
 def checkpoints(
     models: Models = None,
     revisions: Annotated[
@@ -54,27 +28,11 @@ def checkpoints(
         Path | None,
         typer.Option(help="Run directory; an existing one grows. Default: runs/MODEL-checkpoints, runs/MODEL-sizes."),
     ] = None,
-    text_field: TextField = None,
-    whole_file: WholeFile = False,
-    limit: Limit = None,
-    max_length: MaxLength = 1024,
-    bos: Bos = "auto",
-    tau: Tau = 0.3,
-    sink_position: SinkPosition = 0,
-    massive_ratio: MassiveRatio = 10.0,
+    *,
+    shared: Shared,
     variants: Variants = False,
     keep_text: KeepText = False,
-    revision: Revision = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
-    allow_pickle: AllowPickle = False,
-    trust_remote_code: TrustRemoteCode = False,
     engine: Engine = "local",
-    batch_tokens: BatchTokens = None,
-    batch_size: BatchSize = None,
     prefetch: Annotated[
         bool, typer.Option("--prefetch/--no-prefetch", help="Fetch the next checkpoint while this one is measured.")
     ] = True,
@@ -96,30 +54,7 @@ def checkpoints(
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import checkpoints as run_checkpoints
 
-    options = SurveyOptions(
-        text_field=text_field,
-        whole_file=whole_file,
-        limit=limit,
-        max_length=max_length,
-        bos=bos,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        max_memory=memory_limits(max_memory),
-        offload_folder=offload_folder,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        tau=tau,
-        sink_position=sink_position,
-        massive_ratio=massive_ratio,
-        variants=variants,
-        keep_text=keep_text,
-        seed=seed,
-        engine=engine,
-        batch_tokens=batch_tokens,
-        batch_size=batch_size,
-    )
+    options = SurveyOptions(**shared, variants=variants, keep_text=keep_text, seed=seed, engine=engine)
     found = run_checkpoints(
         models,
         revisions=None if revisions is None else [one for given in revisions for one in given.split(",")],

@@ -1,39 +1,33 @@
 """Options that several verbs share: one name, one type, one line of help."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from thalweg.cli._memory import memory_limits
+
 __all__ = [
-    "AllowPickle",
+    "LOADING",
+    "MEASURING",
     "AsJson",
-    "BatchSize",
-    "BatchTokens",
-    "Bos",
     "Data",
-    "Device",
-    "DeviceMap",
-    "Dtype",
     "Engine",
     "KeepText",
-    "Limit",
-    "MassiveRatio",
-    "MaxLength",
-    "MaxMemory",
     "Model",
     "Models",
-    "OffloadFolder",
     "Out",
-    "Revision",
     "Seed",
-    "SinkPosition",
-    "Tau",
-    "TextField",
-    "TrustRemoteCode",
+    "Shared",
     "Variants",
-    "WholeFile",
+    "sharing",
 ]
+
+Shared = dict[str, Any]
+"""What a verb gets of the options that it shares: by the names of their library's options."""
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Hub id or directory. Default: planted, the bundled model.")
@@ -75,3 +69,59 @@ BatchTokens = Annotated[int | None, typer.Option(help="Padded tokens of a forwar
 BatchSize = Annotated[int | None, typer.Option(help="Prompts of a forward pass at most.")]
 Seed = Annotated[int, typer.Option(help="Written into the run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+LOADING: Mapping[str, tuple[Any, Any]] = {
+    "revision": (Revision, None),
+    "dtype": (Dtype, "auto"),
+    "device": (Device, None),
+    "device_map": (DeviceMap, None),
+    "max_memory": (MaxMemory, None),
+    "offload_folder": (OffloadFolder, None),
+    "allow_pickle": (AllowPickle, False),
+    "trust_remote_code": (TrustRemoteCode, False),
+}
+"""How a model is loaded: by name, the option and its default."""
+
+MEASURING: Mapping[str, tuple[Any, Any]] = {
+    "text_field": (TextField, None),
+    "whole_file": (WholeFile, False),
+    "limit": (Limit, None),
+    "max_length": (MaxLength, 1024),
+    "bos": (Bos, "auto"),
+    "tau": (Tau, 0.3),
+    "sink_position": (SinkPosition, 0),
+    "massive_ratio": (MassiveRatio, 10.0),
+    **LOADING,
+    "batch_tokens": (BatchTokens, None),
+    "batch_size": (BatchSize, None),
+}
+"""The same with which prompts are measured, against which thresholds, in which batches."""
+
+
+def sharing(options: Mapping[str, tuple[Any, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a verb take ``options`` on the command line where its parameter ``shared`` stands, and get them as one."""
+
+    def shared(verb: Callable[..., None]) -> Callable[..., None]:
+        @wraps(verb)
+        def called(**given: Any) -> None:
+            own = {name: given.pop(name) for name in options}
+            own["max_memory"] = memory_limits(own["max_memory"])
+            verb(**given, shared=own)
+
+        parameters = [
+            one
+            for parameter in inspect.signature(verb).parameters.values()
+            for one in (_parameters(options) if parameter.name == "shared" else [parameter])
+        ]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        vars(called)["__signature__"] = inspect.Signature(parameters)
+        return called
+
+    return shared
+
+
+def _parameters(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, kind, default=default, annotation=option) for name, (option, default) in options.items()
+    ]

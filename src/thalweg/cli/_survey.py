@@ -4,35 +4,7 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._memory import memory_limits
-from thalweg.cli._options import (
-    AllowPickle,
-    AsJson,
-    BatchSize,
-    BatchTokens,
-    Bos,
-    Data,
-    Device,
-    DeviceMap,
-    Dtype,
-    Engine,
-    KeepText,
-    Limit,
-    MassiveRatio,
-    MaxLength,
-    MaxMemory,
-    Models,
-    OffloadFolder,
-    Out,
-    Revision,
-    Seed,
-    SinkPosition,
-    Tau,
-    TextField,
-    TrustRemoteCode,
-    Variants,
-    WholeFile,
-)
+from thalweg.cli._options import MEASURING, AsJson, Data, Engine, KeepText, Models, Out, Seed, Shared, Variants, sharing
 from thalweg.cli._tables import print_json, print_table
 
 __all__ = ["survey"]
@@ -40,31 +12,16 @@ __all__ = ["survey"]
 BOUND_VIOLATED = 4
 
 
+@sharing(MEASURING)
 def survey(
     models: Models = None,
     data: Data = None,
     out: Out = None,
-    text_field: TextField = None,
-    whole_file: WholeFile = False,
-    limit: Limit = None,
-    max_length: MaxLength = 1024,
-    bos: Bos = "auto",
-    tau: Tau = 0.3,
-    sink_position: SinkPosition = 0,
-    massive_ratio: MassiveRatio = 10.0,
+    *,
+    shared: Shared,
     variants: Variants = False,
     keep_text: KeepText = False,
-    revision: Revision = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    device_map: DeviceMap = None,
-    max_memory: MaxMemory = None,
-    offload_folder: OffloadFolder = None,
-    allow_pickle: AllowPickle = False,
-    trust_remote_code: TrustRemoteCode = False,
     engine: Engine = "local",
-    batch_tokens: BatchTokens = None,
-    batch_size: BatchSize = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -82,30 +39,7 @@ def survey(
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import survey as run_survey
 
-    options = SurveyOptions(
-        text_field=text_field,
-        whole_file=whole_file,
-        limit=limit,
-        max_length=max_length,
-        bos=bos,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        max_memory=memory_limits(max_memory),
-        offload_folder=offload_folder,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        tau=tau,
-        sink_position=sink_position,
-        massive_ratio=massive_ratio,
-        variants=variants,
-        keep_text=keep_text,
-        seed=seed,
-        engine=engine,
-        batch_tokens=batch_tokens,
-        batch_size=batch_size,
-    )
+    options = SurveyOptions(**shared, variants=variants, keep_text=keep_text, seed=seed, engine=engine)
     run = run_survey(models or ["planted"], data or ["bundled"], out=out, options=options)
     if as_json:
         print_json(_summary(run))

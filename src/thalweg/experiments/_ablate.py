@@ -148,9 +148,7 @@ def _measured(
     return {**tables, "states": pl.concat(states, how="vertical_relaxed")}
 
 
-def _prove_nothing(
-    found: dict[str, Rows], loading: OnDemand, thresholds: Thresholds, batch: Sequence[Prompt]
-) -> None:
+def _prove_nothing(found: dict[str, Rows], loading: OnDemand, thresholds: Thresholds, batch: Sequence[Prompt]) -> None:
     """An ablation of nothing leaves every bit, where the model gives the same bits twice."""
     if _same(found[INTACT], found[NOTHING]) or not _same(found[INTACT], intervened(loading, batch, thresholds)):
         return

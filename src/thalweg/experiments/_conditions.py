@@ -53,9 +53,7 @@ class Condition:
         return {**self.columns, "control": self.control, "blocks": index_text(self.blocks)}
 
 
-def plan(
-    blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, ...], *, seeds: int
-) -> list[Condition]:
+def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, ...], *, seeds: int) -> list[Condition]:
     """Every condition of an ablation, in the order in which they are shown.
 
     Args:
