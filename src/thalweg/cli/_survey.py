@@ -46,7 +46,7 @@ def survey(
     else:
         _print(run)
     held = max((pair.rows_read for pair in run.header.coverage), default=0)
-    if limit is not None and held > limit:
+    if shared["limit"] is not None and held > shared["limit"]:
         typer.echo(f"the run already held {held} rows; all of them are in its tables, whatever --limit says.", err=True)
     if run.header.bound_violations:
         raise typer.Exit(BOUND_VIOLATED)
