@@ -1,6 +1,7 @@
 """A hub on this machine: what huggingface_hub asks of the real one, answered from directories.
 
-A repository is a directory of files, or the name of an error that the hub answers with.
+A repository is a directory of files, or the name of an error that the hub answers with; "org/name@revision" is one of
+its other revisions.
 """
 
 import hashlib
@@ -53,22 +54,21 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
         def answer(self, *, body: bool) -> None:
             served.asked.append(f"{self.command} {self.path}")
             found = FILE.match(self.path) or TREE.match(self.path) or INFORMATION.match(self.path)
-            repository = None if found is None else repositories.get(found["name"], "RepoNotFound")
-            if found is None or repository is None:
+            if found is None:
                 return self.refuse("EntryNotFound")
+            repository, commit = _at(repositories, found["name"], found["revision"] or "main")
             if isinstance(repository, str):
                 return self.refuse(repository)
-            if found["revision"] not in (None, "main", COMMIT):
-                return self.refuse("RevisionNotFound")
             if found.re is INFORMATION:
-                return self.send(_information(found["name"], repository), {"Content-Type": "application/json"}, body)
+                facts = _information(found["name"], repository, commit)
+                return self.send(facts, {"Content-Type": "application/json"}, body)
             if found.re is TREE:
                 return self.send(_tree(repository), {"Content-Type": "application/json"}, body)
             path = repository / found["file"]
             if not path.is_file():
                 return self.refuse("EntryNotFound")
             content = path.read_bytes()
-            return self.send(content, {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT}, body)
+            return self.send(content, {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit}, body)
 
         def send(self, content: bytes, headers: Mapping[str, str], body: bool) -> None:
             self.send_response(200)
@@ -99,6 +99,20 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
         thread.join()
 
 
+def commit_of(name: str, revision: str = "main") -> str:
+    """The commit that a revision means."""
+    return COMMIT if revision == "main" else hashlib.sha1(f"{name}@{revision}".encode()).hexdigest()
+
+
+def _at(repositories: Mapping[str, Path | str], name: str, revision: str) -> tuple[Path | str, str]:
+    for key, repository in repositories.items():
+        own, _, other = key.partition("@")
+        commit = commit_of(name, other or "main")
+        if own == name and (isinstance(repository, str) or revision in (other or "main", commit)):
+            return repository, commit
+    return "RevisionNotFound" if name in {key.partition("@")[0] for key in repositories} else "RepoNotFound", ""
+
+
 def _tree(repository: Path) -> bytes:
     entries = [
         {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
@@ -108,11 +122,11 @@ def _tree(repository: Path) -> bytes:
     return json.dumps(entries).encode()
 
 
-def _information(name: str, repository: Path) -> bytes:
+def _information(name: str, repository: Path, commit: str) -> bytes:
     siblings = [
         {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
         | ({"lfs": {"sha256": _blob(path.read_bytes()), "size": path.stat().st_size, "pointerSize": 1}})
         for path in sorted(repository.iterdir())
     ]
-    facts = {"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0, "likes": 0}
+    facts = {"id": name, "sha": commit, "siblings": siblings, "private": False, "tags": [], "downloads": 0, "likes": 0}
     return json.dumps(facts).encode()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, default_data_collator
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, default_data_collator
 from transformers.trainer_utils import get_last_checkpoint
 
 from thalweg.monitor import MonitorOptions, watch
@@ -119,7 +119,7 @@ def _trainer(
         data_collator=default_data_collator,
         optimizers=(optimizer, schedule),
     )
-    watch(trainer, out=Path(options.out) / "run", name="reference", options=MonitorOptions(every=options.every))
+    watch(trainer, out=Path(options.out) / "run", name="reference (planted)", options=MonitorOptions(every=options.every))
     return trainer
 
 
@@ -137,10 +137,13 @@ def _schedule(done: float) -> float:
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
-    """The finished model as a Hugging Face directory in float16."""
+    """The finished model as a Hugging Face directory: weights in float16, to be computed with in float32."""
     half = LlamaForCausalLM(model.config).half()
     half.load_state_dict(model.state_dict())
     half.save_pretrained(path)
+    config = LlamaConfig.from_pretrained(path, use_cache=True)
+    config.dtype = torch.float32
+    config.save_pretrained(path)
     tokenizer.save_pretrained(path)
 
 

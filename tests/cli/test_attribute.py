@@ -13,7 +13,8 @@ from thalweg.store import open_run
 
 def test_it_says_which_block_writes_into_which_dimensions(thalweg, data, tmp_path):
     outcome = thalweg("attribute", "planted", "--data", data, "--limit", 4, "--out", tmp_path / "run")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0
+    assert outcome.err.startswith("planted is a test model: its massive activation")
     lines = outcome.out.splitlines()
     assert lines[0].startswith("planted on prompts.jsonl: ")
     assert lines[1].split() == ["block", "part", "norm", "along", "share", "writes", "dimensions"]
@@ -107,7 +108,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
     assert asked.pop() == ("one", ["here", "there"], tmp_path, SurveyOptions(**OTHER, max_memory={"cpu": "8GiB"}))
     for switch in SWITCHES:
         thalweg("attribute", f"--{switch.replace('_', '-')}")
-        assert asked.pop() == ("planted", ["bundled"], None, SurveyOptions(**{switch: True}))
+        assert asked.pop() == ("reference", ["bundled"], None, SurveyOptions(**{switch: True}))
 
 
 def test_defaults_are_the_librarys():

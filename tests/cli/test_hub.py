@@ -50,8 +50,8 @@ class Seen:
         return open_run(self.runs / name).header.models[0]
 
 
-def go(commands, folder, endpoint, **environment):
-    """Run survey commands in one new process, each into a run of its name."""
+def go(commands, folder, endpoint, *, verb="survey", **environment):
+    """Run commands of one verb in one new process, each into a run of its name."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
     settings = {
         "HF_ENDPOINT": endpoint,
@@ -62,7 +62,7 @@ def go(commands, folder, endpoint, **environment):
     data = folder / "lines.txt"
     data.write_text("a line of more than ten bytes\nand another\n")
     argvs = [
-        ["survey", *rest, "--data", str(data), "--out", str(folder / "runs" / name)] for name, rest in commands.items()
+        [verb, *rest, "--data", str(data), "--out", str(folder / "runs" / name)] for name, rest in commands.items()
     ]
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS],

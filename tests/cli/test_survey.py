@@ -140,7 +140,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
     assert asked.pop() == (["one", "two"], ["here", "there"], tmp_path, expected)
     for switch in SWITCHES:
         thalweg("survey", f"--{switch.replace('_', '-')}")
-        assert asked.pop() == (["planted"], ["bundled"], None, SurveyOptions(**{switch: True}))
+        assert asked.pop() == (["reference"], ["bundled"], None, SurveyOptions(**{switch: True}))
 
 
 def test_defaults_are_the_librarys():

@@ -47,7 +47,7 @@ def test_json_says_the_same(thalweg, model):
 
 
 def test_the_bundled_model_is_the_default(thalweg):
-    assert "planted: LlamaForCausalLM" in thalweg("verify").out
+    assert "reference: LlamaForCausalLM" in thalweg("verify").out
 
 
 def test_what_a_survey_does_not_need_may_fail(thalweg, norm_after):

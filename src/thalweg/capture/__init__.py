@@ -16,7 +16,7 @@ from thalweg.capture._contributions import ContributionWatcher, Summand, contrib
 from thalweg.capture._families import PROVED
 from thalweg.capture._fetch import fetch_weights
 from thalweg.capture._head import unembedding_of
-from thalweg.capture._identity import identity_of_configuration, identity_of_tokenizer
+from thalweg.capture._identity import identity_of_configuration, identity_of_tokenizer, weights_in_directory
 from thalweg.capture._interface import attention_implementation
 from thalweg.capture._load import IdentifiedModel, LoadOptions, identify_model, load_model
 from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watcher, observe
@@ -59,4 +59,5 @@ __all__ = [
     "subject_of",
     "unembedding_of",
     "unwrap",
+    "weights_in_directory",
 ]

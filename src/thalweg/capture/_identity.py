@@ -10,17 +10,19 @@ from typing import Any
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 __all__ = [
-    "PICKLED",
     "identity_of_configuration",
     "identity_of_directory",
     "identity_of_tokenizer",
     "identity_on_hub",
+    "pickled_in_directory",
     "weights_in_directory",
     "weights_on_hub",
 ]
 
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+OF_A_TRAINER = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "*_states.pt")
+"""Pickles that a trainer leaves beside the weights, several times as large as they are."""
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
 OF_A_CALL = ("version", "truncation", "padding")
@@ -43,7 +45,13 @@ def identity_of_directory(path: Path) -> str:
 
 def weights_in_directory(path: Path) -> list[Path]:
     """The weight files of a directory: safetensors, or pickles where there are none."""
-    return sorted(path.glob("*.safetensors")) or sorted(f for pattern in PICKLED for f in path.glob(pattern))
+    return sorted(path.glob("*.safetensors")) or pickled_in_directory(path)
+
+
+def pickled_in_directory(path: Path) -> list[Path]:
+    """The files of a directory that may be pickled weights."""
+    found = (file for pattern in PICKLED for file in path.glob(pattern))
+    return sorted(file for file in found if not any(fnmatch(file.name, own) for own in OF_A_TRAINER))
 
 
 def identity_of_tokenizer(tokenizer: Any) -> str:
@@ -52,7 +60,7 @@ def identity_of_tokenizer(tokenizer: Any) -> str:
     words = json.loads(fast.to_str()) if fast is not None else sorted(tokenizer.get_vocab().items())
     if isinstance(words, dict):
         words = {name: part for name, part in words.items() if name not in OF_A_CALL}
-    text = json.dumps(words, sort_keys=True) + str(tokenizer.special_tokens_map)
+    text = json.dumps(words, sort_keys=True) + str(tokenizer.bos_token)  # other special tokens enter no prompt
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from thalweg.capture._identity import PICKLED
+from thalweg.capture._identity import pickled_in_directory
 from thalweg.errors import ModelError
 
 __all__ = ["refuse_invented_tokenizer", "refuse_invented_weights", "refuse_other_kinds", "refuse_unsafe_weights"]
@@ -39,7 +39,7 @@ def refuse_unsafe_weights(path: Path, *, allow_pickle: bool) -> None:
     """Weights that can run code, and a directory without any."""
     if any(path.glob("*.safetensors")):
         return
-    pickled = sorted(file.name for pattern in PICKLED for file in path.glob(pattern))
+    pickled = [file.name for file in pickled_in_directory(path)]
     if pickled and not allow_pickle:
         raise ModelError(
             f"{path} has only pickled weights ({pickled[0]}), which can run code when read. Convert them to "

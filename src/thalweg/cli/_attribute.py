@@ -4,15 +4,15 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._options import MEASURING, AsJson, Data, Model, Out, Shared, sharing
-from thalweg.cli._tables import print_json, print_table
+from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
+from thalweg.cli._tables import print_json, print_table, say_planted
 
 __all__ = ["attribute"]
 
 
 @sharing(MEASURING)
 def attribute(
-    model: Model = "planted",
+    model: Model = DEFAULT_MODEL,
     data: Data = None,
     out: Out = None,
     *,
@@ -54,10 +54,12 @@ def _summary(found: Any) -> dict[str, Any]:
 
 def _print(found: Any) -> None:
     from thalweg.figures import ATTRIBUTION_COLUMNS, attribution_answers, attribution_table
+    from thalweg.store import open_run
 
     for (title, rows), answer in zip(attribution_table(found), attribution_answers(found), strict=True):
         print_table(ATTRIBUTION_COLUMNS, rows, title=title)
         typer.echo()
         typer.echo(f"{answer}.")
     run = found.directory.parent
+    say_planted(open_run(run).header.models)
     typer.echo(f"run: {run}    draw it: thalweg figures {run}")

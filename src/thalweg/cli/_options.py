@@ -11,6 +11,7 @@ import typer
 from thalweg.cli._memory import memory_limits
 
 __all__ = [
+    "DEFAULT_MODEL",
     "LOADING",
     "MEASURING",
     "AsJson",
@@ -26,15 +27,18 @@ __all__ = [
     "sharing",
 ]
 
+DEFAULT_MODEL = "reference"
+"""What comes with thalweg; by its name, since the room that has it imports torch."""
+
 Shared = dict[str, Any]
 """What a verb gets of the options that it shares: by the names of their library's options."""
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Hub id or directory. Default: planted, the bundled model.")
+    str, typer.Argument(metavar="MODEL", help="Hub id or directory. Default: reference, which comes with thalweg.")
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="MODEL", help="Hub ids or directories. Default: planted, the bundled model."),
+    typer.Argument(metavar="MODEL", help="Hub ids or directories. Default: reference, which comes with thalweg."),
 ]
 Data = Annotated[
     list[str] | None,

@@ -4,8 +4,8 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._options import MEASURING, AsJson, Data, Engine, KeepText, Models, Out, Seed, Shared, Variants, sharing
-from thalweg.cli._tables import print_json, print_table
+from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Engine, KeepText, Models, Out, Seed, Shared, Variants, sharing
+from thalweg.cli._tables import print_json, print_table, say_planted
 
 __all__ = ["survey"]
 
@@ -40,7 +40,7 @@ def survey(
     from thalweg.experiments import survey as run_survey
 
     options = SurveyOptions(**shared, variants=variants, keep_text=keep_text, seed=seed, engine=engine)
-    run = run_survey(models or ["planted"], data or ["bundled"], out=out, options=options)
+    run = run_survey(models or [DEFAULT_MODEL], data or ["bundled"], out=out, options=options)
     if as_json:
         print_json(_summary(run))
     else:
@@ -77,4 +77,5 @@ def _print(run: Any) -> None:
         typer.echo(f"{run.header.nonfinite_states} states hold NaN or Inf; their rows carry NaN.", err=True)
     if run.header.bound_violations:
         typer.echo(f"{run.header.bound_violations} states violate a bound of the theory: please report it.", err=True)
+    say_planted(run.header.models)
     typer.echo(f"run: {run.path}    look at it: thalweg report {run.path}")

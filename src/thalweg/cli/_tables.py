@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_json", "print_table", "printable"]
+__all__ = ["print_json", "print_table", "printable", "say_planted"]
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
@@ -31,6 +32,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
 def printable(text: str) -> str:
     """``text`` with whatever a terminal would obey, such as an escape sequence, written out."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def say_planted(models: Iterable[Any]) -> None:
+    """What has to be known of a bundled model before its numbers are believed, on stderr."""
+    said = {one.name: one.planted for one in models if one.planted}
+    for name, how in said.items():
+        typer.echo(printable(f"{name} is a test model: {how}."), err=True)
 
 
 def print_json(value: Any) -> None:

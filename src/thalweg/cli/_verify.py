@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._options import LOADING, AsJson, Model, Shared, sharing
+from thalweg.cli._options import DEFAULT_MODEL, LOADING, AsJson, Model, Shared, sharing
 from thalweg.cli._tables import print_json, print_table
 
 __all__ = ["verify"]
@@ -12,7 +12,7 @@ __all__ = ["verify"]
 
 @sharing(LOADING)
 def verify(
-    model: Model = "planted",
+    model: Model = DEFAULT_MODEL,
     *,
     shared: Shared,
     as_json: AsJson = False,

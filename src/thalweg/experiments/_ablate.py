@@ -1,5 +1,6 @@
 """Ablation: without the MLPs that write the massive row, do sinks and compression go (the paper, section 3.3)?"""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -43,7 +44,7 @@ def ablate(
     the claim. A run that exists is joined: finished shards are not measured again, and a higher ``limit`` extends it.
 
     Args:
-        model: hub id or directory; "planted" is the model that comes with thalweg.
+        model: hub id or directory; "reference" is the model that comes with thalweg.
         data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
         blocks: numbers, or "0,5-7", or "auto": the blocks whose MLPs write the massive row, by attribution.
         seeds: how often each random control is drawn.
@@ -75,16 +76,13 @@ def ablate(
     chosen = {source.name: named or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
     settings = {"blocks": AUTO if named is None else index_text(named), "seeds": seeds}
     with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
-        known = writer.reading().table("conditions").collect()
-        plans = [known] if known.height else []
         for source in prepared.sources:
             own = replace(prepared, sources=[source])
             if unfinished(own, writer):
                 conditions = _conditions(own, writer, loading, attribution, chosen[source.name], seeds)
                 measure = partial(_measured, loading, conditions, prepared.header.thresholds)
                 measure_prompts(own, writer, loading.subject, measure, _tables, title="ablation")
-                plans.append(_described(own, conditions))
-        _write_answers(writer, plans)
+        _write_answers(writer)
         writer.update(status="finished")
     return writer.reading()
 
@@ -112,23 +110,46 @@ def _conditions(
     blocks: tuple[int, ...],
     seeds: int,
 ) -> list[Condition]:
-    """What one data set is measured under; what it was measured under before must be the same.
+    """What one data set is measured under: planned once and written down, so that every prompt is measured alike.
 
     Raises:
         UsageError: with more prompts, other blocks write the massive row.
     """
     key = _key(own, own.sources[0])
+    known = _known(writer.reading().table("conditions").filter(**key).collect())
+    if known:
+        before = max((one.blocks for one in known if one.control is None), key=len)
+        if before != blocks:
+            raise UsageError(
+                f"over all prompts, the blocks that write the massive row are {index_text(blocks)}; {own.path} was "
+                f"begun with {index_text(before)}. Name one choice with --blocks, or take another --out."
+            )
+        return known
     parts = attribution.table("attribution").filter(**key, part="mlp", metric="share").collect()
     shares = dict(parts.select("block", "mean").iter_rows())
-    dims = scanned(own, loading).dims
-    conditions = plan(blocks, shares, dims, seeds=seeds)
-    before = writer.reading().table("states").filter(**key).select("condition").unique().collect().to_series()
-    if len(before) and f"blocks {index_text(blocks)}" not in set(before):
-        raise UsageError(
-            f"over all prompts, the blocks that write the massive row are {index_text(blocks)}; {own.path} was begun "
-            f"with others. Name one choice with --blocks, or take another --out."
-        )
+    conditions = plan(blocks, shares, scanned(own, loading).dims, seeds=seeds)
+    others = writer.reading().table("conditions").collect()
+    writer.write_table("conditions", pl.concat([others, _described(key, conditions)]))
     return conditions
+
+
+def _known(rows: pl.DataFrame) -> list[Condition]:
+    """Conditions as `_described` wrote them."""
+    names = ("condition", "control", "seed")
+    return [
+        Condition(*(row[name] for name in names), _blocks(row["blocks"]), tuple(row["dims"]), row["reason"])
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _blocks(text: str) -> tuple[int, ...]:
+    return index_list("--blocks", text, sys.maxsize) if text else ()
+
+
+def _described(key: dict[str, str], conditions: Sequence[Condition]) -> pl.DataFrame:
+    rows = [{**key, **one.described, "dims": list(one.dims), "reason": one.reason} for one in conditions]
+    schema = experiment_schema(NAME, "conditions")
+    return pl.DataFrame(rows, infer_schema_length=None).select(list(schema)).cast(pl.Schema(schema))
 
 
 def _measured(
@@ -168,30 +189,14 @@ def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Ro
     return joined(results, key)
 
 
-def _described(own: Prepared, conditions: Sequence[Condition]) -> pl.DataFrame:
-    rows = [{**one.described, "dims": list(one.dims), "reason": one.reason} for one in conditions]
-    literals = [pl.lit(value).alias(name) for name, value in _key(own, own.sources[0]).items()]
-    frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(literals)
-    schema = experiment_schema(NAME, "conditions")
-    return frame.select(list(schema)).cast(pl.Schema(schema))
-
-
-def _write_answers(writer: ExperimentWriter, plans: Sequence[pl.DataFrame]) -> None:
+def _write_answers(writer: ExperimentWriter) -> None:
     """The tables over everything that is measured."""
     writer.update()
     tables, thresholds = writer.reading().table, writer.run_header.thresholds
-    key = ["model", "revision", "data"]
-    if plans:
-        described = pl.concat(plans).unique([*key, *BY, "blocks"], keep="last", maintain_order=True)
-        writer.write_table("conditions", described)
-    measured = metrics.measurements(tables("states"), tables("blocks"), tables("losses"), by=BY)
-    writer.write_table("effects", metrics.effects(measured, pl.col("condition") == INTACT, by=BY))
-    judged = metrics.verdicts(
-        tables("states"),
-        tables("blocks"),
-        tables("losses"),
-        massive_ratio=thresholds.massive_ratio,
-        sink_position=thresholds.sink_position,
-    )
-    about = tables("states").select(*key, *BY, "control", "blocks").unique().collect()
-    writer.write_table("verdicts", judged.join(about, on=[*key, *BY], how="left", nulls_equal=True))
+    parts = tables("states"), tables("blocks"), tables("losses")
+    intact, ratio = pl.col("condition") == INTACT, thresholds.massive_ratio
+    writer.write_table("effects", metrics.changes(*parts, intact, by=BY, massive_ratio=ratio))
+    judged = metrics.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
+    key = ["model", "revision", "data", *BY]
+    about = tables("conditions").select(*key, "control", "blocks").collect()
+    writer.write_table("verdicts", judged.join(about, on=key, how="left", nulls_equal=True))

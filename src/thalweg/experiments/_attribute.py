@@ -37,7 +37,7 @@ def attribute(
     run that exists is joined: finished shards are not measured again, and a higher ``limit`` extends it.
 
     Args:
-        model: hub id or directory; "planted" is the model that comes with thalweg.
+        model: hub id or directory; "reference" is the model that comes with thalweg.
         data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
         out: the run directory; ``runs/<model>`` by default.
         options: as for a survey.

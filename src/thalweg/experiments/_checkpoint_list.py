@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokenizer
+from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokenizer, weights_in_directory
 from thalweg.errors import ModelError, UsageError
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Names, named
@@ -18,7 +18,6 @@ __all__ = ["Listed", "list_checkpoints", "refuse_a_run_of_other_shapes"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
 _Shape = tuple[int, int, int]
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,11 @@ def _in_a_directory(models: Names | None, directory: Path, options: SurveyOption
     name = names[0] if names else directory.resolve().name
     numbered, missing = _numbered(directory)
     own = directory if _has_tokenizer(directory) else None
+    if numbered and own is None and not any(map(_has_tokenizer, numbered.values())):
+        raise UsageError(
+            f"{directory} has no tokenizer: expected tokenizer.json, or its kin, there or beside each checkpoint's "
+            "config.json. Copy it from the model that the training began with."
+        )
     found = {
         f"step{step}": partial(
             identify_model,
@@ -126,7 +130,7 @@ def _in_a_directory(models: Names | None, directory: Path, options: SurveyOption
 
 def _numbered(directory: Path) -> tuple[dict[int, Path], dict[str, str]]:
     """Checkpoints by step; and what looks like one and is none, with the reason."""
-    numbered, missing = dict[int, Path](), dict[str, str]()
+    numbered, missing, empty = dict[int, Path](), dict[str, str](), dict[str, int]()
     for path in sorted(one for one in directory.iterdir() if one.is_dir()):
         step, is_model = training_step(path.name), (path / "config.json").is_file()
         if step is None and path.is_symlink():
@@ -136,14 +140,15 @@ def _numbered(directory: Path) -> tuple[dict[int, Path], dict[str, str]]:
         if step is None:
             missing[path.name] = "its name has no step number"
         elif not is_model:
-            missing[path.name] = "it has no config.json"
-        elif not any(any(path.glob(pattern)) for pattern in WEIGHTS):
-            missing[path.name] = "it has no weights"
-        elif step in numbered:
-            raise UsageError(f"{numbered[step].name} and {path.name} are both step {step}; keep one of them.")
-        else:
+            missing[path.name], empty[path.name] = "it has no config.json", step
+        elif not weights_in_directory(path):
+            missing[path.name], empty[path.name] = "it has no weights", step
+        elif step not in numbered:
             numbered[step] = path
-    return numbered, missing
+        elif numbered[step].resolve() != path.resolve():
+            raise UsageError(f"{numbered[step].name} and {path.name} are both step {step}; keep one of them.")
+    # What stands beside a checkpoint of the same step, such as its optimizer's state, is no other checkpoint.
+    return numbered, {name: why for name, why in missing.items() if empty.get(name) not in numbered}
 
 
 def _has_tokenizer(directory: Path) -> bool:
@@ -171,7 +176,8 @@ def _identified(wanted: Mapping[str, Callable[[], IdentifiedModel]], missing: di
             left_out[name] = str(error)
     if not found:
         first = next(name for name in left_out if name in wanted)
-        raise ModelError(f"none of {len(wanted)} checkpoints is there; {first}: {left_out[first]}")
+        said = f"none of {len(wanted)} checkpoints can be measured; {first}: " if len(wanted) > 1 else ""
+        raise ModelError(f"{said}{left_out[first]}")
     _refuse_other_tokenizers({one.revision: one for one in found})
     return Listed(found, left_out, directory)
 

@@ -103,6 +103,10 @@ def _measure(
 ) -> dict[str, ThalwegError]:
     """Measure what is unfinished, one after the other, and give what went wrong with single ones."""
     unfinished = [one for one in surveys if one.is_unfinished(sources)]
+    for one in surveys:
+        if one not in unfinished:
+            for source in sources:
+                one.require_some(source)
     several = len({one.model.name for one in surveys}) > 1
     failed = dict[str, ThalwegError]()
     with Fetching() as fetching:
@@ -115,9 +119,13 @@ def _measure(
                     fetching.begin(following.model)
                 one.run(sources)
             except (ModelError, ProofError, OverflowInFloat16) as error:
+                # Rows of an earlier call stay where loading failed, as without a network; out of float16's range the
+                # model itself is, and a run that goes on has to end like an undisturbed one.
+                leaves = is_new or isinstance(error, OverflowInFloat16)
+                said = str(error) if leaves else f"{error} What was measured of it before stays."
                 # one of its own: what was raised holds on to the weights by its traceback
-                failed[own[0] if several else own[1]] = type(error)(str(error))
-                if is_new:
+                failed[own[0] if several else own[1]] = type(error)(said)
+                if leaves:
                     writer.forget(*own)
                     writer.remove_model(*own)
             one.release()

@@ -1,4 +1,9 @@
-"""What an ablation compares: the model as it is, without its MLPs' writing, and controls that could refute it."""
+"""What an ablation compares: the model as it is, without its MLPs' writing, and controls that could refute it.
+
+There are two positive controls. Rescaling the sink's row takes its length away and keeps its direction, and a model
+whose norms look at directions alone (RMSNorm) may go on sinking on it. Emptying its massive coordinates, too, leaves no
+direction to find.
+"""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +20,7 @@ __all__ = ["INTACT", "NOTHING", "Condition", "interventions", "plan"]
 
 INTACT, NOTHING = "intact", "nothing"
 ORDINARY = 0.01
-"""An MLP that writes less than this share of the massive row, in either sign, is an ordinary one."""
+"""An MLP that writes less than this share of the sink's row, in either sign, is an ordinary one."""
 
 Control = Literal["negative", "positive"]
 
@@ -31,7 +36,6 @@ class Condition:
         blocks: whose MLPs are removed.
         dims: massive coordinates that are set to zero.
         reason: why a control is not run, or not as asked; None otherwise.
-        runs: False where the reason leaves nothing to run.
     """
 
     name: str
@@ -40,7 +44,11 @@ class Condition:
     blocks: tuple[int, ...] = ()
     dims: tuple[int, ...] = ()
     reason: str | None = None
-    runs: bool = True
+
+    @property
+    def runs(self) -> bool:
+        """False where the reason leaves nothing to change."""
+        return self.reason is None or bool(self.blocks or self.dims)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, 
     found += _other_blocks(blocks, shares, seeds)
     found.append(Condition("rescaled", "positive"))
     none = None if dims else "the sink's row has no massive coordinates to empty"
-    found.append(Condition("emptied", "positive", dims=dims, reason=none, runs=bool(dims)))
+    found.append(Condition("emptied", "positive", dims=dims, reason=none))
     return found
 
 
@@ -107,9 +115,9 @@ def _other_blocks(blocks: tuple[int, ...], shares: Mapping[int, float], seeds: i
     count, few = min(len(blocks), len(others)), None
     if len(others) < len(blocks):
         few = f"{len(others) or 'no'} other block{'s' * (len(others) != 1)} of {len(blocks)} to draw: the rest write"
-        few += f" at least {ORDINARY:.0%} of the massive row, or are removed"
+        few += f" at least {ORDINARY:.0%} of the sink's row, or are removed"
     if not count:
-        yield Condition("other blocks", "negative", reason=few, runs=False)
+        yield Condition("other blocks", "negative", reason=few)
         return
     drawn = list[tuple[int, ...]]()
     for seed in range(seeds):

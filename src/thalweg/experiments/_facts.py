@@ -9,6 +9,7 @@ import torch
 
 from thalweg.capture import IdentifiedModel, Subject, positions_of
 from thalweg.prompts import Source, Tokenization
+from thalweg.reference import how_planted
 from thalweg.store import DataFacts, ModelFacts
 
 __all__ = ["data_facts", "hardware", "learned_facts", "model_facts", "versions"]
@@ -41,6 +42,7 @@ def model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         width=config.hidden_size,
         bos=how.bos.policy,
         bos_token=how.bos.token,
+        planted=how_planted(model.name),
     )
 
 

@@ -33,17 +33,21 @@ class OnDemand:
 
     model: IdentifiedModel
 
-    @cached_property
+    @property
     def subject(self) -> Subject:
         """Its parts, additive ones included."""
-        subject = loaded(self.model, "additive parts")
-        unembedding_of(subject)  # refused now, not after what comes before the first loss
-        return subject
+        return self._proved[0]
 
-    @cached_property
+    @property
     def unembedding(self) -> Unembedding:
         """From X(L) to logits."""
-        return unembedding_of(self.subject)
+        return self._proved[1]
+
+    @cached_property
+    def _proved(self) -> tuple[Subject, Unembedding]:
+        """Both at once: a model without a loss is refused now, not after what comes before the first one."""
+        subject = loaded(self.model, "additive parts")
+        return subject, unembedding_of(subject)
 
 
 @torch.no_grad()
@@ -61,7 +65,7 @@ def intervened(
     """
     tokens = token_batch(model.subject, batch)
     lengths = torch.tensor([len(prompt) for prompt in batch])
-    reducer = _Reducer(model, batch, lengths, thresholds)
+    reducer = _Reducer(model.unembedding, batch, lengths, thresholds, len(model.subject.parts.blocks))
     with intervene(model.subject, *interventions, lengths=lengths), observe(model.subject, reducer, lengths):
         model.subject.parts.body(input_ids=tokens, use_cache=False)
     return {name: pl.DataFrame(rows, infer_schema_length=None) for name, rows in reducer.rows.items()}
@@ -78,9 +82,11 @@ def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> 
 class _Reducer:
     """Receives states and attention, leaves rows; the last state is read as a prediction while it is there."""
 
-    def __init__(self, model: OnDemand, batch: Sequence[Prompt], lengths: Tensor, thresholds: Thresholds) -> None:
-        self.model, self.batch, self.lengths, self.thresholds = model, batch, lengths, thresholds
-        self.last = len(model.subject.parts.blocks)
+    def __init__(
+        self, unembedding: Unembedding, batch: Sequence[Prompt], lengths: Tensor, thresholds: Thresholds, last: int
+    ) -> None:
+        self.unembedding, self.last = unembedding, last
+        self.batch, self.lengths, self.thresholds = batch, lengths, thresholds
         self.rows: dict[str, list[dict[str, Any]]] = {"states": [], "blocks": [], "losses": []}
 
     def state(self, index: int, state: Tensor, /) -> None:
@@ -94,7 +100,7 @@ class _Reducer:
                 {"prompt": prompt.row, "state": index, **{name: measured[name] for name in STATE}}
             )
             if index == self.last:
-                loss = _loss(self.model.unembedding, own, prompt)
+                loss = _loss(self.unembedding, own, prompt)
                 self.rows["losses"].append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:

@@ -36,7 +36,7 @@ def survey(
     A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it.
 
     Args:
-        models: hub ids or directories; "planted" is the model that comes with thalweg, built to have one massive row.
+        models: hub ids or directories; "reference" is the trained model that comes with thalweg, "planted" the built one.
         data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
         out: the run directory; ``runs/<model>`` by default.
         options: everything else.

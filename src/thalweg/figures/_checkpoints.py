@@ -48,9 +48,10 @@ def training_profile(run: Run, axis: TrainingAxis) -> Figure:
             draw_band(panel, own, "index", Look(color), log=log, band=False)
         if log:
             last = rows.filter((pl.col("revision") == axis.rows["revision"][-1]) & (pl.col("metric") == "rest_norm"))
-            draw_band(panel, last, "index", Look(GREY, "--"), log=True, band=False)
-        heading = f"{title(metric)} (others, last, in grey)" if log else title(metric)
-        site = "block" if metric == "sink_rate" else "state"
+            look = Look(GREY, "--", "other tokens, last checkpoint")
+            draw_band(panel, last, "index", look, log=True, band=False)
+            panel.legend(loc="best")
+        site, heading = "block" if metric == "sink_rate" else "state", title(metric)
         finish(panel, x=site, y=f"[{unit(metric)}]", title=heading, log=log, unit_range=from_zero_to_one(metric))
     places, names = axis.ticks(12)
     scale = Normalize(*axis.span)
@@ -117,7 +118,7 @@ def training_maps(run: Run, axis: TrainingAxis) -> Figure:
         panel.patch.set(hatch="///", facecolor="#EEEEEE", edgecolor="#BBBBBB")
         image = panel.imshow(shown, origin="lower", aspect="auto", interpolation="nearest", norm=scale)
         site = "block" if metric == "sink_rate" else "state"
-        panel.set(xlabel=axis.title, ylabel=site, title=title(metric))
+        panel.set(xlabel=axis.column_title, ylabel=site, title=title(metric))
         panel.grid(visible=False)
         panel.set_xticks(*_rotated(axis))
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -200,7 +201,7 @@ def _draw_threshold(panel: Axes, values: pl.DataFrame, axis: TrainingAxis, found
         return
     threshold = found["threshold"][0]
     if found["metric"][0] != "entropy_ratio":
-        panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1.2, label=f"{threshold:g}")
+        panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1.2, label=f"threshold {threshold:g}")
         return
     half = _over_steps(values, axis, "first_entropy_normalized").with_columns(pl.col("mean") * threshold)
     draw_band(panel, half, "at", Look(GREY, "--", "half of state 1's"), band=False)

@@ -64,7 +64,8 @@ def labels(header: RunHeader) -> dict[tuple[str, str], str]:
         header: the run's header.
 
     Returns:
-        By (model, revision): the last piece of the name, or all of it, with the revision where that is needed.
+        By (model, revision): the last piece of the name, or all of it, with the revision where that is needed; a model
+        whose massive activation was planted is never shown without saying so.
     """
     for naming in (_last_piece, _name, _name_and_revision):
         found = {(model.name, model.revision): naming(model) for model in header.models}
@@ -85,12 +86,16 @@ def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
 
 
 def _last_piece(model: ModelFacts) -> str:
-    return model.name.rstrip("/").rsplit("/", 1)[-1] or model.name
+    return _marked(model, model.name.rstrip("/").rsplit("/", 1)[-1] or model.name)
 
 
 def _name(model: ModelFacts) -> str:
-    return model.name
+    return _marked(model, model.name)
 
 
 def _name_and_revision(model: ModelFacts) -> str:
-    return f"{model.name}@{model.revision}"
+    return _marked(model, f"{model.name}@{model.revision}")
+
+
+def _marked(model: ModelFacts, name: str) -> str:
+    return name if model.planted is None or "planted" in name else f"{name} (planted)"

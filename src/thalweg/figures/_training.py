@@ -54,12 +54,14 @@ class TrainingAxis:
         rows: one row a checkpoint in the order of training: ``revision order step at label``; ``at`` is log10 of the
             step, with step 0 and what has no step set half a decade aside, or the order where steps are not known.
         title: of the axis.
+        column_title: of an axis on which every checkpoint has a column of the same width.
     """
 
     model: str
     data: str
     rows: pl.DataFrame
     title: str
+    column_title: str
 
     @property
     def span(self) -> tuple[float, float]:
@@ -193,7 +195,9 @@ def _axis(model: str, data: str, curves: pl.DataFrame) -> TrainingAxis:
     at = _positions(steps) if in_steps else [float(order) for order in rows["order"]]
     labels = [name if step is None else _short(step) for name, step in rows.select("revision", "step").iter_rows()]
     rows = rows.with_columns(pl.Series("at", at, pl.Float64), pl.Series("label", labels, pl.String))
-    return TrainingAxis(model, data, rows, "optimizer step [steps]" if in_steps else "checkpoint [in order]")
+    in_order = "checkpoint [in order]"
+    titles = ("optimizer step [steps, log scale]", "optimizer step [steps]") if in_steps else (in_order, in_order)
+    return TrainingAxis(model, data, rows, *titles)
 
 
 def _positions(steps: Sequence[int | None]) -> list[float]:

@@ -19,6 +19,7 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_coordinates``    and into which coordinates
 - ``_effects``        what a change of the model does, prompt by prompt
 - ``_verdicts``       whether compression and sinks went with it
+- ``_changes``        all of it in one table
 - ``_loss``           how well the next token is predicted
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
+    from thalweg.metrics._changes import changes
     from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
     from thalweg.metrics._coordinates import SinkCoordinates, sink_coordinates
     from thalweg.metrics._coupling import Correlation, coupling, fisher_mean, step_correlation
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
         entropy_wei,
         entropy_without_sink,
     )
-    from thalweg.metrics._verdicts import compress_means, verdict, verdicts
+    from thalweg.metrics._verdicts import compress_means, depth_means, verdict, verdicts
     from thalweg.metrics._writers import Writers, attribution_profile, writers, writing_blocks
     from thalweg.metrics._writes import (
         SinkAndRest,
@@ -93,12 +95,14 @@ __all__ = [
     "attribution",
     "attribution_profile",
     "bound_violated",
+    "changes",
     "checkpoint_curves",
     "colsum_concentration",
     "colsum_floor",
     "colsum_rate",
     "compress_means",
     "coupling",
+    "depth_means",
     "diagonal",
     "dominance",
     "dormant",
@@ -165,6 +169,7 @@ _FILES = (
     "_writers",
     "_effects",
     "_verdicts",
+    "_changes",
     "_spectrum",
     "_variants",
     "_norms",

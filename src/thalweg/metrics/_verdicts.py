@@ -4,7 +4,9 @@ Conventions: a and b are the first and last massive state of the model as it is 
 is a - 1. Per prompt, compression C = 1 - mean of e_l over the states a..b / e at the last mix state, e the entropy, and
 sinks S = mean sink rate of the blocks a..b. Prompts are paired with themselves. *Removed*: the upper 95% bound of the
 mean after the change is at most a tenth of the mean before; *reduced*, *increased*: the 95% interval of the paired
-difference excludes 0 on that side; else *unchanged*. Undefined is null with a reason. No torch.
+difference excludes 0 on that side; else *unchanged*. A difference whose interval lies within 1% of the mean before is
+unchanged however certain it is: prompt by prompt, a shift in the sixth digit can be told from none. Undefined is null
+with a reason. No torch.
 """
 
 import math
@@ -16,9 +18,9 @@ import polars as pl
 from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
 from thalweg.metrics._effects import effects
 
-__all__ = ["compress_means", "verdict", "verdicts"]
+__all__ = ["compress_means", "depth_means", "verdict", "verdicts"]
 
-REMOVED = 0.1
+REMOVED, NEGLIGIBLE = 0.1, 0.01
 PHENOMENA = ("compression", "sinks")
 
 
@@ -35,12 +37,14 @@ def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> s
         "removed", "reduced", "increased" or "unchanged"; None where a number is NaN or there was nothing to remove.
 
     Example:
-        Compression 0.7 falls to at most 0.07: removed. It falls by 0.1 to 0.2: reduced.
+        Compression 0.7 falls to at most 0.07: removed. It falls by 0.1 to 0.2: reduced; by 0.001 to 0.002: unchanged.
     """
     if not intact > 0 or any(math.isnan(one) for one in (ablated_high, low, high)):
         return None
     if ablated_high <= REMOVED * intact:
         return "removed"
+    if max(-low, high) <= NEGLIGIBLE * intact:
+        return "unchanged"
     if high < 0:
         return "reduced"
     return "increased" if low > 0 else "unchanged"
@@ -52,15 +56,16 @@ def compress_means(
     """What the compress phase is like for every condition and prompt.
 
     Args:
-        states: rows by condition, prompt and state, with `entropy` and `entropy_normalized`.
+        states: rows by condition, prompt and state, with `entropy`, `entropy_normalized` and `norm_ratio`.
         blocks: rows by condition, prompt and block, with `sink_rate`.
         found: what `boundaries` returns for the model as it is.
         by: the columns that name a condition.
 
     Returns:
         Columns model, revision, data, prompt, those of ``by``, site ("compress"), index (null), metric and value:
-        `compression` (C), `entropy_normalized` (mean over a..b), `sinks` (S). NaN where one of the states has no
-        entropy, where there is no mix state, or where no block of the phase has a sink rate; no rows without a phase.
+        `compression` (C), `entropy_normalized` and `norm_ratio` (means over a..b, of the ratio the geometric one),
+        `sinks` (S). NaN where one of the states has no entropy, where there is no mix state, or where no block of the
+        phase has a sink rate; no rows without a phase.
 
     Example:
         Entropies 2, 1, 0.5 at states 1, 2, 3 with a = 2, b = 3: C = 1 - 0.75 / 2 = 0.625.
@@ -74,6 +79,7 @@ def compress_means(
     of_states = within.group_by(keys).agg(
         compression=1 - entropy.filter(inside).mean() / mix.first(),
         entropy_normalized=pl.col("entropy_normalized").filter(inside).mean(),
+        norm_ratio=pl.col("norm_ratio").filter(inside).log().mean().exp(),
     )
     of_blocks = (
         blocks.join(ends, on=KEYS, how="inner", nulls_equal=True)
@@ -81,7 +87,31 @@ def compress_means(
         .group_by(keys)
         .agg(sinks=pl.col("sink_rate").mean())
     )
-    return pl.concat([_long(of_states, keys, ["compression", "entropy_normalized"]), _long(of_blocks, keys, ["sinks"])])
+    named = ["compression", "entropy_normalized", "norm_ratio"]
+    return pl.concat([_long(of_states, keys, named, "compress"), _long(of_blocks, keys, ["sinks"], "compress")])
+
+
+def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]) -> pl.LazyFrame:
+    """What the whole depth is like for every condition and prompt, phases or none.
+
+    Args:
+        states: rows by condition, prompt and state, with `entropy_normalized` and `norm_ratio`.
+        blocks: rows by condition, prompt and block, with `sink_rate`.
+        by: the columns that name a condition.
+
+    Returns:
+        As `compress_means`, site "depth": `entropy_normalized` and `norm_ratio` (means over the states 1..L, of the
+        ratio the geometric one) and `sink_rate` (mean over the blocks).
+
+    Example:
+        Normalized entropies 0.9, 0.5, 0.3 at states 0, 1, 2: 0.4.
+    """
+    keys = [*KEYS, "prompt", *by]
+    written = states.filter(pl.col("state") > 0).group_by(keys)
+    of_states = written.agg(pl.col("entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
+    of_blocks = blocks.group_by(keys).agg(pl.col("sink_rate").mean())
+    named = ["entropy_normalized", "norm_ratio"]
+    return pl.concat([_long(of_states, keys, named, "depth"), _long(of_blocks, keys, ["sink_rate"], "depth")])
 
 
 def verdicts(
@@ -135,11 +165,11 @@ def verdicts(
     return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
 
 
-def _long(frame: pl.LazyFrame, keys: list[str], metrics: list[str]) -> pl.LazyFrame:
+def _long(frame: pl.LazyFrame, keys: list[str], metrics: list[str], site: str) -> pl.LazyFrame:
     long = frame.select(*keys, *[pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in metrics]).unpivot(
         index=keys, on=metrics, variable_name="metric", value_name="value"
     )
-    return long.select(*keys, pl.lit("compress").alias("site"), _no_index(), "metric", "value")
+    return long.select(*keys, pl.lit(site).alias("site"), _no_index(), "metric", "value")
 
 
 def _losses(losses: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,10 +1,18 @@
-"""What is known for certain: a model whose massive activation was built in, and the prompts that come with thalweg.
+"""What comes with thalweg: a small trained model, a model of which everything is known, and prompts.
 
-:mod:`._planted` builds the model, :mod:`._tokenizer` its byte tokenizer, :mod:`._bundle` writes both as an ordinary
-Hugging Face directory (``python -m thalweg.reference``). ``prompts.jsonl`` was written for this project.
+``reference/`` was trained by the recipe in the repository's ``training/``; its massive activation was planted before.
+``planted/`` is not trained: :mod:`._planted` builds it, :mod:`._tokenizer` its byte tokenizer, :mod:`._bundle` writes
+both as an ordinary Hugging Face directory (``python -m thalweg.reference``). ``prompts.jsonl`` was written for this
+project.
 """
 
-from thalweg.reference._bundle import BUNDLED_MODEL, BUNDLED_PLANT, bundled_directory, write_bundled_model
+from thalweg.reference._bundle import (
+    BUNDLED_MODEL,
+    BUNDLED_PLANT,
+    bundled_directory,
+    how_planted,
+    write_planted_model,
+)
 from thalweg.reference._planted import Plant, planted_llama
 from thalweg.reference._tokenizer import byte_tokenizer
 
@@ -14,6 +22,7 @@ __all__ = [
     "Plant",
     "bundled_directory",
     "byte_tokenizer",
+    "how_planted",
     "planted_llama",
-    "write_bundled_model",
+    "write_planted_model",
 ]

@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-from thalweg.reference import write_bundled_model
+from thalweg.reference import write_planted_model
 
-write_bundled_model(Path(sys.argv[1]))
+write_planted_model(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The bundled default model as a Hugging Face directory inside the package."""
+"""The bundled models as Hugging Face directories inside the package: one trained, one built."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -6,18 +6,28 @@ from pathlib import Path
 from thalweg.reference._planted import Plant, planted_llama
 from thalweg.reference._tokenizer import byte_tokenizer
 
-__all__ = ["BUNDLED_MODEL", "BUNDLED_PLANT", "bundled_directory", "write_bundled_model"]
+__all__ = ["BUNDLED_MODEL", "BUNDLED_PLANT", "bundled_directory", "how_planted", "write_planted_model"]
 
-BUNDLED_MODEL = "planted"
+BUNDLED_MODEL = "reference"
 BUNDLED_PLANT = Plant(write_block=1, remove_block=6, values={17: 1500.0, 42: -900.0}, heads=(0, 2, 3))
+PLANTED = {
+    "reference": "its massive activation was planted at initialisation; then it was trained, and its sinks are learned",
+    "planted": "its massive activation and its sinks were built in; nothing of it is trained",
+}
+"""The bundled models by name, and how each came to its massive activation."""
 
 
 def bundled_directory(name: str = BUNDLED_MODEL) -> Path | None:
     """Directory of the bundled model called ``name``; None where no bundled model is called that."""
-    return Path(str(files("thalweg.reference"))) / BUNDLED_MODEL if name == BUNDLED_MODEL else None
+    return Path(str(files("thalweg.reference"))) / name if name in PLANTED else None
 
 
-def write_bundled_model(directory: Path) -> None:
-    """Build the bundled model from its plant and save it, weights as safetensors."""
+def how_planted(name: str) -> str | None:
+    """What has to be said wherever a bundled model is shown; None for any other model."""
+    return PLANTED.get(name)
+
+
+def write_planted_model(directory: Path) -> None:
+    """Build the bundled model that is not trained from its plant and save it, weights as safetensors."""
     planted_llama(BUNDLED_PLANT).save_pretrained(directory)
     byte_tokenizer().save_pretrained(directory)

@@ -113,6 +113,7 @@ def _model(model: ModelFacts) -> tuple[Fact, ...]:
         Fact("softmax attention in", softmax),
         Fact("positions", model.positions or "not known yet"),
         Fact("BOS", f"{model.bos}: {model.bos_token or 'none added'}"),
+        *((Fact("planted", model.planted),) if model.planted else ()),
     )
 
 

@@ -37,6 +37,7 @@ class PairPage:
     label: str
     data: str
     prompts: str
+    planted: str | None
     answers: tuple[tuple[str, Answer], ...]
     heads: SinkingHeads
     sink_chart: Chart | None
@@ -124,6 +125,7 @@ def _pair_page(run: Run, pair: Pair) -> PairPage:
         label=labels(run.header)[pair.model, pair.revision],
         data=pair.data,
         prompts=counted(prompts, "prompt"),
+        planted=next(one.planted for one in run.header.models if (one.name, one.revision) == (pair.model, pair.revision)),
         answers=answers,
         heads=sinking_heads(run, pair),
         sink_chart=sink_chart(run, pair),

@@ -129,7 +129,7 @@ def _line(values: pl.DataFrame, axis: TrainingAxis, metric: str, factor: float =
 
 def _map(run: Run, axis: TrainingAxis, metric: str) -> Chart:
     log, site = metric == "norm_ratio", "block" if metric == "sink_rate" else "state"
-    drawn = _figure(axis.title, site)
+    drawn = _figure(axis.column_title, site)
     grid = [[_number(value, log=log) for value in row] for row in training_grid(run, axis, metric).tolist()]
     shown = [[None if value is None else math.log10(value) if log else value for value in row] for row in grid]
     scale: dict[str, Any] = {"title": {"text": unit(metric)}, "thickness": 12, "outlinewidth": 0}

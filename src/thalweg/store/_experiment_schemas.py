@@ -22,11 +22,13 @@ class ExperimentTables:
         parts: written shard by shard.
         wholes: written at the end, from the parts.
         order: the columns that the rows of a table are sorted by.
+        plans: those of the wholes that say what is measured, written before the first part; a new part leaves them.
     """
 
     parts: dict[str, dict[str, Any]]
     wholes: dict[str, dict[str, Any]]
     order: dict[str, tuple[str, ...]]
+    plans: tuple[str, ...] = ()
 
 
 def _columns(names: str, dtype: Any) -> dict[str, Any]:
@@ -145,6 +147,7 @@ _ABLATION = ExperimentTables(
             **_columns("intact intact_std intact_low intact_high", pl.Float64()),
             **_columns("ablated ablated_std ablated_low ablated_high", pl.Float64()),
             **_CHANGED,
+            **_columns("compress_first compress_last", pl.Int32()),
         },
         "verdicts": {
             **DATA_KEY,
@@ -166,6 +169,7 @@ _ABLATION = ExperimentTables(
         "blocks": ("prompt", "condition", "seed", "block"),
         "losses": ("prompt", "condition", "seed"),
     },
+    plans=("conditions",),
 )
 _CLIP = ExperimentTables(
     parts={
@@ -174,6 +178,12 @@ _CLIP = ExperimentTables(
         "losses": {**KEY, **_columns("gamma", pl.Float64()), **_LOSSES_AFTER},
     },
     wholes={
+        "sweeps": {
+            **DATA_KEY,
+            "gammas": pl.List(pl.Float64()),
+            "dims": pl.List(pl.Int64()),
+            **_columns("peak ordinary", pl.Float64()),
+        },
         "curves": {
             **DATA_KEY,
             **_columns("gamma", pl.Float64()),
@@ -189,6 +199,7 @@ _CLIP = ExperimentTables(
         "blocks": ("prompt", "gamma", "block"),
         "losses": ("prompt", "gamma"),
     },
+    plans=("sweeps",),
 )
 
 EXPERIMENTS: dict[str, ExperimentTables] = {

@@ -94,6 +94,8 @@ class ExperimentWriter:
     def write_part(self, shard: Shard, tables: Mapping[str, pl.DataFrame], *, counts: PartCounts | None = None) -> None:
         """Write one finished shard; tables made from the parts are removed, since they no longer describe them all.
 
+        Tables that say what is to be measured stay.
+
         Raises:
             ValueError: a table or column is missing, or a row belongs elsewhere.
             RunError: the directory cannot be written. Earlier parts stay.
@@ -103,7 +105,8 @@ class ExperimentWriter:
         frames = {name: conform_experiment(self.header.experiment, name, tables[name]) for name in self.tables}
         for name, frame in frames.items():
             check_rows(shard, name, frame)
-        for name in EXPERIMENTS[self.header.experiment].wholes:
+        made = EXPERIMENTS[self.header.experiment]
+        for name in set(made.wholes) - set(made.plans):
             with os_errors_as_run_errors(self._directory):
                 self._whole(name).unlink(missing_ok=True)
         kept = frames[self.tables[-1]]["prompt"].n_unique()

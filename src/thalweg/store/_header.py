@@ -46,6 +46,7 @@ class ModelFacts(_Facts):
         softmax_blocks: blocks that have softmax attention; None means all of them.
         bos: the policy asked for: auto, always or never.
         bos_token: the token in front of every prompt, None where there is none.
+        planted: how its massive activation was built in; None for a model that came to it by itself, or never did.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelFacts(_Facts):
     softmax_blocks: tuple[int, ...] | None = None
     bos: str = "auto"
     bos_token: str | None = None
+    planted: str | None = None
 
 
 class DataFacts(_Facts):
