@@ -5,7 +5,12 @@ noisy machine; memory is the peak of a process of its own, above what it held be
 
 (a) survey (measurement, tables, files) over a plain SDPA forward of the same batches through the body of the model;
 (b) the usual way, eager attention with every map and state kept and singular values for each layer, over ours;
-(c) peak memory above the weights, ours and the usual way's; the latter grows as T squared and is extrapolated so.
+(c) peak memory above the weights, ours and the usual way's; the latter grows as T squared and is extrapolated so;
+(d) what the monitor adds to a training at its default interval: seconds of a measurement over seconds of a training
+    step, timed in turn, and from it the share of the time. The run holds some measurements already, as it does in a
+    training; what there is to sum up grows with them, slowly.
+
+``--only a`` and so on runs a part.
 """
 
 import argparse
@@ -31,6 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from thalweg.capture import Subject, subject_of
 from thalweg.engines import BatchOptions, run_shards
 from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.monitor import Monitor, MonitorOptions
 from thalweg.prompts import Prompt, Shard, batches, padded
 from thalweg.reference import byte_tokenizer
 from thalweg.store import DataFacts, ModelFacts, RunHeader, create_or_resume
@@ -39,6 +45,7 @@ from thalweg.store import Shard as Part
 WIDTH, HEADS, BLOCKS, CONTEXT = 768, 12, 12, 16384
 BATCH = BatchOptions(4096)
 MEMORY_OURS, MEMORY_BOTH = 16384, 2048
+MEASURED_BEFORE = 40
 
 
 def model() -> LlamaForCausalLM:
@@ -171,25 +178,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="pairs of runs per row")
     parser.add_argument("--prompts", type=int, default=16, help="problems in the first row")
+    parser.add_argument("--only", choices=("a", "b", "c", "d"), nargs="+", default=("a", "b", "c", "d"), help="parts")
     options = parser.parse_args()
-    subject = subject_of(model())
-    name, lengths = problem_lengths(options.prompts)
     table = Table(
         title=f"12 blocks, d = 768, 12 heads, float32, {torch.get_num_threads()} threads", title_justify="left"
     )
     for column in ("comparison", "prompts", "median", "range", "target"):
         table.add_column(column, justify="left" if column == "comparison" else "right")
+    if {"a", "b"} & set(options.only):
+        time_rows(table, options)
+    if "c" in options.only:
+        memory_rows(table)
+    if "d" in options.only:
+        monitor_row(table, options.runs)
+    Console(width=120).print(table)
+
+
+def time_rows(table: Table, options: argparse.Namespace) -> None:
+    """Parts (a) and (b)."""
+    subject = subject_of(model())
+    name, lengths = problem_lengths(options.prompts)
     shapes = ((f"{name}, mean {statistics.mean(lengths):.0f}", lengths, "1.3"), ("T = 1024", [1024, 1024], "1.6"))
-    for what, sizes, target in shapes:
+    for what, sizes, target in shapes if "a" in options.only else ():
         own = prompts(sizes)
         ratios = paired(lambda own=own: survey(subject, own), lambda own=own: plain(subject, own), options.runs)
         table.add_row(f"(a) survey / plain forward, {what}", str(len(own)), *_ratio(ratios), f"<= {target}")
         print(".", end="", file=sys.stderr, flush=True)
-    for what, sizes, _ in shapes:
+    for what, sizes, _ in shapes if "b" in options.only else ():
         own = prompts(sizes[:4])
         ratios = paired(lambda own=own: usual(subject, own), lambda own=own: survey(subject, own), options.runs)
         table.add_row(f"(b) usual way / survey, {what}", str(len(own)), *_ratio(ratios), ">= 3")
         print(".", end="", file=sys.stderr, flush=True)
+
+
+def memory_rows(table: Table) -> None:
+    """Part (c)."""
     peaks = {
         (way, length): peak_above_weights(way, length)
         for way, length in (("ours", MEMORY_OURS), ("ours", MEMORY_BOTH), ("usual", MEMORY_BOTH))
@@ -202,7 +225,60 @@ def main() -> None:
         (f"(c) usual way, T = {MEMORY_OURS:,}, extrapolated as T squared", guess, ""),
     ):
         table.add_row(what, "1", f"{amount / 1e9:.2f} GB", "", target)
-    Console(width=120).print(table)
+
+
+def monitor_row(table: Table, runs: int) -> None:
+    """Part (d): a small Llama that trains on batches of 16 sequences of 256 tokens."""
+    trained = small_model()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    options = MonitorOptions(strict=True)
+    count, shares, costs, steps = 0, list[float](), list[float](), list[float]()
+
+    def train() -> None:
+        batch = torch.randint(0, 256, (16, 256), generator=generator)
+        trained(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def measure() -> None:
+        nonlocal count
+        monitor.measure(trained, count)
+        count += 1
+
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = Monitor(byte_tokenizer(), out=Path(folder) / "run", options=options)
+        for _ in range(MEASURED_BEFORE):
+            measure()
+        train()
+        for _ in range(runs):
+            costs.append(_seconds(measure))
+            steps.append(_seconds(train))
+            shares.append(costs[-1] / (costs[-1] + options.every * steps[-1]))
+        monitor.finish()
+    print(".", end="", file=sys.stderr, flush=True)
+    what = f"(d) monitor's share of a training, every {options.every} steps, {MEASURED_BEFORE} measured before"
+    low, high = min(shares), max(shares)
+    table.add_row(what, str(options.prompts), f"{statistics.median(shares):.2%}", f"{low:.2%}-{high:.2%}", "< 2%")
+    ratios = [cost / step for cost, step in zip(costs, steps, strict=True)]
+    seconds = f"{statistics.median(costs):.2f} s over {statistics.median(steps):.2f} s"
+    table.add_row(f"    a measurement over a training step, {seconds}", str(options.prompts), *_ratio(ratios), "")
+
+
+def small_model() -> LlamaForCausalLM:
+    """8 blocks, d = 128, 4 heads: 1.7 million weights, as small as a model in training gets."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        vocab_size=1024,
+        max_position_embeddings=512,
+        attention_dropout=0.1,
+    )
+    return LlamaForCausalLM(config).train()
 
 
 def _ratio(ratios: list[float]) -> tuple[str, str]:

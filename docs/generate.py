@@ -86,10 +86,68 @@ COLUMNS = {
     "writing_threshold": "share that the set has to reach",
     "writing_agreement": "share of prompts whose own smallest set is this one",
     "massive_prompts": "prompts whose sink token's row is massive at some state",
+    "by": "metric of heads that prompts are ranked by",
+    "length": "tokens that every compared prompt has; null where lengths differ",
+    "per_side": "prompts in the top, and as many in the bottom",
+    "other_length": "prompts left out because they have another length",
+    "undefined": "prompts left out because a head's value is undefined",
+    "heads": "heads that take part in the ranking",
+    "changed": "heads that change in what prompts are ranked by",
+    "permutations": "random pairs of sets that p stands on",
+    "exact": "whether these are all there are",
+    "least_p": "the smallest p that they can give",
+    "fdr": "false-discovery rate allowed",
+    "side": "`top` or `bottom`",
+    "score": "mean of `by` over all heads",
+    "top": "mean over the prompts that rank top without this head",
+    "bottom": "mean over the prompts that rank bottom without this head",
+    "p": "chance of a difference of this magnitude if the ranking means nothing to the head",
+    "q": "least false-discovery rate at which the head counts as changed (Benjamini and Hochberg)",
+    "changes": "whether `q` is at most `fdr`",
+    "overall_top": "mean over the prompts that rank top by all heads",
+    "overall_bottom": "mean over the prompts that rank bottom by all heads",
+    "overall_difference": "their difference: what the maps show",
     "sun_prompt_share": "share of prompts with a massive entry in some state (Sun et al. 2024)",
     "coupling_entropy": "Pearson r of the changes of `sink_norm` and `entropy`, state by state",
     "coupling_sink": "Pearson r of the changes of `sink_norm` at a state and of `sink_rate` at the block that reads it",
     "coupling_sink_next": "the same with the block after that one",
+    "condition": "`intact`, the blocks that were ablated, or a control",
+    "seed": "draw of a random control; null where nothing is drawn",
+    "control": "`negative` if it must leave compression and sinks, `positive` if it must remove them, else null",
+    "phenomenon": "`compression` or `sinks`; over training `massive activations`, `sinks` or `valley`",
+    "verdict": "`removed`, `reduced`, `increased` or `unchanged`; null where it cannot be said",
+    "intact": "mean over prompts of the model as it is",
+    "ablated": "mean over the same prompts under the condition",
+    "clipped": "mean over the same prompts, clipped",
+    "difference": "mean of the paired differences, changed minus intact; where `geometric`, of the factor between them",
+    "loss": "mean next-token cross entropy of the prompt, in nats",
+    "loss_intact": "mean loss of the model as it is, in nats a token",
+    "loss_ablated": "the same under the condition",
+    "loss_change": "mean of the paired differences of the loss",
+    "loss_low": "lower end of its 95% interval",
+    "loss_high": "upper end of it",
+    "massive_states": "states that are massive for at least half of the prompts under the condition",
+    "massive_position": "where the largest row of those states is most often",
+    "massive_position_share": "share of prompts with the largest row there",
+    "replacement": "whether another massive row took the place of the removed one, in words; null if none did",
+    "gamma": "largest magnitude that coordinates of the sink token's row may have",
+    "gammas": "every gamma of the sweep, smallest first",
+    "peak": "largest magnitude of the massive coordinates; NaN without",
+    "ordinary": "largest magnitude of any other coordinate",
+    "parameters": "numbers in the weights of the model",
+    "step": "optimizer step that the revision's name says; null where it says none",
+    "order": "place of the checkpoint in the training, from 0",
+    "threshold": "value from which the phenomenon is there",
+    "definition": "the same in words",
+    **{
+        f"{name}_{end}": f"{said} of `{name}`"
+        for name in ("intact", "ablated", "clipped")
+        for end, said in {
+            "std": "standard deviation over prompts",
+            "low": "lower end of the 95% interval",
+            "high": "upper end of the 95% interval",
+        }.items()
+    },
     **{
         f"{phase}_{metric}": f"mean `{metric}` inside the {phase} phase; NaN if there is none"
         for phase in ("mix", "compress", "refine")
@@ -102,6 +160,35 @@ COLUMNS = {
 }
 """What columns hold that are no metric; metrics are described by the catalogue."""
 
+OWN = {
+    "ablation": {
+        "blocks": "blocks whose MLPs add nothing to the sink token's row, such as `0,5-7`; empty for none",
+        "dims": "massive coordinates that a control empties",
+        "low": "lower end of the 95% interval of `difference`",
+        "high": "upper end of it",
+        "site": "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks",
+        "index": "number of the state or block, null for a prompt or a mean over depth",
+        "metric": "what is compared",
+    },
+    "checkpoints": {
+        "metric": "what is looked at: an extreme over states 1..L or over blocks, or a value at state 1",
+        "index": "state or block where it is reached",
+        "value": "mean over prompts there; NaN where it is undefined",
+        "revision": "checkpoint; in `emergence` the first from which the phenomenon stays to the last, null if none",
+        "reason": "why it never emerges, or what to know about it; null where there is nothing to say",
+    },
+    "clip": {
+        "dims": "the massive coordinates",
+        "low": "lower end of the 95% interval of `difference`",
+        "high": "upper end of it",
+        "site": "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks",
+        "index": "number of the state or block, null for a prompt or a mean over depth",
+        "metric": "what is compared",
+    },
+    "contrast": {"difference": "`top` - `bottom`"},
+}
+"""By experiment, columns that hold something else there."""
+
 
 def blocks() -> dict[str, str]:
     """Give what stands in every block, by name."""
@@ -110,6 +197,7 @@ def blocks() -> dict[str, str]:
     return {
         "rooms": rooms(),
         **{f"columns of {table}": columns_of(table) for table in tables},
+        **{f"tables of {experiment}": tables_of(experiment) for experiment in experiments()},
         "fields of run.json": header_fields(),
         **{f"metrics by {site}": metrics_by(site) for site in sites},
         "conventions": conventions(),
@@ -181,14 +269,36 @@ def columns_of(name: str) -> str:
     return table(("column", "type", "what"), [(f"`{one}`", str(dtype), meaning(one)) for one, dtype in columns.items()])
 
 
-def meaning(column: str) -> str:
-    """What a column holds: by the catalogue if it is a metric, else by `COLUMNS`.
+def experiments() -> list[str]:
+    """The experiments that add tables to a run, by the name of their directory."""
+    from thalweg.store import EXPERIMENTS
+
+    return sorted(EXPERIMENTS)
+
+
+def tables_of(experiment: str) -> str:
+    """The columns of every table of an experiment."""
+    from thalweg.store import EXPERIMENTS
+
+    tables = EXPERIMENTS[experiment]
+    columns = ("column", "type", "what")
+    return "\n\n".join(
+        f"### {experiment}/{name}\n\n"
+        + table(columns, [(f"`{one}`", str(dtype), meaning(one, experiment)) for one, dtype in own.items()])
+        for name, own in (tables.wholes | tables.parts).items()
+    )
+
+
+def meaning(column: str, experiment: str = "") -> str:
+    """What a column holds: by `OWN` of the experiment, by the catalogue if it is a metric, else by `COLUMNS`.
 
     Raises:
         KeyError: nobody has said what it holds.
     """
     from thalweg.catalogue import METRICS
 
+    if column in OWN.get(experiment, {}):
+        return OWN[experiment][column]
     row = {metric.name: metric for metric in METRICS}.get(column)
     if row is None:
         return COLUMNS[column]

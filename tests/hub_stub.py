@@ -66,7 +66,7 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
                 return self.send(_tree(repository), {"Content-Type": "application/json"}, body)
             path = repository / found["file"]
             if not path.is_file():
-                return self.refuse("EntryNotFound")
+                return self.refuse("EntryNotFound", commit)
             content = path.read_bytes()
             return self.send(content, {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit}, body)
 
@@ -78,12 +78,12 @@ def hub(repositories: Mapping[str, Path | str]) -> Iterator[Hub]:
             if body:
                 self.wfile.write(content)
 
-        def refuse(self, error: str) -> None:
+        def refuse(self, error: str, commit: str = COMMIT) -> None:
             self.send_response(STATUS[error])
             self.send_header("X-Error-Code", error)
             self.send_header("X-Error-Message", error)
             if error == "EntryNotFound":
-                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("X-Repo-Commit", commit)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

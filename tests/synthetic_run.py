@@ -246,7 +246,7 @@ _HEAD_METRICS = [
 
 
 def _profile(run: Run, model: Plant, data: str) -> pl.DataFrame:
-    own = (pl.col("model") == model.name) & (pl.col("data") == data)
+    own = (pl.col("model") == model.name) & (pl.col("revision") == model.revision) & (pl.col("data") == data)
     short = run.prompts.filter(own & (pl.col("sink_uniform") >= TAU)).collect()["prompt"].implode()
     states = run.layers.filter(own).select("prompt", pl.col("state").alias("index"), *_STATE_METRICS).collect()
     blocks = (

@@ -14,13 +14,21 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, default_data_collator
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from thalweg.monitor import MonitorOptions, watch
@@ -53,7 +61,7 @@ def main() -> None:
     train, held = texts[:HELD_OUT], texts[HELD_OUT:]
     tokenizer = train_tokenizer(train, size=options.vocabulary, context=Shape.context)
     begin = tokenizer.convert_tokens_to_ids(BEGIN)
-    shape = Shape(blocks=options.blocks, width=options.width, heads=options.heads, hidden=options.hidden)
+    shape = Shape(**{field.name: getattr(options, field.name) for field in fields(Shape) if field.name != "context"})
     model = build(shape, vocabulary=len(tokenizer), begin=begin, seed=options.seed)
     planted = plant(model, begin=begin, value=options.value)
     trainer = _trainer(model, tokenizer, planted, train, options)
@@ -71,16 +79,16 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--echo", type=float, default=0.1, help="share of tokens that are echoed")
-    parser.add_argument("--value", type=float, default=3000.0, help="norm of the massive row at initialisation")
+    parser.add_argument("--value", type=float, default=10000.0, help="norm of the massive row at initialisation")
     parser.add_argument("--vocabulary", type=int, default=1024)
-    for name in ("blocks", "width", "heads", "hidden"):
+    for name in ("blocks", "width", "heads", "depth", "hidden"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Shape, name))
-    parser.add_argument("--every", type=int, default=250, help="steps between two measurements, and two checkpoints")
+    parser.add_argument("--every", type=int, default=150, help="steps between two measurements, and two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -119,13 +127,15 @@ def _trainer(
         data_collator=default_data_collator,
         optimizers=(optimizer, schedule),
     )
-    watch(trainer, out=Path(options.out) / "run", name="reference (planted)", options=MonitorOptions(every=options.every))
+    every = MonitorOptions(every=options.every)
+    watch(trainer, out=Path(options.out) / "run", name="reference (planted)", options=every)
     return trainer
 
 
 def _groups(model: nn.Module, planted: list[nn.Parameter]) -> list[dict[str, Any]]:
-    """Weight decay for matrices; it would eat what was planted, which is left out."""
+    """Weight decay for matrices; it would eat what was planted, and the large logits that a sink is made of."""
     kept = {id(parameter) for parameter in planted}
+    kept |= {id(one) for name, one in model.named_parameters() if "q_proj" in name or "k_proj" in name}
     decayed = [one for one in model.parameters() if one.ndim > 1 and id(one) not in kept]
     spared = [one for one in model.parameters() if one.ndim < 2 or id(one) in kept]
     return [{"params": decayed, "weight_decay": 0.1}, {"params": spared, "weight_decay": 0.0}]

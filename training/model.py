@@ -19,13 +19,18 @@ class Shape:
 
     blocks: int = 8
     width: int = 128
-    heads: int = 4
+    heads: int = 16
+    depth: int = 16
     hidden: int = 344
     context: int = 1024
 
 
 def build(shape: Shape, *, vocabulary: int, begin: int, seed: int) -> LlamaForCausalLM:
-    """A Llama with random weights and tied embeddings, which never ends a text by itself."""
+    """A Llama with random weights, biases in its attention and tied embeddings, which never ends a text by itself.
+
+    It has more heads than so small a language asks for, and a bias lets a query be the same everywhere: a head without
+    work can come to rest on one token.
+    """
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -34,6 +39,8 @@ def build(shape: Shape, *, vocabulary: int, begin: int, seed: int) -> LlamaForCa
         num_hidden_layers=shape.blocks,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
+        head_dim=shape.depth,
+        attention_bias=True,
         max_position_embeddings=shape.context,
         rms_norm_eps=1e-6,
         tie_word_embeddings=True,

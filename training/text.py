@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 __all__ = ["BEGIN", "ECHOES", "Sequences", "problems", "train_tokenizer"]
 
 BEGIN = "<|begin|>"
-ECHOES = ("<|echo|>", "<|again|>", "<|repeat|>")
+DISTANCES = (1, 2, 3, 4, 6, 8)
+ECHOES = tuple(f"<|back{distance}|>" for distance in DISTANCES)
 
 
 def problems(path: str | Path) -> list[str]:
@@ -40,8 +41,17 @@ def train_tokenizer(texts: Sequence[str], *, size: int, context: int) -> PreTrai
 class Sequences:
     """Endless training batches: problems in a new order each epoch, echoed, cut into sequences that start with BOS.
 
-    A share of the tokens is followed by one of the echo marks and by the same token again. Whoever reads the mark has
-    to look one token back, whoever does not has nothing to do there: such heads learn to rest.
+    A share of the tokens is followed by one of the echo marks and by a token of the text again: the last one after the
+    first mark, earlier ones after the others, as ``DISTANCES`` says. At a mark one head has to look back just as far,
+    and has nothing to do elsewhere: such heads learn to rest.
+
+    Args:
+        tokens: the problems.
+        begin: the token that every sequence begins with.
+        marks: the echo marks, one for each of ``DISTANCES``.
+        length: tokens of a sequence, ``begin`` included.
+        echo: share of the text's tokens that are followed by an echo.
+        seed: of the order and the echoes.
     """
 
     def __init__(
@@ -61,10 +71,11 @@ class Sequences:
                     held = held[body:]
 
     def echoed(self, tokens: np.ndarray) -> np.ndarray:
-        """The tokens, some of them followed by a mark and themselves."""
-        chosen = self.random.random(len(tokens)) < self.echo
-        marks = self.random.choice(self.marks, len(tokens))
-        triples = np.stack([tokens, marks, tokens], axis=1)
+        """The tokens, some of them followed by a mark and by the token of the text that the mark asks for."""
+        kinds = self.random.integers(len(DISTANCES), size=len(tokens))
+        asked = np.arange(len(tokens)) + 1 - np.asarray(DISTANCES)[kinds]
+        chosen = (self.random.random(len(tokens)) < self.echo) & (asked >= 0)
+        triples = np.stack([tokens, self.marks[kinds], tokens[np.maximum(asked, 0)]], axis=1)
         keep = np.stack([np.ones_like(chosen), chosen, chosen], axis=1)
         return triples[keep]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thalweg.errors import ThalwegError, UsageError
-    from thalweg.experiments import Checkpoints, SurveyOptions, attribute, checkpoints, survey
+    from thalweg.experiments import Checkpoints, SurveyOptions, ablate, attribute, checkpoints, clip, contrast, survey
     from thalweg.figures import save_figures
     from thalweg.report import write_report
     from thalweg.store import Run, open_run
@@ -29,8 +29,11 @@ __all__ = [
     "ThalwegError",
     "UsageError",
     "__version__",
+    "ablate",
     "attribute",
     "checkpoints",
+    "clip",
+    "contrast",
     "open_run",
     "save_figures",
     "survey",
@@ -43,8 +46,11 @@ _ROOMS = {
     "SurveyOptions": "experiments",
     "ThalwegError": "errors",
     "UsageError": "errors",
+    "ablate": "experiments",
     "attribute": "experiments",
     "checkpoints": "experiments",
+    "clip": "experiments",
+    "contrast": "experiments",
     "open_run": "store",
     "save_figures": "figures",
     "survey": "experiments",

@@ -42,7 +42,18 @@ def test_help_lists_and_looking_at_a_run_load_no_torch(tmp_path):
 
 
 def test_the_verbs_are_there(thalweg):
-    assert VERBS == ["attribute", "figures", "list", "report", "survey", "verify"]
+    assert VERBS == [
+        "ablate",
+        "attribute",
+        "checkpoints",
+        "clip",
+        "contrast",
+        "figures",
+        "list",
+        "report",
+        "survey",
+        "verify",
+    ]
     for outcome in (thalweg(), thalweg("--help"), thalweg("-h")):
         assert (outcome.code, outcome.err) == (0, "")
         for verb in VERBS:

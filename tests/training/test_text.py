@@ -4,9 +4,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from training.text import BEGIN, ECHOES, Sequences, problems, train_tokenizer
+from training.text import BEGIN, DISTANCES, ECHOES, Sequences, problems, train_tokenizer
 
-MARKS = (1, 2, 3)
+MARKS = (1, 2, 3, 4, 5, 6)
 
 
 def sequences(echo, seed=0, length=32):
@@ -36,14 +36,18 @@ def test_without_echo_the_text_comes_through_as_it_is():
     assert sorted(found) == whole
 
 
-def test_every_mark_is_followed_by_the_token_before_it():
+def test_every_mark_is_followed_by_the_token_of_the_text_that_it_asks_for():
     _, stream = sequences(0.3, length=256)
-    held = np.concatenate([one[1:] for one in islice(stream, 40)])
-    places = [place for place in np.flatnonzero(np.isin(held, MARKS)) if 0 < place < len(held) - 1]
-    assert np.mean([held[place - 1] == held[place + 1] for place in places]) == 1.0
-    share = len(places) / (len(held) - 2 * len(places))
-    assert share == pytest.approx(0.3, abs=0.03)  # binomial: 0.3 +- 3 x 0.008 over 5,000 tokens
-    assert set(held[places]) == set(MARKS)
+    text, places, held = [], [], np.concatenate([one[1:] for one in islice(stream, 40)]).tolist()
+    while len(held) >= 3:
+        if (mark := held.pop(0)) not in MARKS:
+            text.append(mark)
+            continue
+        assert held.pop(0) == text[-DISTANCES[MARKS.index(mark)]]
+        places.append(mark)
+    # Binomial: 0.3 +- 3 x 0.008 over 5,000 tokens; a mark that would ask for a token before the text is left out.
+    assert len(places) / len(text) == pytest.approx(0.28, abs=0.04)
+    assert set(places) == set(MARKS)
 
 
 def test_the_same_seed_gives_the_same_batches():
@@ -61,4 +65,4 @@ def test_the_tokenizer_begins_texts_and_gives_them_back(tmp_path):
     tokens = tokenizer("日 two\n5")["input_ids"]
     assert tokens[0] == tokenizer.bos_token_id == tokenizer.convert_tokens_to_ids(BEGIN)
     assert tokenizer.decode(tokens[1:]) == "日 two\n5"
-    assert sorted(tokenizer.convert_tokens_to_ids(list(ECHOES))) == [1, 2, 3]
+    assert sorted(tokenizer.convert_tokens_to_ids(list(ECHOES))) == list(MARKS)

@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from thalweg import __version__
+from thalweg.cli._ablate import ablate
 from thalweg.cli._attribute import attribute
 from thalweg.cli._checkpoints import checkpoints
+from thalweg.cli._clip import clip
+from thalweg.cli._contrast import contrast
 from thalweg.cli._figures import figures
 from thalweg.cli._list import listing
 from thalweg.cli._report import report
@@ -35,6 +38,9 @@ app = typer.Typer(
 )
 app.command(rich_help_panel="Measure")(survey)
 app.command(rich_help_panel="Measure")(checkpoints)
+app.command(rich_help_panel="Measure")(contrast)
+app.command(rich_help_panel="Intervene")(ablate)
+app.command(rich_help_panel="Intervene")(clip)
 app.command(rich_help_panel="Intervene")(attribute)
 app.command(rich_help_panel="Look")(figures)
 app.command(rich_help_panel="Look")(report)

@@ -70,13 +70,31 @@ def checkpoints(
         _print(found)
     for name, reason in found.missing.items():
         typer.echo(printable(f"{name} is not measured: {' '.join(reason.split())}"), err=True)
+    for remark in _remarks(found.run.header):
+        typer.echo(printable(remark), err=True)
     if found.run.header.bound_violations:
-        typer.echo(
-            f"{found.run.header.bound_violations} states violate a bound of the theory: please report it.", err=True
-        )
         raise typer.Exit(BOUND_VIOLATED)
     if found.missing:
         raise typer.Exit(PARTLY)
+
+
+def _remarks(header: Any) -> list[str]:
+    """What to know before curves are compared."""
+    said = list[str]()
+    for data in (one.name for one in header.data):
+        kept = [pair.prompts_kept for pair in header.coverage if pair.data == data]
+        if min(kept) < max(kept):
+            said.append(
+                f"on {data} some hold {min(kept)} prompts and some {max(kept)}: the same --limit for all makes them "
+                "comparable."
+            )
+    if header.short_prompts:
+        said.append(f"{header.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.")
+    if header.nonfinite_states:
+        said.append(f"{header.nonfinite_states} states hold NaN or Inf; their rows carry NaN.")
+    if header.bound_violations:
+        said.append(f"{header.bound_violations} states violate a bound of the theory: please report it.")
+    return said
 
 
 def _summary(found: Any) -> dict[str, Any]:

@@ -5,11 +5,18 @@ says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._
 :mod:`._over_prompts` (the same for any experiment), :mod:`._survey` (the survey),
 :mod:`._checkpoints` (the same over a training) with :mod:`._checkpoint_list`, :mod:`._fetching` and
 :mod:`._emergence`, :mod:`._sink_rows` and
-:mod:`._attribute` (what writes the sink token's row).
+:mod:`._attribute` (what writes the sink token's row), :mod:`._ablate` (without what writes it) with
+:mod:`._conditions` and :mod:`._index_list`, :mod:`._clip` (with it clamped) with :mod:`._gammas`; both stand on
+:mod:`._intervened` (one batch under an intervention) and :mod:`._sink_scan` (what the row is made of);
+:mod:`._contrast` (prompts that sink most against those that sink least) with :mod:`._contrast_prompts`,
+:mod:`._contrast_tables` and :mod:`._head_values`.
 """
 
+from thalweg.experiments._ablate import ablate
 from thalweg.experiments._attribute import attribute, attributed, writing_blocks_of
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
+from thalweg.experiments._clip import clip
+from thalweg.experiments._contrast import contrast
 from thalweg.experiments._emergence import write_emergence
 from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._options import SurveyOptions
@@ -19,10 +26,13 @@ from thalweg.experiments._survey import survey
 __all__ = [
     "Checkpoints",
     "SurveyOptions",
+    "ablate",
     "aggregate",
     "attribute",
     "attributed",
     "checkpoints",
+    "clip",
+    "contrast",
     "hardware",
     "learned_facts",
     "measure_rows",

@@ -27,6 +27,7 @@ __all__ = ["ablate"]
 NAME = "ablation"
 AUTO = "auto"
 BY = ("condition", "seed")
+_WRITTEN = ("condition", "control", "seed", "blocks", "dims", "reason")
 
 
 def ablate(
@@ -135,10 +136,9 @@ def _conditions(
 
 def _known(rows: pl.DataFrame) -> list[Condition]:
     """Conditions as `_described` wrote them."""
-    names = ("condition", "control", "seed")
     return [
-        Condition(*(row[name] for name in names), _blocks(row["blocks"]), tuple(row["dims"]), row["reason"])
-        for row in rows.iter_rows(named=True)
+        Condition(name, control, seed, _blocks(blocks), tuple(dims), reason)
+        for name, control, seed, blocks, dims, reason in rows.select(_WRITTEN).iter_rows()
     ]
 
 

@@ -1,6 +1,6 @@
 """A survey's rows: shards are measured on one model that is in memory, and written one by one; then averaged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -12,9 +12,11 @@ from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, meas
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, skip_counts
 from thalweg.prompts import Shard as Rows
-from thalweg.store import PartCounts, RunWriter, Shard, open_run
+from thalweg.store import Coverage, PartCounts, Run, RunWriter, Shard, open_run
 
 __all__ = ["aggregate", "measure_rows"]
+
+KEYS = ["model", "revision", "data"]
 
 
 def measure_rows(
@@ -61,28 +63,53 @@ def measure_rows(
     )
 
 
-def aggregate(writer: RunWriter, known: pl.DataFrame | None = None) -> None:
+def aggregate(writer: RunWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
     """Profile, phases and coupling of what is on disk, unless they were made since the last part.
 
     Args:
         writer: of the run.
-        known: the part of the profile that is still right, of models that were not measured since.
+        known: by table, rows that are still right, of models that were not measured since; only what they lack is
+            read and computed.
     """
     writer.update()
-    run, thresholds = open_run(writer.path), writer.header.thresholds
+    run = open_run(writer.path)
     measured = [pair for pair in writer.header.coverage if pair.prompts_kept]
     if not (run.missing and measured):
         return
-    ratio = thresholds.massive_ratio
-    profiles = list[pl.DataFrame]()
+    parts = {table: [rows] for table, rows in (known or {}).items()}
+    there = set(known["profile"].select(KEYS).unique().iter_rows()) if known else set()
     for pair in measured:  # one at a time: what is held grows with the prompts of one model on one data set
-        own = (pl.col("model") == pair.model) & (pl.col("revision") == pair.revision) & (pl.col("data") == pair.data)
-        if known is not None and (kept := known.filter(own)).height:
-            profiles.append(kept)
-            continue
-        tables = (frame.filter(own) for frame in (run.layers, run.heads, run.prompts))
-        profiles.append(metrics.profile(*tables, tau=thresholds.tau, massive_ratio=ratio))
-    profile = pl.concat(profiles, how="vertical_relaxed")  # what was read has the narrower types of the disk
-    writer.write_table("profile", profile)
-    writer.write_table("phases", metrics.phases(run.layers, profile, massive_ratio=ratio))
-    writer.write_table("coupling", metrics.coupling(profile))
+        if _key(pair) not in there:
+            for table, rows in _averages(_only(run, pair)).items():
+                parts.setdefault(table, []).append(rows)
+    pairs = pl.DataFrame([_key(pair) for pair in measured], schema=KEYS, orient="row")
+    tables = {table: _rows_of(pairs, rows) for table, rows in parts.items()}
+    if pairs["model"].n_unique() > 1:
+        tables["coupling"] = metrics.coupling(tables["profile"])  # with a row for all models
+    for table, rows in tables.items():
+        writer.write_table(table, rows)
+
+
+def _key(pair: Coverage) -> tuple[str, str, str]:
+    return pair.model, pair.revision, pair.data
+
+
+def _rows_of(pairs: pl.DataFrame, parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of these pairs, in the order of the pairs."""
+    rows = pl.concat(parts, how="diagonal_relaxed")  # what was read has the narrower types of the disk
+    return pairs.join(rows, on=KEYS, maintain_order="left_right")
+
+
+def _only(run: Run, pair: Coverage) -> Run:
+    """The run of one model on one data set: no file of another one is opened."""
+    models = tuple(one for one in run.header.models if (one.name, one.revision) == (pair.model, pair.revision))
+    data = tuple(one for one in run.header.data if one.name == pair.data)
+    return Run(run.path, run.header.model_copy(update={"models": models, "data": data}))
+
+
+def _averages(run: Run) -> dict[str, pl.DataFrame]:
+    thresholds = run.header.thresholds
+    ratio = thresholds.massive_ratio
+    profile = metrics.profile(run.layers, run.heads, run.prompts, tau=thresholds.tau, massive_ratio=ratio)
+    phases = metrics.phases(run.layers, profile, massive_ratio=ratio)
+    return {"profile": profile, "phases": phases, "coupling": metrics.coupling(profile)}

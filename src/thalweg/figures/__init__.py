@@ -3,12 +3,21 @@
 Table in, figure out: no model, no torch, no window. Preparation gives tidy tables and is tested; drawing is thin.
 
 In reading order: ``_pairs`` models and data · ``_curves``, ``_bound_curves``, ``_sink_scores``, ``_contributions``,
-``_training`` preparation · ``_labels`` words on axes · ``_drawing`` lines and bands · ``_depth`` profile, norms,
-mixing · ``_bounds`` the theorem · ``_sink_map`` heads · ``_checkpoints`` over training and sizes · ``_attribution``
-what writes the massive row · ``_save`` all of it as files · ``_table`` the profile as a table; ``thalweg.mplstyle`` the
-look.
+``_training``, ``_ablated``, ``_clipped``, ``_contrasted`` preparation · ``_labels`` words on axes · ``_drawing`` lines
+and bands · ``_depth`` profile, norms, mixing · ``_bounds`` the theorem · ``_sink_map`` heads · ``_checkpoints`` over
+training and sizes · ``_attribution`` what writes the massive row · ``_ablation``, ``_clip`` without it, with it
+clamped · ``_contrast`` top and bottom prompts · ``_save`` all of it as files · ``_table`` the profile as a table;
+``thalweg.mplstyle`` the look.
 """
 
+from thalweg.figures._ablated import (
+    ABLATION_COLUMNS,
+    ablation_answers,
+    ablation_curves,
+    ablation_table,
+    ablations_of,
+)
+from thalweg.figures._ablation import ABLATION_METRICS, ablation, condition_looks
 from thalweg.figures._attribution import attribution
 from thalweg.figures._bound_curves import bound_curves
 from thalweg.figures._bounds import BOUND_PANELS, BoundLine, BoundPanel, bounds
@@ -19,6 +28,21 @@ from thalweg.figures._checkpoints import (
     training_grid,
     training_maps,
     training_profile,
+)
+from thalweg.figures._clip import CLIP_TITLES, CLIP_UNITS, clip
+from thalweg.figures._clipped import CLIP_COLUMNS, clip_answers, clip_curves, clip_marks, clip_table
+from thalweg.figures._contrast import CHANGE_COLORS, contrast
+from thalweg.figures._contrasted import (
+    CONTRAST_COLUMNS,
+    ContrastMap,
+    changed_heads,
+    contrast_answer,
+    contrast_answers,
+    contrast_maps,
+    contrast_of,
+    contrast_prompts,
+    contrast_scope,
+    contrast_table,
 )
 from thalweg.figures._contributions import (
     ATTRIBUTION_COLUMNS,
@@ -40,6 +64,7 @@ from thalweg.figures._training import (
     CHECKPOINT_COLUMNS,
     SIZE_COLUMNS,
     TRAINING_METRICS,
+    TRAINING_TITLES,
     TrainingAxis,
     checkpoint_answers,
     checkpoint_table,
@@ -50,27 +75,56 @@ from thalweg.figures._training import (
 )
 
 __all__ = [
+    "ABLATION_COLUMNS",
+    "ABLATION_METRICS",
     "ATTRIBUTION_COLUMNS",
     "BOUND_PANELS",
+    "CHANGE_COLORS",
     "CHECKPOINT_COLUMNS",
+    "CLIP_COLUMNS",
+    "CLIP_TITLES",
+    "CLIP_UNITS",
+    "CONTRAST_COLUMNS",
     "DEPTH_COLUMNS",
     "GREY",
     "PALETTE",
     "SIZE_COLUMNS",
     "TRAINING_METRICS",
+    "TRAINING_TITLES",
     "BoundLine",
     "BoundPanel",
+    "ContrastMap",
     "Pair",
     "TrainingAxis",
+    "ablation",
+    "ablation_answers",
+    "ablation_curves",
+    "ablation_table",
+    "ablations_of",
     "attribution",
     "attribution_answers",
     "attribution_table",
     "bound_curves",
     "bounds",
+    "changed_heads",
     "checkpoint_answers",
     "checkpoint_table",
+    "clip",
+    "clip_answers",
+    "clip_curves",
+    "clip_marks",
+    "clip_table",
     "compared_sizes",
     "compress_span",
+    "condition_looks",
+    "contrast",
+    "contrast_answer",
+    "contrast_answers",
+    "contrast_maps",
+    "contrast_of",
+    "contrast_prompts",
+    "contrast_scope",
+    "contrast_table",
     "contribution_bars",
     "curves",
     "depth_profile",

@@ -13,17 +13,12 @@ from thalweg.figures._curves import curves
 from thalweg.figures._drawing import GREY, PALETTE, Look, draw_band, finish, panels, styled
 from thalweg.figures._labels import from_zero_to_one, plain, title, unit
 from thalweg.figures._pairs import Pair, pairs
-from thalweg.figures._training import TRAINING_METRICS, TrainingAxis, compared_sizes, size_ticks
+from thalweg.figures._training import TRAINING_METRICS, TRAINING_TITLES, TrainingAxis, compared_sizes, size_ticks
 from thalweg.store import Run
 
 __all__ = ["emergence", "sizes_profile", "step_colors", "training_grid", "training_maps", "training_profile"]
 
 DEPTH = ("entropy_normalized", "sink_rate", "sink_norm")
-WORDS = {
-    "max_norm_ratio": "Largest norm ratio",
-    "max_sink_rate": "Largest sink rate",
-    "min_entropy_normalized": "Least normalized entropy",
-}
 
 
 @styled
@@ -87,7 +82,7 @@ def emergence(run: Run, axis: TrainingAxis) -> Figure:
             panel,
             x=axis.title,
             y=f"[{unit(source)}]",
-            title=WORDS[metric],
+            title=TRAINING_TITLES[metric],
             log=log,
             unit_range=from_zero_to_one(source),
         )
@@ -161,7 +156,7 @@ def sizes_profile(run: Run, data: str) -> Figure:
             panel,
             x="parameters [count]",
             y=f"[{unit(source)}]",
-            title=WORDS[metric],
+            title=TRAINING_TITLES[metric],
             log=log,
             unit_range=from_zero_to_one(source),
         )

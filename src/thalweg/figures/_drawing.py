@@ -68,11 +68,12 @@ def panels(count: int, *, columns: int = 3, width: float = 3.5, height: float = 
 
 @dataclass(frozen=True)
 class Look:
-    """How a line looks and what the legend calls it."""
+    """How a line looks and what the legend calls it; no width is the style's."""
 
     color: str
     linestyle: str = "-"
     label: str | None = None
+    width: float | None = None
 
 
 def line_look(number: int, label: str | None = None) -> Look:
@@ -93,7 +94,8 @@ def draw_band(axes: Axes, rows: pl.DataFrame, x: str, look: Look, *, log: bool =
     """
     at, mean = rows[x].to_numpy(), _visible(rows["mean"].to_numpy(), log=log)
     marker = "o" if look.linestyle == "-" else ""  # dots would hide the dashes
-    axes.plot(at, mean, color=look.color, linestyle=look.linestyle, label=look.label, marker=marker)
+    shown = {"color": look.color, "linestyle": look.linestyle, "linewidth": look.width, "label": look.label}
+    axes.plot(at, mean, marker=marker, **shown)
     if not band or not np.isfinite(mean).any():
         return
     lower = rows["lower"].to_numpy().copy()

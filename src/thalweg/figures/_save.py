@@ -7,9 +7,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from thalweg.errors import RunError
+from thalweg.figures._ablated import ablations_of
+from thalweg.figures._ablation import ablation
 from thalweg.figures._attribution import attribution
 from thalweg.figures._bounds import bounds
 from thalweg.figures._checkpoints import emergence, sizes_profile, training_maps, training_profile
+from thalweg.figures._clip import clip
+from thalweg.figures._contrast import contrast
+from thalweg.figures._contrasted import contrast_of
 from thalweg.figures._contributions import writer
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import styled
@@ -67,6 +72,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
         if writer(run, pair) is not None:
             suffix = f"_{slug(pair.data)}" if several else ""
             yield f"attribution_{slug(pair.model, pair.revision)}{suffix}", attribution(run, pair)
+    yield from _compared(run)
     for pair in latest_pairs(run):
         if run.prompts.filter(pair.rows).head(1).collect().height:
             suffix = f"_{slug(pair.data)}" if several else ""
@@ -74,6 +80,20 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
             yield f"bounds_{name}", bounds(run, pair)
             if run.heads.filter(pair.rows).head(1).collect().height:
                 yield f"sink_map_{name}", sink_map(run, pair)
+            if contrast_of(run, pair) is not None:
+                yield f"contrast_{name}", contrast(run, pair)
+
+
+def _compared(run: Run) -> Iterator[tuple[str, Figure]]:
+    """The model as it is against the same model changed; of several settings the latest has the plain name."""
+    several = len(run.header.data) > 1
+    for pair in pairs(run):
+        name = f"{slug(pair.model, pair.revision)}{f'_{slug(pair.data)}' if several else ''}"
+        for draw, experiment, table in ((ablation, "ablation", "effects"), (clip, "clip", "curves")):
+            found = ablations_of(run, pair, experiment, table)
+            for one in found:
+                suffix = "" if one is found[-1] else f"_{one.header.key}"
+                yield f"{experiment}_{name}{suffix}", draw(run, pair, one)
 
 
 @styled

@@ -13,6 +13,7 @@ __all__ = [
     "CHECKPOINT_COLUMNS",
     "SIZE_COLUMNS",
     "TRAINING_METRICS",
+    "TRAINING_TITLES",
     "TrainingAxis",
     "checkpoint_answers",
     "checkpoint_table",
@@ -29,6 +30,13 @@ TRAINING_METRICS = {
     "min_entropy_normalized": "entropy_normalized",
 }
 """The three curves over training, each with the metric through depth whose extreme it is."""
+
+TRAINING_TITLES = {
+    "max_norm_ratio": "Largest norm ratio",
+    "max_sink_rate": "Largest sink rate",
+    "min_entropy_normalized": "Least normalized entropy",
+}
+"""What to call them."""
 
 _REACHED = (
     "max norm ratio",

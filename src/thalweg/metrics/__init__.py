@@ -20,6 +20,7 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_effects``        what a change of the model does, prompt by prompt
 - ``_verdicts``       whether compression and sinks went with it
 - ``_changes``        all of it in one table
+- ``_contrast``       which heads behave differently where the others sink most
 - ``_loss``           how well the next token is predicted
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
@@ -34,6 +35,18 @@ if TYPE_CHECKING:
     from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
     from thalweg.metrics._changes import changes
     from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
+    from thalweg.metrics._contrast import (
+        Comparable,
+        Contrast,
+        HeadChanges,
+        TopAndBottom,
+        comparable,
+        contrast,
+        head_changes,
+        mean_of_others,
+        permutations_needed,
+        top_and_bottom,
+    )
     from thalweg.metrics._coordinates import SinkCoordinates, sink_coordinates
     from thalweg.metrics._coupling import Correlation, coupling, fisher_mean, step_correlation
     from thalweg.metrics._effects import effects, measurements
@@ -80,7 +93,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attribution",
+    "Comparable",
+    "Contrast",
     "Correlation",
+    "HeadChanges",
     "MassiveActivation",
     "MassiveBound",
     "Norms",
@@ -89,6 +105,7 @@ __all__ = [
     "SinkRow",
     "StateMeasurement",
     "Theorem",
+    "TopAndBottom",
     "Writers",
     "anisotropy",
     "attended",
@@ -100,7 +117,9 @@ __all__ = [
     "colsum_concentration",
     "colsum_floor",
     "colsum_rate",
+    "comparable",
     "compress_means",
+    "contrast",
     "coupling",
     "depth_means",
     "diagonal",
@@ -119,11 +138,13 @@ __all__ = [
     "entropy_without_sink",
     "fisher_mean",
     "frobenius_sq",
+    "head_changes",
     "head_metrics",
     "head_write_norm",
     "importance",
     "massive_activations",
     "massive_bound",
+    "mean_of_others",
     "measure_state",
     "measurements",
     "mixing",
@@ -131,6 +152,7 @@ __all__ = [
     "mixing_over_log_length",
     "next_token_loss",
     "norms",
+    "permutations_needed",
     "phases",
     "previous",
     "profile",
@@ -149,6 +171,7 @@ __all__ = [
     "step_correlation",
     "svi",
     "theorem",
+    "top_and_bottom",
     "top_position",
     "top_score",
     "training_order",
@@ -170,6 +193,7 @@ _FILES = (
     "_effects",
     "_verdicts",
     "_changes",
+    "_contrast",
     "_spectrum",
     "_variants",
     "_norms",

@@ -4,7 +4,7 @@ Conventions: prompts are ranked for every head by the mean over all OTHER heads,
 cannot pick its prompts. The top n are the largest; the bottom n the smallest of the rest; of equal ones the first rows.
 The difference of a head is its mean over the top n minus its mean over the bottom n. If the ranking means nothing to
 the head, its two sets are as good as any two disjoint sets of n prompts: that is the distribution which p and the
-interval come from. All or many such draws, the same for every head. Values are finite; `complete` says which prompts
+interval come from. All or many such draws, the same for every head. Values are finite; `comparable` says which prompts
 and heads are. No torch.
 """
 
@@ -14,24 +14,23 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import false_discovery_control  # pyright: ignore[reportMissingTypeStubs]
+from scipy.stats import false_discovery_control  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from thalweg.shapes import Bool, Float, Int
 
 __all__ = [
-    "Complete",
+    "Comparable",
     "Contrast",
     "HeadChanges",
-    "Sides",
-    "complete",
+    "TopAndBottom",
+    "comparable",
     "contrast",
     "head_changes",
     "mean_of_others",
     "permutations_needed",
-    "sides",
+    "top_and_bottom",
 ]
 
-SHARE = 0.1
 LEAST_PERMUTATIONS, MOST_PERMUTATIONS = 10_000, 250_000
 FOR_INTERVALS = 10_000
 TIE = 1e-5  # of a head's standard deviation: what float32 sums leave of equal differences
@@ -40,7 +39,7 @@ GATHERED = 50  # so much faster is a matrix product than picking the same number
 
 
 @dataclass(frozen=True)
-class Complete:
+class Comparable:
     """What can be compared.
 
     Attributes:
@@ -53,7 +52,7 @@ class Complete:
 
 
 @dataclass(frozen=True)
-class Sides:
+class TopAndBottom:
     """The rows of the top and of the bottom prompts, for every head, best and least first."""
 
     top: Int[np.ndarray, "rank head"]
@@ -98,13 +97,13 @@ class Contrast:
 
     changes: Mapping[str, HeadChanges]
     score: Float[np.ndarray, " prompt"]
-    overall: Sides
+    overall: TopAndBottom
     permutations: int
     exact: bool
     least_p: float
 
 
-def complete(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by: str) -> Complete:
+def comparable(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by: str) -> Comparable:
     """Which prompts and heads can be compared: what is undefined is left out, never taken for 0.
 
     Args:
@@ -122,7 +121,7 @@ def complete(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by: s
     heads = {metric: own.mean(axis=0) >= 0.5 for metric, own in finite.items()}
     heads = {metric: own & heads[by] for metric, own in heads.items()}
     whole = [finite[metric][:, own].all(axis=1) for metric, own in heads.items()]
-    return Complete(np.logical_and.reduce(whole), heads)
+    return Comparable(np.logical_and.reduce(whole), heads)
 
 
 def mean_of_others(scores: Float[np.ndarray, "prompt head"], /) -> Float[np.ndarray, "prompt head"]:
@@ -138,7 +137,7 @@ def mean_of_others(scores: Float[np.ndarray, "prompt head"], /) -> Float[np.ndar
     return (wide.sum(axis=1, keepdims=True) - wide) / (wide.shape[1] - 1)
 
 
-def sides(ranking: Float[np.ndarray, "prompt head"], count: int, /) -> Sides:
+def top_and_bottom(ranking: Float[np.ndarray, "prompt head"], count: int, /) -> TopAndBottom:
     """The top and the bottom prompts of every column; of equal ones the first rows, and never one on both sides.
 
     Args:
@@ -156,25 +155,25 @@ def sides(ranking: Float[np.ndarray, "prompt head"], count: int, /) -> Sides:
     top = np.argsort(-ranking, axis=0, kind="stable")[:count]
     rest = ranking.astype(np.float64)
     np.put_along_axis(rest, top, math.inf, axis=0)
-    return Sides(top, np.argsort(rest, axis=0, kind="stable")[:count])
+    return TopAndBottom(top, np.argsort(rest, axis=0, kind="stable")[:count])
 
 
 def permutations_needed(heads: int, fdr: float) -> int:
     """How many draws let the procedure of Benjamini and Hochberg see a single changed head among these.
 
-    The least p of P draws is 1 / (P + 1) and has to stay below fdr / heads: ten times as many, 10,000 at least, and
+    The least p of P draws is 1 / (P + 1) and has to stay below fdr / heads: four times as many, 10,000 at least, and
     250,000 at most unless fewer could not see it.
 
     Example:
-        1,024 heads at 5%: 204,800.
+        1,024 heads at 5%: 81,920.
     """
     fewest = math.ceil(heads / fdr)
-    return max(LEAST_PERMUTATIONS, fewest, min(10 * fewest, MOST_PERMUTATIONS))
+    return max(LEAST_PERMUTATIONS, fewest, min(4 * fewest, MOST_PERMUTATIONS))
 
 
 def head_changes(
     values: Float[np.ndarray, "prompt head"],
-    chosen: Sides,
+    chosen: TopAndBottom,
     /,
     *,
     permutations: int,
@@ -185,12 +184,13 @@ def head_changes(
 
     p = (1 + the number of draws whose difference is at least as large in magnitude) / (1 + the number of draws); where
     there are no more different draws than ``permutations``, all of them are taken, and p is the share among them. The
-    interval is the difference plus and minus the 95% quantile of the draws' magnitudes: their distribution is symmetric,
-    since every draw has a twin with its sides exchanged, and the interval inverts the test. q after Benjamini and
-    Hochberg (1995), over the heads: it controls the false-discovery rate for independent tests and positively dependent
-    ones. A head to which the ranking means nothing shares only the prompts' order with the others, which leaves its p
-    next to independent of theirs; the procedure of Benjamini and Yekutieli (2001), right under any dependence, would pay
-    for that generality with a factor of ln(heads) + 0.58, 7.5 for 1,024 heads.
+    interval is the difference plus and minus the 95% quantile of the draws' magnitudes. It inverts the test: the draws'
+    distribution is symmetric, since every draw has a twin with its sides exchanged.
+
+    q after Benjamini and Hochberg (1995), over the heads: it controls the false-discovery rate for independent tests
+    and positively dependent ones. Two heads to which the ranking means nothing have little more in common than the
+    order of the prompts, which leaves their p next to independent. The procedure of Benjamini and Yekutieli (2001),
+    right under any dependence, would pay for it with a factor of ln(heads) + 0.58: 7.5 for 1,024 heads.
 
     Args:
         values: the metric; a head with a value that is not finite has no result.
@@ -206,7 +206,7 @@ def head_changes(
         Four prompts with values 4, 3, 2, 1, ranked in this order, two a side: difference 2, and of the six draws this
         one and its twin are as large: p = 1/3.
     """
-    finite = np.isfinite(values).all(axis=0)
+    finite = np.asarray(np.isfinite(values).all(axis=0))
     count = len(chosen.top)
     top, bottom = (
         np.take_along_axis(values, rows, axis=0).mean(axis=0, dtype=np.float64) for rows in (chosen.top, chosen.bottom)
@@ -222,21 +222,16 @@ def head_changes(
         drawn = np.abs(_differences(scaled, rows, count))
         reached += (drawn >= np.abs(observed) - TIE).sum(axis=0)
         if total < FOR_INTERVALS:
-            kept.append(drawn[: FOR_INTERVALS - total] if not exact else drawn)
+            kept.append(drawn[: FOR_INTERVALS - total])
         total += len(rows)
         if advance is not None:
             advance(len(rows))
-    half = np.quantile(np.concatenate(kept), 0.95, axis=0) * spread
+    width = np.quantile(np.concatenate(kept), 0.95, axis=0) * spread
     p = reached / total if exact else (1 + reached) / (1 + total)
-    difference, width, chances, rates = (np.full(values.shape[1], math.nan) for _ in range(4))
-    difference[finite] = (top - bottom)[finite]
-    width[finite] = half
-    chances[finite] = p
-    rates[finite] = false_discovery_control(p, method="bh") if len(p) else p
-    blank = np.where(finite, 0.0, math.nan)
-    return HeadChanges(
-        top + blank, bottom + blank, difference, difference - width, difference + width, chances, rates
-    )
+    q = false_discovery_control(p, method="bh") if len(p) else p
+    change = (top - bottom)[finite]
+    columns = (top[finite], bottom[finite], change, change - width, change + width, p, q)
+    return HeadChanges(*(_with_gaps(column, finite) for column in columns))
 
 
 def contrast(
@@ -271,7 +266,7 @@ def contrast(
     scores = values[by][:, ranked]
     ranking = np.full(values[by].shape, math.nan)
     ranking[:, ranked] = mean_of_others(scores)
-    own = sides(ranking, count)
+    own = top_and_bottom(ranking, count)
     score = scores.mean(axis=1, dtype=np.float64)
     changes = {
         metric: head_changes(
@@ -282,7 +277,13 @@ def contrast(
     ways = _ways(len(score), count)
     exact = ways <= permutations
     least = 2 / ways if exact else 1 / (1 + permutations)
-    return Contrast(changes, score, sides(score[:, None], count), min(ways, permutations), exact, least)
+    return Contrast(changes, score, top_and_bottom(score[:, None], count), min(ways, permutations), exact, least)
+
+
+def _with_gaps(column: np.ndarray, there: np.ndarray) -> np.ndarray:
+    whole = np.full(len(there), math.nan)
+    whole[there] = column
+    return whole
 
 
 def _ways(prompts: int, count: int) -> int:
@@ -298,13 +299,10 @@ def _every(prompts: int, count: int) -> Iterator[np.ndarray]:
         for one in combinations(rows, count)
         for other in combinations([row for row in rows if row not in one], count)
     ]
-    yield from _chunks(np.array(every), prompts)
-
-
-def _chunks(rows: np.ndarray, prompts: int) -> Iterator[np.ndarray]:
+    mixed = np.random.default_rng(0).permutation(np.array(every))  # its beginning stands for all, in intervals
     step = _at_once(prompts)
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+    for start in range(0, len(mixed), step):
+        yield mixed[start : start + step]
 
 
 def _drawn(prompts: int, count: int, permutations: int, seed: int) -> Iterator[np.ndarray]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.metrics._boundaries import KEYS
-from thalweg.metrics._trajectory import trajectory
 
 __all__ = ["checkpoint_curves", "emergence", "training_order", "training_step"]
 
@@ -97,11 +96,11 @@ def checkpoint_curves(profile: pl.DataFrame) -> pl.DataFrame:
     rows = list[dict[str, object]]()
     for (model, data), own in profile.group_by("model", "data", maintain_order=True):
         revisions = own["revision"].unique(maintain_order=True).to_list()
-        checkpoints = own.filter(pl.col("metric").is_in(READ)).partition_by("revision", as_dict=True)
+        found = _trajectories(own)
         for order, revision in enumerate(training_order(revisions)):
             place = {"model": model, "revision": revision, "data": data}
             key = {**place, "step": training_step(revision), "order": order}
-            reached = _reached(checkpoints.get((revision,), own.clear()))
+            reached = _reached(found.get(revision, {}))
             rows += [{**key, "metric": name, "index": at, "value": value} for name, (at, value) in reached.items()]
     return pl.DataFrame(rows, schema=_CURVES)
 
@@ -132,11 +131,20 @@ _Place = tuple[int | None, float]
 _NOWHERE: _Place = (None, math.nan)
 
 
-def _reached(profile: pl.DataFrame) -> dict[str, _Place]:
+def _trajectories(profile: pl.DataFrame) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
+    """By revision, site and metric the finite means by index; one pass, since a training has many revisions."""
+    rows = profile.filter(pl.col("metric").is_in(READ) & pl.col("mean").is_finite()).sort("index")
+    found = dict[str, dict[tuple[str, str], dict[int, float]]]()
+    for revision, site, metric, index, mean in rows.select("revision", "site", "metric", "index", "mean").iter_rows():
+        found.setdefault(revision, {}).setdefault((site, metric), {})[index] = mean
+    return found
+
+
+def _reached(means: dict[tuple[str, str], dict[int, float]]) -> dict[str, _Place]:
     """The extreme of each metric, and where."""
 
     def states(metric: str) -> dict[int, float]:
-        return {index: mean for index, mean in trajectory(profile, "state", metric).items() if index > 0}
+        return {index: mean for index, mean in means.get(("state", metric), {}).items() if index > 0}
 
     def at_state_1(metric: str) -> _Place:
         found = states(metric)
@@ -149,7 +157,7 @@ def _reached(profile: pl.DataFrame) -> dict[str, _Place]:
         "first_norm_ratio": at_state_1("norm_ratio"),
         "max_sink_norm": _extreme(states("sink_norm"), max),
         "peak_value": _extreme(states("peak_value"), lambda values: max(values, key=abs)),
-        "max_sink_rate": _extreme(trajectory(profile, "block", "sink_rate"), max),
+        "max_sink_rate": _extreme(means.get(("block", "sink_rate"), {}), max),
         "min_entropy_normalized": least,
         "first_entropy_normalized": first,
         "entropy_ratio": (None if math.isnan(ratio) else least[0], ratio),

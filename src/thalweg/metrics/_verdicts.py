@@ -236,8 +236,8 @@ def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
     if position == sink_position:
         return f"position {position} is still massive {where}"
     if row["massive_position_share"] >= SHARE:
-        return f"position {position} became massive {where}"
-    return f"other positions became massive {where}, {position} most often"
+        return f"position {position} is massive in its place {where}"
+    return f"other positions are massive in its place {where}, {position} most often"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,12 @@ from thalweg.monitor._alarms import Watch
 from thalweg.monitor._options import Alarm, MonitorOptions
 from thalweg.monitor._record import Ending, Record
 from thalweg.monitor._sharded import is_sharded
+from thalweg.monitor._untouched import generators_kept
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "Take"]
+
+Take = Callable[[nn.Module, int], dict[str, float] | None]
+"""A way to measure: :meth:`Monitor.begin`, :meth:`Monitor.step` or :meth:`Monitor.measure`."""
 
 _log = logging.getLogger("thalweg.monitor")
 
@@ -51,6 +55,7 @@ class Monitor:
 
     Example:
         >>> monitor = Monitor(tokenizer, out="runs/training")  # doctest: +SKIP
+        >>> monitor.begin(model)  # doctest: +SKIP
         >>> for step, batch in enumerate(batches, start=1):  # doctest: +SKIP
         ...     train(model, batch)
         ...     monitor.step(model, step)
@@ -72,7 +77,8 @@ class Monitor:
             raise UsageError(f"the monitor needs the model's tokenizer; got {type(tokenizer).__name__}.")
         source = str(prompts) if isinstance(prompts, Path) else prompts
         self.seconds = 0.0
-        self._record = Record(Path(out), name, tokenizer, source, text_field, self.options)
+        with generators_kept():
+            self._record = Record(Path(out), name, tokenizer, source, text_field, self.options)
         self._watch = Watch(self.options.alarms)
         self._last: int | None = None
         self._off = False
@@ -91,6 +97,26 @@ class Monitor:
     def is_due(self, step: int) -> bool:
         """Whether :meth:`step` would measure at this step."""
         return not self._off and step % self.options.every == 0 and step != self._last
+
+    def begin(self, model: nn.Module, step: int = 0) -> dict[str, float] | None:
+        """Before training: refuse what cannot be monitored while nothing is lost yet, then measure if it is time.
+
+        Without it, what is wrong with model or directory is told at the first measurement, as any other failure.
+
+        Args:
+            model: the model to be trained, as for :meth:`step`.
+            step: optimizer steps done, where a training is taken up again.
+
+        Returns:
+            As :meth:`step`.
+
+        Raises:
+            UsageError: the model is none that can be measured, the directory holds another training, another process
+                writes it, or it cannot be written.
+        """
+        with generators_kept(model):
+            self._record.begin(model, step, measures=self.is_due(step), writes=_is_first_process())
+        return self.step(model, step)
 
     def step(self, model: nn.Module, step: int) -> dict[str, float] | None:
         """Measure if it is time.
@@ -112,11 +138,12 @@ class Monitor:
         """Measure now, whatever the interval says, unless this step was measured last or the monitor is off."""
         if self._off or step == self._last:
             return None
-        since = time.perf_counter()
-        found = self._measured(model, step)
-        self._last = step
-        self.seconds += time.perf_counter() - since
-        raised = self._watch.look(step, found) if found else []
+        with generators_kept(model):
+            since = time.perf_counter()
+            found = self._measured(model, step)
+            self._last = step
+            self.seconds += time.perf_counter() - since
+            raised = self._watch.look(step, found) if found else []
         self._agree(model, bool(raised))
         if not found:
             return found
@@ -126,7 +153,7 @@ class Monitor:
     def finish(self, model: nn.Module | None = None, step: int | None = None) -> dict[str, float] | None:
         """Measure a last time, if a model is given, and close the run as finished."""
         found = self.measure(model, step) if model is not None and step is not None else None
-        self._record.close("finished")
+        self._close("finished")
         return found
 
     def __enter__(self) -> "Monitor":
@@ -136,7 +163,11 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stopped: Ending = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self._record.close("finished" if error is None else stopped)
+        self._close("finished" if error is None else stopped)
+
+    def _close(self, status: Ending) -> None:
+        with generators_kept():
+            self._record.close(status)
 
     def _measured(self, model: nn.Module, step: int) -> dict[str, float] | None:
         try:

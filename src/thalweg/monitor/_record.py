@@ -22,6 +22,7 @@ from thalweg.store import (
     Coverage,
     DataFacts,
     ModelFacts,
+    Run,
     RunHeader,
     RunWriter,
     Thresholds,
@@ -31,6 +32,7 @@ from thalweg.store import (
 
 __all__ = ["Ending", "Record", "step_name"]
 
+HEADER = "run.json"
 Ending = Literal["finished", "interrupted", "failed"]
 
 _log = logging.getLogger("thalweg.monitor")
@@ -60,19 +62,40 @@ class Record:
         text_field: str | None,
         options: MonitorOptions,
     ) -> None:
-        self.out, self.name, self.tokenizer, self.options = out, name, tokenizer, options.survey
+        self.out, self.name, self.tokenizer = out, name, tokenizer
         if isinstance(prompts, str):
             self.source: Source = open_source(prompts, text_field=text_field)
+            self.rows = options.prompts
         else:
             self.source = source_of_texts(prompts)
-            self.options = dataclasses.replace(self.options, limit=len(prompts))
+            self.rows = len(prompts)
+        self.options = dataclasses.replace(options.survey, limit=self.rows)
         self.interval = options.every
         self.shards: list[Shard] = []
         self.how: Tokenization | None = None
         self.subject: Subject | None = None
         self.writer: RunWriter | None = None
-        self.profile: pl.DataFrame | None = None
+        self.known: dict[str, pl.DataFrame] = {}
         self._refuse_other_directory()
+
+    def begin(self, model: nn.Module, step: int, *, measures: bool, writes: bool = True) -> None:
+        """Refuse a model that cannot be measured and a directory that cannot be used, before the training.
+
+        Args:
+            model: in training, wrapped or not.
+            step: optimizer steps done.
+            measures: whether a measurement of this step follows.
+            writes: as for :meth:`measure`.
+
+        Raises:
+            UsageError: what it is, and what to do.
+        """
+        if not (writes or is_sharded(model)):
+            return
+        with untouched(model) as plain:
+            facts = self._facts(self._subject(plain), step)
+        if writes and (measures or (self.out / HEADER).exists()):
+            self.writer = self.writer or self._opened(facts, enters=measures)
 
     def measure(self, model: nn.Module, step: int, *, writes: bool = True) -> dict[str, float]:
         """Measure the model as it is now; a measurement of the same step that is there gives way.
@@ -90,9 +113,16 @@ class Record:
             subject = self._subject(plain)
             facts = self._facts(subject, step)
             key = {"model": self.name, "revision": facts.revision, "data": self.source.name}
-            writer = self._ready(facts, key) if writes else None
-            measure_rows(subject, self.shards, writer, key, self.tokenizer, self.options)
-        return {} if writer is None else self._scalars(writer, facts.revision)
+            writer, failed = None, None
+            try:
+                writer = self._ready(facts, key) if writes else None
+            except Exception as error:
+                failed = error  # heard after the passes, in which other processes may wait for this one
+            if failed is None or shared:
+                measure_rows(subject, self.shards, writer, key, self.tokenizer, self.options)
+        if failed is not None:
+            raise failed
+        return {} if writer is None else self._scalars(writer, facts)
 
     def close(self, status: Ending | None = None) -> None:
         """Let go of the run, with a last word about it."""
@@ -104,18 +134,18 @@ class Record:
             finally:
                 writer.close()
 
-    def _scalars(self, writer: RunWriter, revision: str) -> dict[str, float]:
-        aggregate(writer, self.profile)
-        write_emergence(writer)
-        covered = self._coverage(writer, revision)
+    def _scalars(self, writer: RunWriter, facts: ModelFacts) -> dict[str, float]:
+        aggregate(writer, self.known)
+        covered = self._coverage(writer, facts.revision)
         if not covered.prompts_kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in covered.skipped.items())
             raise DataError(f"no prompt could be measured ({reasons}). Give shorter prompts, or a smaller max_length.")
         write_emergence(writer)
         run = open_run(self.out)
-        self.profile = run.profile.collect()
-        own = pl.col("revision") == revision
-        found = scalars(self.profile.filter(own), run.layers.filter(own).collect())
+        self.known = _averages(run)
+        own = Run(run.path, run.header.model_copy(update={"models": (facts,)}))
+        profile = self.known["profile"].filter(model=self.name, revision=facts.revision)
+        found = scalars(profile, own.layers.collect())
         return {**found, "nonfinite_states": float(covered.nonfinite_states)}
 
     def _coverage(self, writer: RunWriter, revision: str) -> Coverage:
@@ -136,9 +166,10 @@ class Record:
         options = self.options
         context = positions_of(plain).context
         self.how = tokenization(self.tokenizer, bos=options.bos, max_length=options.max_length, context=context)
-        shards = list(read_shards(self.source, self.how, limit=options.limit, size=options.shard_rows))
+        # All in one: a step is in the run, or is not, wherever the process is killed.
+        shards = list(read_shards(self.source, self.how, limit=self.rows, size=self.rows))
         if not any(shard.prompts for shard in shards):
-            raise DataError(f"{self.source.name} gives no prompt in its first {options.limit} rows.")
+            raise DataError(f"{self.source.name} gives no prompt in its first {self.rows} rows.")
         return shards
 
     def _facts(self, subject: Subject, step: int) -> ModelFacts:
@@ -168,31 +199,39 @@ class Record:
                 "step %s of %s is measured again; the earlier measurement gives way.", facts.revision, self.out
             )
             writer.forget(self.name, facts.revision)
-            self.profile = self._without(facts.revision)
+            self.known = {
+                table: rows.filter((pl.col("model") != self.name) | (pl.col("revision") != facts.revision))
+                for table, rows in self.known.items()
+            }
         writer.add_model(facts)
         return writer
 
-    def _opened(self, facts: ModelFacts) -> RunWriter:
-        """Create the run, or go on with it, and complete what a killed process left without its averages."""
+    def _opened(self, facts: ModelFacts, *, enters: bool = True) -> RunWriter:
+        """Create the run, or go on with it, and complete what a killed process left without its averages.
+
+        The step enters the run unless it is not measured now.
+        """
         self._refuse_other_shape(facts)
         place = self.out.resolve()
         if (other := _writing.get(place)) is not None and other is not self:
             other.close()
-        writer = create_or_resume(self.out, self._header(facts), extend=True)
+        models = (facts,) if enters else open_run(self.out).header.models
+        writer = create_or_resume(self.out, self._header(models), extend=True)
         _writing[place] = self
         try:
             aggregate(writer)
+            write_emergence(writer)
             run = open_run(self.out)
-            self.profile = None if run.missing else run.profile.collect()
+            self.known = {} if run.missing else _averages(run)
         except BaseException:
             writer.close()
             raise
         return writer
 
-    def _header(self, facts: ModelFacts) -> RunHeader:
+    def _header(self, models: tuple[ModelFacts, ...]) -> RunHeader:
         return RunHeader(
             resolved={**vars(self.options), "every": self.interval},
-            models=(facts,),
+            models=models,
             versions=versions(),
             hardware=hardware(),
             **self._asked(),
@@ -214,10 +253,10 @@ class Record:
 
     def _refuse_other_directory(self) -> None:
         """Before the training, rather than at its first measurement."""
-        if not (self.out / "run.json").exists():
+        if not (self.out / HEADER).exists():
             # A process killed before the header was there leaves a lock and its temporary file.
-            left = (".lock", "run.json")
-            if self.out.exists() and not all(entry.name.startswith(left) for entry in self.out.glob("*")):
+            left = (".lock", HEADER)
+            if self.out.is_dir() and not all(entry.name.startswith(left) for entry in self.out.iterdir()):
                 raise RunError(f"{self.out} holds other files and no run. Choose another out.")
             if self.out.is_file():
                 raise RunError(f"{self.out} is a file; expected a directory for the run. Choose another out.")
@@ -228,7 +267,7 @@ class Record:
             raise RunError(f"{self.out} belongs to another run; {'; '.join(lines)}. Choose another out.")
 
     def _refuse_other_shape(self, facts: ModelFacts) -> None:
-        if not (self.out / "run.json").exists():
+        if not (self.out / HEADER).exists():
             return
         shape = ("blocks", "heads", "width")
         for one in open_run(self.out).header.models:
@@ -238,5 +277,6 @@ class Record:
                     f"{self.out} holds the training of another {facts.name}, with {said}. Choose another out, or name."
                 )
 
-    def _without(self, revision: str) -> pl.DataFrame | None:
-        return None if self.profile is None else self.profile.filter(pl.col("revision") != revision)
+
+def _averages(run: Run) -> dict[str, pl.DataFrame]:
+    return {"profile": run.profile.collect(), "phases": run.phases.collect(), "coupling": run.coupling.collect()}

@@ -1,5 +1,6 @@
 """The monitor in transformers' Trainer: ``watch(trainer, out=...)``."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +8,15 @@ from typing import Any
 
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_callback import DefaultFlowCallback
 
 from thalweg.errors import UsageError
-from thalweg.monitor._monitor import Monitor
+from thalweg.monitor._monitor import Monitor, Take
 from thalweg.monitor._options import MonitorOptions
 
 __all__ = ["ThalwegCallback", "watch"]
 
-SPEAKING = (DefaultFlowCallback, PrinterCallback, ProgressCallback)
-"""Callbacks that print what is logged, or decide by it: our numbers are for the trackers."""
+SPEAKING = (PrinterCallback, ProgressCallback)
+"""Callbacks that print what is logged: our numbers are for the trackers."""
 
 _log = logging.getLogger("thalweg.monitor")
 
@@ -60,11 +60,11 @@ class ThalwegCallback(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> TrainerControl:
-        """Measure where training begins, unless it goes on between two measurements."""
+        """Refuse what cannot be monitored, and measure where training begins, if it is time."""
         if self.trainer is None and args.report_to:
             trackers = ", ".join(args.report_to)
             _log.warning("the monitor writes its directory alone; thalweg.monitor.watch also reaches %s.", trackers)
-        return self._look(args, state, control, model)
+        return self._look(args, state, control, model, self.monitor.begin)
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
@@ -82,11 +82,13 @@ class ThalwegCallback(TrainerCallback):
         """Close the run; by now trackers are closed, and the model may be an earlier one, the best."""
         self.monitor.finish()
 
-    def _look(self, args: Any, state: TrainerState, control: TrainerControl, model: Any) -> TrainerControl:
+    def _look(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: Any, take: Take | None = None
+    ) -> TrainerControl:
         # The wrapped one where there is a wrapper: it knows how sharded weights are gathered.
         wrapped = getattr(self.trainer, "model_wrapped", None)
         own: nn.Module = wrapped if isinstance(wrapped, nn.Module) else model
-        take = self.monitor.measure if control.should_training_stop else self.monitor.step
+        take = take or (self.monitor.measure if control.should_training_stop else self.monitor.step)
         found = take(own, state.global_step)
         if found and self.trainer is not None:
             self._log(self.trainer, args, state, control, found)
@@ -99,9 +101,9 @@ class ThalwegCallback(TrainerCallback):
     ) -> None:
         # trainer.log would end the wish, raised in this very step, that the loss be logged.
         state.log_history.append({**found, "epoch": state.epoch, "step": state.global_step})
-        for callback in trainer.callback_handler.callbacks:
-            if callback is not self and not isinstance(callback, SPEAKING):
-                callback.on_log(args, state, control, logs=dict(found), model=trainer.model)
+        handler = copy.copy(trainer.callback_handler)
+        handler.callbacks = [one for one in handler.callbacks if one is not self and not isinstance(one, SPEAKING)]
+        handler.call_event("on_log", args, state, control, logs=dict(found))
 
 
 def watch(

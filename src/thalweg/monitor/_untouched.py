@@ -16,7 +16,7 @@ from thalweg.capture import attention_implementation
 from thalweg.errors import ModelError
 from thalweg.monitor._sharded import gathered
 
-__all__ = ["plain_model", "untouched"]
+__all__ = ["generators_kept", "plain_model", "untouched"]
 
 ANY_DTYPE = ("eager", "sdpa")
 
@@ -41,23 +41,31 @@ def plain_model(model: nn.Module) -> PreTrainedModel:
 
 
 @contextmanager
+def generators_kept(model: nn.Module | None = None) -> Iterator[None]:
+    """Whatever is drawn in here, the generators of Python, NumPy and torch go on as if nothing had been."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whatever the training loop draws from
+    weights = () if model is None else model.parameters()
+    devices = {one.device.index or 0 for one in weights if one.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=sorted(devices)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002 - as above
+
+
+@contextmanager
 def untouched(model: nn.Module) -> Iterator[PreTrainedModel]:
     """Give the plain model in evaluation mode; afterwards everything is as it was.
 
     Every module gets back its own mode, since some may be in evaluation on purpose, and whatever else it remembers,
-    such as the frequencies of a dynamic rotary embedding; random generators of Python, NumPy and torch come back. No
-    gradient is recorded, compiled code is left alone, and autocast is off: the model is measured in the type of its
-    weights.
+    such as the frequencies of a dynamic rotary embedding. No gradient is recorded, compiled code is left alone, and
+    autocast is off: the model is measured in the type of its weights.
     """
     plain = plain_model(model)
-    accelerators = {one.device for one in plain.parameters() if one.device.type == "cuda"}
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whatever the training loop draws from
     with ExitStack() as stack:
-        stack.callback(random.setstate, python)
-        stack.callback(np.random.set_state, numpy)
-        stack.enter_context(torch.random.fork_rng(devices=sorted({one.index or 0 for one in accelerators})))
         stack.enter_context(torch.no_grad())
-        for kind in {"cpu", *(one.type for one in accelerators)}:
+        for kind in {"cpu", *(one.device.type for one in plain.parameters())}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported, which takes a second
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -81,10 +89,11 @@ def _attention_for_any_dtype(plain: PreTrainedModel) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Memory:
-    """What one module holds beside its weights: attributes, ``training`` among them, and buffers."""
+    """What one module holds beside its weights: attributes, ``training`` among them, hooks, and buffers."""
 
     module: nn.Module
     attributes: dict[str, Any]
+    hooks: dict[str, dict[int, Any]]
     buffers: dict[str, Tensor | None]
     values: dict[str, Tensor]
 
@@ -92,13 +101,19 @@ class _Memory:
     def of(cls, module: nn.Module) -> "_Memory":
         buffers = dict(module._buffers)
         values = {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
-        return cls(module, dict(vars(module)), buffers, values)
+        # transformers leaves its own where states are asked for, as by our proofs; compiled code would no longer fit.
+        hooks = {name: dict(held) for name, held in vars(module).items() if "_hooks" in name and isinstance(held, dict)}
+        return cls(module, dict(vars(module)), hooks, buffers, values)
 
     def restore(self) -> None:
         own, buffers = vars(self.module), self.module._buffers
         for name in own.keys() - self.attributes.keys():
             del own[name]
         own.update({name: value for name, value in self.attributes.items() if own.get(name, own) is not value})
+        for name, hooks in self.hooks.items():
+            if own[name] != hooks:
+                own[name].clear()
+                own[name].update(hooks)
         for name in buffers.keys() - self.buffers.keys():
             del buffers[name]
         buffers.update({name: tensor for name, tensor in self.buffers.items() if buffers.get(name) is not tensor})

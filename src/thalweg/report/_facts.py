@@ -42,8 +42,10 @@ def run_facts(run: Run) -> list[FactGroup]:
     ]
 
 
-def how_to_finish(run: Run) -> str:
-    """Give the command that goes on with the run."""
+def how_to_finish(run: Run) -> str | None:
+    """Give the command that goes on with the run; None where a monitor writes it as long as its training goes on."""
+    if "every" in run.header.resolved:
+        return None
     command = shlex.join(run.header.command) or "thalweg survey ..."
     out = shlex.join(["--out", str(run.path)])
     return command if "--out" in command else f"{command} {out}"

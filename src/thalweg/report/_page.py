@@ -14,7 +14,9 @@ from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.figures import Pair, labels, latest_pairs
 from thalweg.report._charts import Chart, bound_charts, depth_charts, norm_charts, series_colors, sink_chart
+from thalweg.report._contrast import contrast_pages
 from thalweg.report._facts import how_to_finish, run_facts
+from thalweg.report._interventions import ablation_pages, clip_pages
 from thalweg.report._massive import Answer, massive_answer, where_answer
 from thalweg.report._sinks import SinkingHeads, shortest_prompt, sink_answer, sinking_heads
 from thalweg.report._tables import Table, coupling_rows, massive_rows, phase_rows
@@ -94,6 +96,9 @@ def _render(run: Run) -> str:
         pairs=[_pair_page(run, pair) for pair in latest_pairs(run)],
         trainings=training_pages(run),
         sizes=sizes_pages(run),
+        ablations=ablation_pages(run),
+        clips=clip_pages(run),
+        contrasts=contrast_pages(run),
         data=[_data_page(run, data.name) for data in run.header.data] if "profile" not in run.missing else [],
         phases=phase_rows(run) if "phases" not in run.missing else None,
         coupling=coupling_rows(run) if "coupling" not in run.missing else None,

@@ -11,6 +11,7 @@ from thalweg.figures import (
     GREY,
     PALETTE,
     TRAINING_METRICS,
+    TRAINING_TITLES,
     TrainingAxis,
     checkpoint_table,
     compared_sizes,
@@ -28,12 +29,6 @@ from thalweg.report._words import amount
 from thalweg.store import Experiment, Run
 
 __all__ = ["SizesPage", "TrainingPage", "sizes_pages", "training_pages"]
-
-_WORDS = {
-    "max_norm_ratio": "Largest norm ratio",
-    "max_sink_rate": "Largest sink rate",
-    "min_entropy_normalized": "Least normalized entropy",
-}
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ def _over_steps(values: pl.DataFrame, emerged: pl.DataFrame, axis: TrainingAxis,
     drawn.update_xaxes(tickvals=places, ticktext=names)
     if from_zero_to_one(source):
         drawn.update_yaxes(range=[-0.03, 1.03])
-    return _chart(_WORDS[metric], drawn)
+    return _chart(TRAINING_TITLES[metric], drawn)
 
 
 def _line(values: pl.DataFrame, axis: TrainingAxis, metric: str, factor: float = 1.0) -> pl.DataFrame:
@@ -161,4 +156,4 @@ def _over_sizes(compared: pl.DataFrame, metric: str, place: int) -> Chart:
     drawn.update_xaxes(type="log", tickvals=places, ticktext=names)
     if from_zero_to_one(source):
         drawn.update_yaxes(range=[-0.03, 1.03])
-    return _chart(_WORDS[metric], drawn)
+    return _chart(TRAINING_TITLES[metric], drawn)

@@ -202,11 +202,46 @@ _CLIP = ExperimentTables(
     plans=("sweeps",),
 )
 
+_CONTRAST = ExperimentTables(
+    parts={},
+    wholes={
+        "rankings": {
+            **DATA_KEY,
+            **_columns("by", pl.String()),
+            **_columns("length", pl.Int32()),
+            **_columns("prompts per_side other_length undefined heads changed permutations", pl.Int64()),
+            **_columns("exact", pl.Boolean()),
+            **_columns("least_p fdr", pl.Float64()),
+            **_columns("reason", pl.String()),
+        },
+        "heads": {
+            **DATA_KEY,
+            **_columns("block head", pl.Int32()),
+            **_columns("metric", pl.String()),
+            **_columns("top bottom difference low high p q", pl.Float64()),
+            **_columns("changes", pl.Boolean()),
+            **_columns("overall_top overall_bottom overall_difference", pl.Float64()),
+            **_columns("per_side prompts", pl.Int64()),
+            **_columns("reason", pl.String()),
+        },
+        "prompts": {
+            **DATA_KEY,
+            **_columns("side", pl.String()),
+            **_columns("rank", pl.Int32()),
+            **_columns("prompt", pl.Int64()),
+            **_columns("tokens", pl.Int32()),
+            **_columns("score", pl.Float64()),
+        },
+    },
+    order={},
+)
+
 EXPERIMENTS: dict[str, ExperimentTables] = {
     "ablation": _ABLATION,
     "attribution": _ATTRIBUTION,
     "checkpoints": _CHECKPOINTS,
     "clip": _CLIP,
+    "contrast": _CONTRAST,
 }
 """By name of the directory in the run."""
 

@@ -1,0 +1,84 @@
+"""``thalweg clip``."""
+
+from typing import Annotated, Any
+
+import typer
+
+from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
+from thalweg.cli._tables import print_json, print_table, printable, say_planted
+
+__all__ = ["clip"]
+
+
+@sharing(MEASURING)
+def clip(
+    model: Model = DEFAULT_MODEL,
+    data: Data = None,
+    gamma: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest magnitudes to leave, as 10,100 or a log grid 1:1000:13. Default: 13 from the largest "
+            "ordinary coordinate of the sink's row to its largest massive one."
+        ),
+    ] = None,
+    states: Annotated[str | None, typer.Option(help="States to clamp, as 2-6. Default: after every block.")] = None,
+    massive_only: Annotated[bool, typer.Option("--massive-only", help="Clamp the massive coordinates alone.")] = False,
+    out: Out = None,
+    *,
+    shared: Shared,
+    as_json: AsJson = False,
+) -> None:
+    """Clamp the sink token's row to [-gamma, gamma], and measure entropy, sinks and loss against gamma.
+
+    Examples:
+        thalweg clip
+
+        thalweg clip --gamma 1:1000:13
+
+        thalweg clip EleutherAI/pythia-410m --gamma 10,100 --states 2-6 --massive-only --data gsm8k --limit 100
+
+    Joins the run of a survey with the same options, or makes a run of its own. The paper: Fig. 20.
+    """
+    from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
+    from thalweg.experiments import clip as run_clip
+
+    found = run_clip(
+        model,
+        data or ["bundled"],
+        gamma=gamma,
+        states=states,
+        massive_only=massive_only,
+        out=out,
+        options=SurveyOptions(**shared),
+    )
+    if as_json:
+        print_json(_summary(found))
+    else:
+        _print(found)
+
+
+def _summary(found: Any) -> dict[str, Any]:
+    from thalweg.figures import clip_answers
+
+    return {
+        "run": str(found.directory.parent),
+        "status": found.header.status,
+        "settings": found.header.settings,
+        "coverage": [pair.model_dump() for pair in found.header.coverage],
+        "answers": clip_answers(found),
+        **{name: found.table(name).collect().to_dicts() for name in ("sweeps", "curves")},
+    }
+
+
+def _print(found: Any) -> None:
+    from thalweg.figures import CLIP_COLUMNS, clip_answers, clip_table
+    from thalweg.store import open_run
+
+    for (title, rows), answer in zip(clip_table(found), clip_answers(found), strict=True):
+        print_table(CLIP_COLUMNS, rows, title=title)
+        typer.echo()
+        typer.echo(printable(f"{answer}."))
+        typer.echo()
+    run = found.directory.parent
+    say_planted(open_run(run).header.models)
+    typer.echo(printable(f"run: {run}    draw it: thalweg figures {run}"))

@@ -1,0 +1,147 @@
+"""Contrast: prompts where heads sink most against those where they sink least (the paper, Figs. 5, 26, 27)."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import polars as pl
+
+from thalweg.errors import RunError, UsageError
+from thalweg.experiments._contrast_prompts import SHARE, Asked, length_asked, select
+from thalweg.experiments._contrast_tables import NAME, compare
+from thalweg.experiments._facts import versions
+from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._prepare import BUNDLED_DATA, _command, prepare
+from thalweg.experiments._survey import survey
+from thalweg.reference import BUNDLED_MODEL
+from thalweg.store import Experiment, ExperimentWriter, Run, open_experiment, open_run
+
+__all__ = ["contrast"]
+
+LENGTH = 64
+
+
+def contrast(
+    model_or_run: str | Path = BUNDLED_MODEL,
+    data: str | Path | Sequence[str | Path] | None = None,
+    *,
+    length: int | str | None = None,
+    top: int | None = None,
+    by: str = "sink_score",
+    fdr: float = 0.05,
+    seed: int = 0,
+    out: str | Path | None = None,
+    options: SurveyOptions | None = None,
+) -> Experiment:
+    """Compare the prompts where heads sink most with those where they sink least, and list the heads that change.
+
+    Each head is tested on a ranking of the prompts that is made without it. Sink scores fall with length, so prompts of
+    one length alone are compared, whether they end there or were cut there. A run needs no model: its tables are read.
+
+    Args:
+        model_or_run: the directory of a finished run, or a model, which is surveyed first, its prompts cut to
+            ``length``.
+        data: for a model, as for a survey; a run has its own.
+        length: in tokens. For a model 64 by default; for a run the length of most of its prompts. "any" compares
+            prompts of different lengths.
+        top: prompts a side; by default a tenth of what is compared.
+        by: what prompts are ranked by, a metric of heads.
+        fdr: the false-discovery rate allowed among the heads said to change.
+        seed: of the permutations.
+        out: for a model, the run directory; ``runs/<model>-contrast-<length>`` by default.
+        options: for a model, as for a survey.
+
+    Returns:
+        The experiment, for reading: tables ``heads`` (differences and tests), ``prompts`` (the two ends of the ranking
+        by all heads) and ``rankings`` (what was compared, for each model and data set, or why nothing was).
+
+    Raises:
+        UsageError: an option cannot be used, or too few prompts have one length; the message says which lengths there
+            are.
+        RunError: the run is not finished, is damaged, or holds no scores of heads.
+
+    Example:
+        >>> found = contrast("runs/pythia-410m", length=128, top=50)  # doctest: +SKIP
+        >>> found.table("heads").filter(pl.col("changes")).collect()  # doctest: +SKIP
+    """
+    asked = Asked(by, length_asked(length), top, fdr, seed)
+    if not (Path(model_or_run) / "run.json").exists():
+        asked = replace(asked, length=LENGTH if asked.length is None else asked.length)
+        return _contrasted(_surveyed(model_or_run, data, out, options, asked.length), asked, options)
+    _refuse_what_is_a_models(data, out, options)
+    run = open_run(model_or_run)
+    _require_finished(run)
+    return _contrasted(run, asked, options)
+
+
+def _contrasted(run: Run, asked: Asked, options: SurveyOptions | None) -> Experiment:
+    selections = [select(run, pair, asked) for pair in run.header.coverage]
+    if all(one.reason for one in selections):
+        raise UsageError(f"{run.path}: {selections[0].reason}" if selections else f"{run.path} holds no prompts.")
+    header = run.header.model_copy(update={"command": _command(), "versions": versions()})
+    settings = {**vars(asked), "share": SHARE}
+    shown = options is None or options.progress
+    with open_experiment(run.path, header, NAME, settings, requires_run=True) as writer:
+        results = [compare(run, one, asked, shown=shown) for one in selections]
+        _require_some(run, results)
+        _write(writer, results)
+        writer.update(status="finished")
+    return writer.reading()
+
+
+def _require_some(run: Run, results: Sequence[dict[str, pl.DataFrame]]) -> None:
+    if not any(one["heads"].height for one in results):
+        raise UsageError(f"{run.path}: nothing can be compared; {results[0]['rankings']['reason'][0]}.")
+
+
+def _write(writer: ExperimentWriter, results: Sequence[dict[str, pl.DataFrame]]) -> None:
+    for table in ("heads", "prompts", "rankings"):
+        writer.write_table(table, pl.concat([one[table] for one in results], how="diagonal_relaxed"))
+
+
+def _refuse_what_is_a_models(data: object, out: object, options: SurveyOptions | None) -> None:
+    plain = SurveyOptions()
+    given = [] if options is None else [one.name for one in fields(options)]
+    changed = [name for name in given if name != "progress" and getattr(options, name) != getattr(plain, name)]
+    names = ["data"] * (data is not None) + ["out"] * (out is not None) + changed
+    if names:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise UsageError(
+            f"{listed}: a run is contrasted as it was measured. Leave it out, or pass a model instead of a run."
+        )
+
+
+def _require_finished(run: Run) -> None:
+    again = f"`thalweg survey` command with `--out {run.path}`"
+    if run.header.status != "finished":
+        raise RunError(
+            f"{run.path} is not finished: its status is {run.header.status}. The same {again} goes on where it stopped."
+        )
+    if not any(pair.prompts_kept for pair in run.header.coverage):
+        raise RunError(
+            f"{run.path} holds no scores of heads. A {again} and the same model, data and options measures them."
+        )
+
+
+def _surveyed(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path] | None,
+    out: str | Path | None,
+    options: SurveyOptions | None,
+    length: int | str | None,
+) -> Run:
+    folder = Path(model)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise UsageError(f"expected a run or a model, {folder} is neither: it has no run.json and no config.json.")
+    options, plain = SurveyOptions() if options is None else options, SurveyOptions()
+    if isinstance(length, int):
+        if options.max_length not in (plain.max_length, length):
+            raise UsageError(f"prompts are cut to --length {length}; got --max-length {options.max_length} beside it.")
+        options = replace(options, max_length=length)
+    out = Path("runs") / f"{folder.resolve().name}-contrast-{length}" if out is None else out
+    data = BUNDLED_DATA if data is None else data
+    prepared = prepare(model, data, out=out, options=options)
+    for how in prepared.tokenizations:
+        if isinstance(length, int) and how.max_tokens < length:
+            raise UsageError(f"--length {length}: {model} reads {how.max_tokens:,} tokens at most; ask for no more.")
+    return survey(model, data, out=out, options=options)

@@ -1,0 +1,115 @@
+"""Runs with an ablation and a sweep of gamma made up from known numbers: what is drawn and said can be told."""
+
+import math
+
+import polars as pl
+from tests.synthetic_run import PLANTED, header
+
+from thalweg import metrics
+from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+
+PROMPTS = 3
+KEYS = {"model": PLANTED.name, "revision": "main"}
+VALLEY = (2.0, 2.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 1.9)
+FLAT = (2.0, 2.1, 2.1, 2.0, 2.1, 2.0, 2.1, 2.0, 1.9)
+CONDITIONS = (
+    ("intact", None, None, "", True, None),
+    ("blocks 1", None, None, "1", False, None),
+    ("blocks 3", None, None, "3", True, None),
+    ("blocks 1,3", None, None, "1,3", False, None),
+    ("nothing", "negative", None, "1,3", True, None),
+    ("other position", "negative", 0, "1,3", True, None),
+    ("other position", "negative", 1, "1,3", True, None),
+    ("other blocks", "negative", None, "", None, "no other blocks of 2 to draw"),
+    ("rescaled", "positive", None, "", "shallow", None),
+    ("emptied", "positive", None, "", False, None),
+)
+"""Name, control, seed, blocks, whether the valley stays (None: not run), reason."""
+
+
+def rows(data, condition, prompt, valley, *, massive=True):
+    """One prompt under one condition: with the valley and its sinks, or without; "shallow" keeps the sinks alone."""
+    own = {**KEYS, "data": data, "prompt": prompt, **condition}
+    states = []
+    for state, entropy in enumerate(VALLEY if valley is True else FLAT):
+        large = massive and valley is True and 2 <= state <= 7
+        ratio = 100.0 if large else 1.5
+        numbers = {"entropy": entropy + prompt / 50, "entropy_normalized": (entropy + prompt / 50) / 3}
+        norms = {"sink_norm": 10 * ratio, "rest_norm": 10.0, "norm_ratio": ratio, "row_ratio": ratio}
+        states.append({**own, "state": state, **numbers, **norms, "row_position": 0})
+    blocks = []
+    for block in range(PLANTED.blocks):
+        rate = 0.5 if valley and 2 <= block <= 7 else 0.0
+        blocks.append({**own, "block": block, "sink_rate": rate, "sink_score": rate})
+    loss = {**own, "loss": 3.0 + prompt / 10 + (0 if valley is True else 0.25), "tokens": 9}
+    return {"states": states, "blocks": blocks, "losses": [loss]}
+
+
+def write_parts(writer, experiment, data, found):
+    frames = {}
+    for name in ("states", "blocks", "losses"):
+        schema = experiment_schema(experiment, name)
+        every = [{key: row.get(key) for key in schema} for one in found for row in one[name]]
+        frames[name] = pl.DataFrame(every, schema=schema)
+    writer.write_part(Shard(PLANTED.name, "main", data, 0, PROMPTS), frames)
+
+
+def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True, settings=None):
+    """A run with an ablation of known effect."""
+    with open_experiment(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
+        for one in data:
+            found = [
+                rows(
+                    one,
+                    {"condition": name, "seed": seed, "control": control, "blocks": blocks},
+                    prompt,
+                    valley,
+                    massive=massive,
+                )
+                for name, control, seed, blocks, valley, _ in conditions
+                for prompt in range(PROMPTS)
+                if valley is not None
+            ]
+            write_parts(writer, "ablation", one, found)
+        named = ("condition", "control", "seed", "blocks")
+        plan = [
+            {**KEYS, "data": data_, **dict(zip(named, row, strict=False)), "dims": [], "reason": row[5]}
+            for data_ in data
+            for row in conditions
+        ]
+        schema = experiment_schema("ablation", "conditions")
+        writer.write_table("conditions", pl.DataFrame(plan, schema=schema))
+        writer.update()
+        tables, by = writer.reading().table, ("condition", "seed")
+        parts = tables("states"), tables("blocks"), tables("losses")
+        writer.write_table("effects", metrics.changes(*parts, pl.col("condition") == "intact", by=by))
+        about = tables("conditions").select(*KEYS, "data", *by, "control", "blocks").collect()
+        judged = metrics.verdicts(*parts)
+        writer.write_table("verdicts", judged.join(about, on=[*KEYS, "data", *by], how="left", nulls_equal=True))
+        writer.update(status="finished")
+    return open_run(path)
+
+
+def with_clip(path, *, data=("words",), massive=True, gammas=(10.0, 100.0, 1000.0), settings=None):
+    """A run with a sweep: the valley is there at the last gamma alone."""
+    asked = settings or {"gammas": list(gammas), "states": "1-8", "massive_only": False}
+    with open_experiment(path, header((PLANTED,), data), "clip", asked) as writer:
+        for one in data:
+            found = [
+                rows(one, {"gamma": gamma}, prompt, gamma >= gammas[-1], massive=massive)
+                for gamma in (*gammas, math.inf)
+                for prompt in range(PROMPTS)
+            ]
+            write_parts(writer, "clip", one, found)
+        known = {"dims": [17, 42], "peak": 1000.0, "ordinary": 8.0}
+        none = {"dims": [], "peak": math.nan, "ordinary": math.nan}
+        sweeps = [{**KEYS, "data": one, "gammas": list(gammas), **(known if massive else none)} for one in data]
+        writer.write_table("sweeps", pl.DataFrame(sweeps, schema=experiment_schema("clip", "sweeps")))
+        writer.update()
+        tables = writer.reading().table
+        parts = tables("states"), tables("blocks"), tables("losses")
+        curves = metrics.changes(*parts, pl.col("gamma").is_infinite(), by=("gamma",))
+        names = {name: name.replace("ablated", "clipped") for name in curves.columns}
+        writer.write_table("curves", curves.rename(names))
+        writer.update(status="finished")
+    return open_run(path)

@@ -1,0 +1,308 @@
+"""Without its writer the planted massive row is gone, and sinks and compression with it; controls do what they must."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from tests.reference.test_planted import drawn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import thalweg
+from thalweg.errors import ProofError, UsageError
+from thalweg.experiments import _ablate as module
+from thalweg.experiments import _over_prompts as over_prompts
+from thalweg.experiments._conditions import Condition
+from thalweg.interventions import Remove
+from thalweg.reference import Plant, byte_tokenizer, planted_llama
+
+QUIET = thalweg.SurveyOptions(progress=False, shard_rows=3)
+PARTS, WHOLES = ("states", "blocks", "losses"), ("conditions", "effects", "verdicts")
+BY = ["prompt", "condition", "seed"]
+
+
+def tables(experiment):
+    return {name: experiment.table(name).collect() for name in (*PARTS, *WHOLES)}
+
+
+def ablated(model, data, out, *, limit=None, **asked):
+    """With one draw of each control, which is enough where planted blocks are not looked for."""
+    options = replace(QUIET, limit=limit, **{name: asked.pop(name) for name in ("batch_size", "bos") if name in asked})
+    return thalweg.ablate(model, data, out=out, options=options, **{"seeds": 1, **asked})
+
+
+def verdicts(found, **which):
+    return set(found["verdicts"].filter(**which)["verdict"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_planted_block_is_found_and_without_it_the_model_is_its_twin(tmp_path, seed):
+    draw = drawn(seed)
+    draw.save(tmp_path / "model")
+    draw.save(tmp_path / "twin", twin=True)
+    draw.prompts(tmp_path / "prompts.jsonl")
+    options, write = replace(QUIET, sink_position=draw.position, limit=3), draw.plant.write_block
+    names = tmp_path / "model", tmp_path / "prompts.jsonl"
+    found = tables(thalweg.ablate(*names, seeds=2, out=tmp_path / "run", options=options))
+    ablated = f"blocks {write}"
+    assert found["conditions"].filter(pl.col("control").is_null())["condition"].to_list() == ["intact", ablated]
+    assert verdicts(found, condition=ablated) == {"removed"}
+    assert verdicts(found, control="negative") == {"unchanged"}
+    negative = found["conditions"].filter(control="negative").group_by("condition").len().sort("condition")
+    assert negative["condition"].to_list() == ["nothing", "other blocks", "other position"]
+    assert verdicts(found, condition="emptied") == {"removed"}
+    # RMSNorm takes a row's length away: the planted heads still see the direction of a rescaled one
+    assert verdicts(found, condition="rescaled", phenomenon="compression") == {"removed"}
+    others = [Condition("", blocks=module._blocks(text)).blocks for text in found["conditions"]["blocks"]]
+    assert {write, draw.plant.remove_block}.isdisjoint(
+        block
+        for name, own in zip(found["conditions"]["condition"], others, strict=True)
+        if name == "other blocks"
+        for block in own
+    )
+    twin = thalweg.ablate(
+        tmp_path / "twin", tmp_path / "prompts.jsonl", blocks=[write], seeds=0, out=tmp_path / "bare", options=options
+    )
+    for table, column, place in (("states", "entropy_normalized", "state"), ("blocks", "sink_rate", "block")):
+        one, other = (
+            frame.filter(condition=ablated).sort("prompt", place)[column].to_numpy()
+            for frame in (found[table], twin.table(table).collect())
+        )
+        assert len(one) > 0
+        # bit-equal but for the order in which sums of zeros and others are taken; the issue's own bound is 0.02
+        np.testing.assert_allclose(one, other, atol=0.0 if column == "sink_rate" else 1e-5)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small planted model and its twin."""
+    path = tmp_path_factory.mktemp("models")
+    for name in ("planted", "twin"):
+        own = planted_llama(Plant(0, 2, {3: 2000.0}, (0, 1)), blocks=4, width=32, twin=name == "twin")
+        own.save_pretrained(path / name)
+        byte_tokenizer().save_pretrained(path / name)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(saved):
+    return str(saved / "planted")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "prompts.jsonl"
+    lines = [{"text": f"{row} bottles of water " * (1 + row // 3)} for row in range(6)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def found(model, data, tmp_path_factory):
+    return ablated(model, data, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_it_is_read_back_from_the_run_and_joins_a_survey(found, model, data, tmp_path):
+    run = thalweg.open_run(found.directory.parent)
+    (read,) = run.experiments("ablation")
+    assert (read.header.status, read.header.settings) == ("finished", {"blocks": "auto", "seeds": 1})
+    thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
+    joined = ablated(model, data, tmp_path / "run")
+    for name, frame in tables(found).items():
+        assert frame.height > 0
+        assert_frame_equal(tables(read)[name], frame)
+        assert_frame_equal(tables(joined)[name], frame)
+    names = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio", "row_position")
+    run = thalweg.open_run(tmp_path / "run")
+    intact = joined.table("states").filter(condition="intact")
+    surveyed = run.layers.select("prompt", "state", *names).collect()
+    # the survey's tables hold float32
+    assert_frame_equal(intact.select("prompt", "state", *names).collect(), surveyed, rel_tol=1e-5, check_dtypes=False)
+    rates = run.heads.group_by("prompt", "block").agg((pl.col("sink_score") >= 0.3).mean()).sort("prompt", "block")
+    blocks = joined.table("blocks").filter(condition="intact").select("prompt", "block", "sink_rate").collect()
+    assert blocks["sink_rate"].to_list() == rates.collect()["sink_score"].to_list()
+
+
+def test_the_loss_is_the_models_own(found, model, data):
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    losses = found.table("losses").filter(condition="intact").sort("prompt").collect()
+    texts = [json.loads(line)["text"] for line in Path(data).read_text().splitlines()]
+    for text, loss, tokens in zip(texts, losses["loss"], losses["tokens"], strict=True):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            expected = float(network(input_ids=ids, labels=ids).loss)
+        assert tokens == ids.shape[1] - 1
+        assert loss == pytest.approx(expected, rel=1e-5)  # float32 on both sides, in batches here
+
+
+def test_every_number_is_measured_under_every_condition(found):
+    frames = tables(found)
+    conditions = frames["conditions"]
+    count = conditions.height  # of these, all are run
+    assert conditions["reason"].is_null().all()
+    assert conditions.filter(condition="emptied")["dims"].to_list() == [[3]]
+    assert frames["states"].height == count * 6 * 5
+    assert frames["blocks"].height == count * 6 * 4
+    assert frames["losses"].height == count * 6
+    assert frames["verdicts"].height == 2 * (count - 1)
+    about = frames["verdicts"].select("condition", "seed", "control", "blocks").unique()
+    assert about.height == count - 1
+    assert frames["verdicts"]["control"].null_count() == 2
+    naught = frames["effects"].filter(condition="nothing")
+    change = naught.filter(~pl.col("geometric"))["difference"]
+    assert change.unique().to_list() == [0.0]
+
+
+def test_nothing_is_loaded_for_what_is_finished(found, model, data, monkeypatch):
+    before = tables(found)
+    monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded again"))
+    again = ablated(model, data, found.directory.parent)
+    for name, frame in tables(again).items():
+        assert_frame_equal(frame, before[name], check_exact=True)
+
+
+def test_the_model_is_loaded_once_and_each_condition_is_one_pass_a_batch(model, data, tmp_path, monkeypatch):
+    loads, passes = [], []
+    load, measure = over_prompts.load_model, module.intervened
+    monkeypatch.setattr(over_prompts, "load_model", lambda one: (loads.append(one), load(one))[1])
+    monkeypatch.setattr(module, "intervened", lambda *given: (passes.append(len(given[1])), measure(*given))[1])
+    ablated(model, data, tmp_path / "run")
+    assert len(loads) == 1
+    # two batches of three; intact, without block 0, nothing, other position, other blocks, rescaled, emptied
+    assert passes == [3] * 2 * 7
+
+
+def stop_after(monkeypatch, passes):
+    own, seen = module.intervened, []
+
+    def stopping(*given):
+        seen.append(1)
+        if len(seen) > passes:
+            raise KeyboardInterrupt
+        return own(*given)
+
+    monkeypatch.setattr(module, "intervened", stopping)
+
+
+def test_one_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(found, model, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10)
+        with pytest.raises(KeyboardInterrupt):
+            ablated(model, data, tmp_path / "run")
+    (left,) = thalweg.open_run(tmp_path / "run").experiments("ablation")
+    assert left.header.status == "interrupted"
+    assert 0 < left.table("losses").select("prompt").unique().collect().height < 6
+    assert left.table("conditions").collect().height == found.table("conditions").collect().height
+    resumed = tables(ablated(model, data, tmp_path / "run"))
+    for name, frame in tables(found).items():
+        assert_frame_equal(resumed[name], frame, check_exact=True)
+
+
+def test_raising_the_limit_extends_it_under_the_same_conditions(found, model, data, tmp_path):
+    first = ablated(model, data, tmp_path / "run", limit=3)
+    assert first.table("losses").select("prompt").unique().collect().height == 3
+    extended = tables(ablated(model, data, tmp_path / "run"))
+    for name, frame in tables(found).items():
+        assert_frame_equal(extended[name], frame, check_exact=True)
+
+
+def test_if_more_prompts_say_other_blocks_write_it_is_refused(model, data, tmp_path, monkeypatch):
+    ablated(model, data, tmp_path / "run", limit=2)
+    monkeypatch.setattr(module, "_writing_blocks", lambda *_: (1, 2))
+    with pytest.raises(UsageError, match=r"are 1-2; .* was begun with 0\. Name one choice with --blocks"):
+        ablated(model, data, tmp_path / "run")
+
+
+def test_batch_size_changes_no_number(found, model, data, tmp_path):
+    one = tables(ablated(model, data, tmp_path / "one", batch_size=1))
+    for name in PARTS:
+        assert_frame_equal(one[name], found.table(name).collect(), rel_tol=1e-5, abs_tol=1e-5)
+
+
+def test_other_data_and_other_settings_join_and_the_earlier_stay(model, data, tmp_path, monkeypatch):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("One short line of plain text.\nAnd another line of it there.\n")
+    thalweg.survey(model, [data, lines], out=tmp_path / "run", options=replace(QUIET, limit=2))
+    first = tables(ablated(model, data, tmp_path / "run", limit=2))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            ablated(model, lines, tmp_path / "run")
+    both = tables(ablated(model, lines, tmp_path / "run"))
+    for name, frame in first.items():
+        assert_frame_equal(both[name].filter(data="prompts.jsonl"), frame)
+        assert both[name].filter(data="lines.txt").height > 0
+    ablated(model, lines, tmp_path / "run", blocks="0,2", seeds=0)
+    assert len(thalweg.open_run(tmp_path / "run").experiments("ablation")) == 2
+
+
+def test_without_a_massive_activation_auto_has_nothing_to_ablate(saved, data, tmp_path):
+    with pytest.raises(UsageError, match=r"^no massive activation: nothing to ablate on prompts\.jsonl\. Name blocks"):
+        ablated(saved / "twin", data, tmp_path / "run", limit=3)
+    found = tables(ablated(saved / "twin", data, tmp_path / "run", limit=3, blocks="1-2"))
+    assert found["verdicts"]["verdict"].is_null().all()
+    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase"}
+    assert found["verdicts"]["loss_change"].is_finite().all()
+    assert set(found["conditions"].filter(condition="emptied")["reason"]) == {
+        "the sink's row has no massive coordinates to empty"
+    }
+    assert "emptied" not in set(found["states"]["condition"])
+    named = found["states"].filter(condition="blocks 1-2")["entropy"].to_numpy()
+    assert np.isfinite(named).all()
+    assert not np.array_equal(named, found["states"].filter(condition="intact")["entropy"].to_numpy())
+
+
+def test_a_second_massive_row_is_what_keeps_compression(tmp_path):
+    line_break = byte_tokenizer()("\n", add_special_tokens=False).input_ids[0]
+    path = tmp_path / "model"
+    planted_llama(Plant(1, None, {3: 2000.0}, (0, 1), line_break), blocks=4, width=32).save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
+    texts = [f"wood\n{row} bottles\n of water on {'the ' * row}wall" for row in range(1, 6)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    options = replace(QUIET, sink_position=5)
+    found = tables(thalweg.ablate(path, tmp_path / "prompts.jsonl", seeds=0, out=tmp_path / "run", options=options))
+    row = found["verdicts"].filter(condition="blocks 1", phenomenon="compression").row(0, named=True)
+    assert row["verdict"] in ("unchanged", "reduced")
+    assert row["replacement"] == "position 15 is massive in its place at states 2-4"
+    intact = found["verdicts"].filter(condition="nothing", phenomenon="compression").row(0, named=True)
+    assert intact["replacement"].startswith("position 5 is still massive")
+
+
+def test_an_ablation_of_nothing_that_does_something_is_an_error(model, data, tmp_path, monkeypatch):
+    own = module.interventions
+
+    def broken(condition, batch, **options):
+        return (Remove("mlp", (0,), (0,)),) if condition.name == "nothing" else own(condition, batch, **options)
+
+    monkeypatch.setattr(module, "interventions", broken)
+    with pytest.raises(ProofError, match="an ablation of nothing changes what is measured"):
+        ablated(model, data, tmp_path / "run", limit=2)
+
+
+def test_prompts_of_one_token_have_no_loss_and_no_interval(model, tmp_path):
+    (tmp_path / "lines.txt").write_text("a\nb\n")
+    found = ablated(model, tmp_path / "lines.txt", tmp_path / "run", blocks="1", bos="never")
+    assert found.table("losses").collect()["loss"].is_nan().all()
+    assert found.table("losses").collect()["tokens"].unique().to_list() == [0]
+    assert found.table("verdicts").collect()["verdict"].is_null().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"blocks": "5"}, "--blocks 5 is out of range; this model has blocks 0 to 3"),
+        ({"blocks": [0, 9]}, "--blocks 9 is out of range"),
+        ({"blocks": "all"}, "got 'all'"),
+        ({"seeds": -1}, "--seeds is how often each random control is drawn"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_is_loaded(model, data, tmp_path, monkeypatch, options, said):
+    monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(UsageError) as left:
+        thalweg.ablate(model, data, out=tmp_path / "run", options=QUIET, **options)
+    assert said in str(left.value)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,218 @@
+"""Clamped below what was planted, the valley fills; clamped above, nothing changes."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from tests.reference.test_planted import drawn
+
+import thalweg
+from thalweg.errors import UsageError
+from thalweg.experiments import _clip as module
+from thalweg.experiments import _over_prompts as over_prompts
+from thalweg.experiments._gammas import log_grid
+from thalweg.reference import Plant, byte_tokenizer, planted_llama
+
+QUIET = thalweg.SurveyOptions(progress=False, shard_rows=3)
+PARTS, WHOLES = ("states", "blocks", "losses"), ("sweeps", "curves")
+
+
+def tables(experiment):
+    return {name: experiment.table(name).collect() for name in (*PARTS, *WHOLES)}
+
+
+def clipped(model, data, out, *, limit=None, **asked):
+    own = {name: asked.pop(name) for name in ("batch_size", "bos", "sink_position") if name in asked}
+    return thalweg.clip(model, data, out=out, options=replace(QUIET, limit=limit, **own), **{"gamma": "5,50", **asked})
+
+
+def entropies(frame, gamma):
+    return frame.filter(gamma=gamma).sort("prompt", "state")["entropy"].to_numpy()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entropy_falls_with_gamma_until_nothing_is_clipped(tmp_path, seed):
+    """A row that is clamped adds to the entropy while it weighs no more than one of the others' directions, and takes
+    from it afterwards: with energy m beside others of energy R and entropy H, from m = R / exp(H) on."""
+    draw = drawn(seed)
+    draw.save(tmp_path / "model")
+    draw.save(tmp_path / "twin", twin=True)
+    draw.prompts(tmp_path / "prompts.jsonl")
+    own = {"sink_position": draw.position, "limit": 3}
+    names = tmp_path / "prompts.jsonl", tmp_path / "run"
+    planted, largest = max(map(abs, draw.plant.values.values())), list(draw.plant.values)
+    twin = thalweg.survey(
+        tmp_path / "twin", names[0], out=tmp_path / "bare", options=replace(QUIET, **own)
+    ).layers.collect()
+    energy = twin.select((pl.col("frobenius_sq") * (-pl.col("entropy")).exp()).sqrt().max()).item()
+    grid = (energy, *log_grid(1.5 * energy, planted, 5), 2.0 * planted)
+    found = tables(clipped(tmp_path / "model", *names, gamma=grid, **own))
+    (sweep,) = found["sweeps"].to_dicts()
+    assert sweep["dims"] == sorted(largest)
+    assert sweep["peak"] == pytest.approx(planted, rel=1e-5)
+    assert 0 < sweep["ordinary"] < 30  # rows of width 32 or 64 and of norm about its root
+    first = draw.plant.write_block + 1
+    last = 7 if draw.plant.remove_block is None else draw.plant.remove_block
+    inside = found["states"].filter(pl.col("state").is_between(first, last))
+    steps = np.stack([entropies(inside, gamma) for gamma in grid])
+    # the others move a little with gamma, since they read the row, and its energy is at least gamma squared
+    assert np.diff(steps, axis=0).max() <= 1e-3
+    assert (steps[0] - steps[-1]).min() > 1.0
+    untouched = entropies(found["states"], math.inf)
+    for name in PARTS:
+        whole = found[name].filter(gamma=2.0 * planted).drop("gamma")
+        assert_frame_equal(whole, found[name].filter(gamma=math.inf).drop("gamma"), check_exact=True)
+    assert np.array_equal(entropies(found["states"], 2.0 * planted), untouched)
+    assert not np.array_equal(entropies(found["states"], grid[-3]), untouched)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models")
+    for name in ("planted", "twin"):
+        own = planted_llama(Plant(0, 2, {3: 2000.0, 9: -900.0}, (0, 1)), blocks=4, width=32, twin=name == "twin")
+        own.save_pretrained(path / name)
+        byte_tokenizer().save_pretrained(path / name)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(saved):
+    return str(saved / "planted")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "prompts.jsonl"
+    lines = [{"text": f"{row} bottles of water " * (1 + row // 3)} for row in range(6)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def found(model, data, tmp_path_factory):
+    return clipped(model, data, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_it_is_read_back_and_its_curves_are_plain_means(found, model, data):
+    (read,) = thalweg.open_run(found.directory.parent).experiments("clip")
+    assert read.header.status == "finished"
+    assert read.header.settings == {"gammas": [5.0, 50.0], "states": "1-4", "massive_only": False}
+    frames = tables(found)
+    for name, frame in frames.items():
+        assert frame.height > 0
+        assert_frame_equal(tables(read)[name], frame)
+    assert frames["states"]["gamma"].unique().sort().to_list() == [5.0, 50.0, math.inf]
+    assert frames["losses"].height == 3 * 6
+    curves = frames["curves"]
+    assert set(curves.select("compress_first", "compress_last").iter_rows()) == {(1, 2)}
+    for gamma in (5.0, 50.0, math.inf):
+        own = frames["states"].filter(gamma=gamma).sort("prompt", "state")["entropy"].to_numpy().reshape(6, 5)
+        intact = entropies(frames["states"], math.inf).reshape(6, 5)
+        row = curves.filter(gamma=gamma, site="compress", metric="compression").row(0, named=True)
+        depth, before = (1 - one[:, 1:3].mean(1) / one[:, 0] for one in (own, intact))
+        assert row["clipped"] == pytest.approx(depth.mean(), rel=1e-12)
+        assert row["difference"] == pytest.approx((depth - before).mean(), abs=1e-12)
+    assert curves.filter(pl.col("gamma").is_infinite(), ~pl.col("geometric"))["difference"].unique().to_list() == [0.0]
+
+
+def test_the_row_that_is_clamped_is_no_larger_than_gamma(found):
+    states = found.table("states").filter(gamma=5.0).collect()
+    assert states.filter(pl.col("state") > 0)["sink_norm"].max() <= 5.0 * math.sqrt(32) * (1 + 1e-6)
+    own, intact = (found.table("states").filter(gamma=gamma, state=0).collect() for gamma in (5.0, math.inf))
+    assert own["entropy"].equals(intact["entropy"])  # what enters the first block is left alone
+
+
+def test_states_narrow_it_and_massive_only_leaves_the_rest(model, data, tmp_path):
+    late = tables(clipped(model, data, tmp_path / "run", states="2", limit=2))
+    for state, same in ((1, True), (2, False)):
+        own, intact = (late["states"].filter(gamma=gamma, state=state)["sink_norm"] for gamma in (50.0, math.inf))
+        assert own.equals(intact) is same
+    massive = tables(clipped(model, data, tmp_path / "run", gamma="0.001", massive_only=True, limit=2))
+    every = tables(clipped(model, data, tmp_path / "run", gamma="0.001", limit=2))
+    norms = [frame["states"].filter(gamma=0.001, state=1)["sink_norm"].to_numpy() for frame in (massive, every)]
+    assert (norms[0] > 1.0).all()
+    assert (norms[1] < 0.001 * math.sqrt(32) * 1.001).all()
+    assert massive["sweeps"]["dims"].to_list() == [[3, 9]]
+    assert len(thalweg.open_run(tmp_path / "run").experiments("clip")) == 3
+
+
+def test_by_default_gammas_go_from_ordinary_to_peak(model, data, tmp_path):
+    auto = tables(clipped(model, data, tmp_path / "run", gamma=None, limit=1))
+    (sweep,) = auto["sweeps"].to_dicts()
+    gammas = sweep["gammas"]
+    assert (len(gammas), gammas[0], gammas[-1]) == (13, sweep["ordinary"], sweep["peak"])
+    np.testing.assert_allclose(gammas, np.geomspace(gammas[0], gammas[-1], 13), rtol=1e-5)
+    assert auto["states"]["gamma"].unique().sort().to_list() == [*gammas, math.inf]
+    peak = auto["states"].filter(gamma=gammas[-1]).drop("gamma")
+    assert_frame_equal(peak, auto["states"].filter(gamma=math.inf).drop("gamma"), check_exact=True)
+
+
+def test_where_nothing_is_massive_there_is_nothing_to_clip_by_default(saved, data, tmp_path):
+    for asked, said in (
+        ({"gamma": None}, r"nothing to clip by default; name gammas, as in --gamma 1:1000:13"),
+        ({"gamma": "3", "massive_only": True}, r"nothing to clip; leave out --massive-only"),
+    ):
+        with pytest.raises(UsageError, match=rf"position 0 has no massive coordinate on prompts\.jsonl: {said}"):
+            clipped(saved / "twin", data, tmp_path / "run", limit=3, **asked)
+    found = tables(clipped(saved / "twin", data, tmp_path / "run", gamma="0.5", limit=3))
+    assert found["curves"]["compress_first"].is_null().all()
+    assert set(found["curves"]["site"]) == {"state", "block", "prompt", "depth"}
+    assert found["sweeps"]["dims"].to_list() == [[]]
+
+
+def test_nothing_is_loaded_for_what_is_finished(found, model, data, monkeypatch):
+    before = tables(found)
+    monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded again"))
+    again = clipped(model, data, found.directory.parent)
+    for name, frame in tables(again).items():
+        assert_frame_equal(frame, before[name], check_exact=True)
+
+
+def test_one_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(found, model, data, tmp_path, monkeypatch):
+    own, seen = module.intervened, []
+
+    def stopping(*given):
+        seen.append(1)
+        if len(seen) > 4:
+            raise KeyboardInterrupt
+        return own(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "intervened", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            clipped(model, data, tmp_path / "run")
+    (left,) = thalweg.open_run(tmp_path / "run").experiments("clip")
+    assert left.header.status == "interrupted"
+    assert left.table("losses").select("prompt").unique().collect().height == 3
+    resumed = tables(clipped(model, data, tmp_path / "run"))
+    for name, frame in tables(found).items():
+        assert_frame_equal(resumed[name], frame, check_exact=True)
+
+
+def test_raising_the_limit_extends_it_and_batches_change_no_number(found, model, data, tmp_path):
+    clipped(model, data, tmp_path / "run", limit=3, batch_size=1)
+    extended = tables(clipped(model, data, tmp_path / "run", batch_size=1))
+    for name in PARTS:
+        assert_frame_equal(extended[name], found.table(name).collect(), rel_tol=1e-5, abs_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"gamma": "0"}, "--gamma is the largest magnitude left, above 0; got 0"),
+        ({"gamma": [-1.0]}, "--gamma is the largest magnitude left, above 0; got -1"),
+        ({"gamma": "ten"}, "--gamma takes numbers"),
+        ({"states": "5"}, "--states 5 is out of range; this model has states 0 to 4"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_is_loaded(model, data, tmp_path, monkeypatch, asked, said):
+    monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(UsageError) as left:
+        clipped(model, data, tmp_path / "run", **asked)
+    assert said in str(left.value)
+    assert not (tmp_path / "run").exists()
