@@ -79,7 +79,7 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -88,7 +88,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=1024)
     for name in ("blocks", "width", "heads", "depth", "hidden"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Shape, name))
-    parser.add_argument("--every", type=int, default=150, help="steps between two measurements, and two checkpoints")
+    parser.add_argument("--every", type=int, default=125, help="steps between two measurements, and two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ class Shape:
 
     blocks: int = 8
     width: int = 128
-    heads: int = 16
+    heads: int = 8
     depth: int = 16
     hidden: int = 344
     context: int = 1024
@@ -28,8 +28,7 @@ class Shape:
 def build(shape: Shape, *, vocabulary: int, begin: int, seed: int) -> LlamaForCausalLM:
     """A Llama with random weights, biases in its attention and tied embeddings, which never ends a text by itself.
 
-    It has more heads than so small a language asks for, and a bias lets a query be the same everywhere: a head without
-    work can come to rest on one token.
+    A bias lets a query be the same everywhere, so that a head without work can come to rest on one token.
     """
     torch.manual_seed(seed)
     config = LlamaConfig(
