@@ -12,6 +12,7 @@ PROMPTS = 3
 KEYS = {"model": PLANTED.name, "revision": "main"}
 VALLEY = (2.0, 2.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 1.9)
 FLAT = (2.0, 2.1, 2.1, 2.0, 2.1, 2.0, 2.1, 2.0, 1.9)
+NAMED = ("condition", "control", "seed", "blocks")
 CONDITIONS = (
     ("intact", None, None, "", True, None),
     ("blocks 1", None, None, "1", False, None),
@@ -59,21 +60,14 @@ def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True,
     with open_experiment(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
         for one in data:
             found = [
-                rows(
-                    one,
-                    {"condition": name, "seed": seed, "control": control, "blocks": blocks},
-                    prompt,
-                    valley,
-                    massive=massive,
-                )
-                for name, control, seed, blocks, valley, _ in conditions
+                rows(one, dict(zip(NAMED, row, strict=False)), prompt, row[4], massive=massive)
+                for row in conditions
                 for prompt in range(PROMPTS)
-                if valley is not None
+                if row[4] is not None
             ]
             write_parts(writer, "ablation", one, found)
-        named = ("condition", "control", "seed", "blocks")
         plan = [
-            {**KEYS, "data": data_, **dict(zip(named, row, strict=False)), "dims": [], "reason": row[5]}
+            {**KEYS, "data": data_, **dict(zip(NAMED, row, strict=False)), "dims": [], "reason": row[5]}
             for data_ in data
             for row in conditions
         ]

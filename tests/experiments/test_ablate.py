@@ -1,6 +1,7 @@
 """Without its writer the planted massive row is gone, and sinks and compression with it; controls do what they must."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from thalweg.interventions import Remove
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=3)
+FOLDER = os.environ.get("THALWEG_TEST_DATA")
 PARTS, WHOLES = ("states", "blocks", "losses"), ("conditions", "effects", "verdicts")
 BY = ["prompt", "condition", "seed"]
 
@@ -306,3 +308,16 @@ def test_bad_input_is_one_clear_line_before_anything_is_loaded(model, data, tmp_
         thalweg.ablate(model, data, out=tmp_path / "run", options=QUIET, **options)
     assert said in str(left.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not FOLDER, reason="THALWEG_TEST_DATA names no folder with a real model and real data")
+def test_a_real_model_without_a_massive_activation_is_measured_and_not_judged(tmp_path):
+    model, data = Path(FOLDER) / "models" / "stories260k", Path(FOLDER) / "data" / "gsm8k_train.jsonl"
+    with pytest.raises(UsageError, match="^no massive activation: nothing to ablate"):
+        ablated(model, data, tmp_path / "run", limit=3)
+    found = tables(ablated(model, data, tmp_path / "run", limit=3, blocks="0"))
+    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase"}
+    assert found["verdicts"]["verdict"].is_null().all()
+    change = found["effects"].filter(condition="blocks 0", site="depth", metric="entropy_normalized")
+    assert change["difference"].item() != 0.0
+    assert change["n"].item() == 3

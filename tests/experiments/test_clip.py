@@ -98,7 +98,7 @@ def found(model, data, tmp_path_factory):
     return clipped(model, data, tmp_path_factory.mktemp("runs") / "run")
 
 
-def test_it_is_read_back_and_its_curves_are_plain_means(found, model, data):
+def test_it_is_read_back_and_its_curves_are_plain_means(found):
     (read,) = thalweg.open_run(found.directory.parent).experiments("clip")
     assert read.header.status == "finished"
     assert read.header.settings == {"gammas": [5.0, 50.0], "states": "1-4", "massive_only": False}

@@ -15,6 +15,7 @@ from thalweg.metrics import (
     permutations_needed,
     top_and_bottom,
 )
+from thalweg.metrics._contrast import _draw
 
 FDR = 0.05
 
@@ -180,11 +181,30 @@ def test_inputs_stay_as_they_are():
     np.testing.assert_array_equal(values, before)
 
 
+def test_q_is_that_of_benjamini_and_hochberg():
+    values = scores(60, 8)
+    values[:, :3] += scores(60, 1, seed=4)  # some heads share a cause
+    found = head_changes(values, top_and_bottom(mean_of_others(values), 8), permutations=2_000)
+    expected = [min(8 * other / sum(found.p <= other) for other in found.p if other >= own) for own in found.p]
+    np.testing.assert_allclose(found.q, np.minimum(expected, 1), rtol=1e-12)
+    assert len(set(found.q)) > 2
+
+
+@pytest.mark.parametrize(("prompts", "wanted"), [(40, 8), (40, 40), (5_000, 90)])
+def test_a_draw_has_no_prompt_twice_and_every_prompt_as_often(prompts, wanted):
+    rows = _draw(np.random.default_rng(0), 4_000, prompts, wanted)
+    assert all(len(set(row)) == wanted for row in rows.tolist())
+    seen, share = np.bincount(rows.ravel(), minlength=prompts), wanted / prompts
+    slack = 5 * np.sqrt(4_000 * share * (1 - share)) + 1e-9  # five standard deviations of a binomial count
+    assert (np.abs(seen - 4_000 * share) <= slack).all()
+
+
 @pytest.mark.parametrize("heads", [1, 32, 1024, 20_000])
 def test_there_are_enough_draws_to_see_a_single_head(heads):
     draws = permutations_needed(heads, FDR)
     assert 1 / (draws + 1) <= FDR / heads
     assert draws >= 10_000
+    assert draws == {1024: 81_920}.get(heads, draws)
 
 
 def test_heads_that_sink_on_some_prompts_only_are_found_and_no_others():

@@ -135,6 +135,12 @@ def raises(*_):
     raise ZeroDivisionError("on purpose")
 
 
+def test_states_asked_for_afterwards_come_once_each(tmp_path):
+    model = small.model()
+    small.monitor(tmp_path).step(model, 0)
+    assert len(model(input_ids=small.sequences(1), output_hidden_states=True).hidden_states) == 3
+
+
 def test_only_the_model_in_evaluation_mode_is_measured_whatever_the_context(tmp_path):
     model, seen = small.model(), []
     model.model.layers[0].mlp.register_forward_hook(

@@ -101,7 +101,7 @@ class _Memory:
     def of(cls, module: nn.Module) -> "_Memory":
         buffers = dict(module._buffers)
         values = {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
-        # transformers leaves its own where states are asked for, as by our proofs; compiled code would no longer fit.
+        # transformers leaves its own where states are asked for, as by our proofs, and would put them there twice.
         hooks = {name: dict(held) for name, held in vars(module).items() if "_hooks" in name and isinstance(held, dict)}
         return cls(module, dict(vars(module)), hooks, buffers, values)
 

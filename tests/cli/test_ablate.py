@@ -1,0 +1,95 @@
+"""``thalweg ablate``: a table, the verdict in words, JSON; mistakes in one line."""
+
+import json
+
+import pytest
+import typer
+
+from thalweg.cli._app import app
+from thalweg.experiments import SurveyOptions
+from thalweg.store import open_run
+
+SMALL = ("--limit", 3, "--seeds", 1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs") / "run"
+
+
+def test_it_says_what_went_with_the_writer(thalweg, data, run):
+    outcome = thalweg("ablate", "planted", "--data", data, *SMALL, "--out", run)
+    assert outcome.code == 0
+    assert all(line.startswith("planted is a test model") for line in outcome.err.splitlines())
+    lines = outcome.out.splitlines()
+    assert lines[0] == "planted on prompts.jsonl: means over the compress phase, states 2-6"
+    assert lines[1].split()[:3] == ["condition", "compression", "sinks"]
+    (ablated,) = [line for line in lines if line.startswith("without the MLP of block 1 ")]
+    assert ablated.split()[6:8] == ["removed", "removed"]
+    assert ablated.count("->") == 3
+    said = [line for line in lines if line.endswith(".")]
+    assert said[0].startswith("Without the MLP of block 1 at the sink token, compression is removed (0.9")
+    assert "; the sinks are removed (0.750 -> 0.000); the next-token loss changes by " in said[0]
+    assert said[1] == "Negative controls that leave both, as they must: 3 of 3."
+    assert lines[-1] == f"run: {run}    draw it: thalweg figures {run}"
+
+
+def test_json_is_json_and_nothing_is_measured_again(thalweg, data, run, monkeypatch):
+    thalweg("ablate", "planted", "--data", data, *SMALL, "--out", run)
+    monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
+    outcome = thalweg("ablate", "planted", "--data", data, *SMALL, "--json", "--out", run)
+    assert (outcome.code, outcome.err) == (0, "")
+    said = json.loads(outcome.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert (said["run"], said["status"]) == (str(run), "finished")
+    assert said["settings"] == {"blocks": "auto", "seeds": 1}
+    assert said["coverage"][0]["prompts_kept"] == 3
+    assert {row["verdict"] for row in said["verdicts"] if row["condition"] == "blocks 1"} == {"removed"}
+    assert len(said["conditions"]) == 7
+    assert said["answers"][0][0].startswith("Without the MLP of block 1")
+    assert "ablation_planted" in thalweg("figures", run).out
+    (found,) = open_run(run).experiments("ablation")
+    assert found.header.status == "finished"
+
+
+def test_without_a_massive_activation_there_is_nothing_to_ablate(thalweg, model, data, tmp_path):
+    outcome = thalweg("ablate", model, "--data", data, *SMALL, "--out", tmp_path / "run")
+    assert outcome.complaint.startswith("no massive activation: nothing to ablate on prompts.jsonl.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--blocks", "9"], "--blocks 9 is out of range; this model has blocks 0 to 7"),
+        (["--blocks", "7-5"], "--blocks 7-5 runs backwards"),
+        (["--blocks", "first"], "got 'first'"),
+        (["--seeds", "-1"], "--seeds is how often"),
+        (["--limit", "0"], "--limit must be at least 1"),
+        (["--sink-position", "-2"], "--sink-position counts from 0"),
+    ],
+)
+def test_mistakes_are_one_line(thalweg, data, tmp_path, argv, said):
+    assert said in thalweg("ablate", "planted", "--data", data, *argv, "--out", tmp_path / "run").complaint
+
+
+def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
+    asked = []
+
+    def ablate(model, data, *, blocks, seeds, out, options):
+        asked.append((model, data, blocks, seeds, out, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thalweg.experiments.ablate", ablate)
+    argv = ["ablate", "one", "--data", "here", "--data", "there", "--blocks", "0,5-7", "--seeds", 5, "--out", tmp_path]
+    assert thalweg(*argv, "--limit", 7, "--tau", 0.25).code == 130
+    assert asked.pop() == ("one", ["here", "there"], "0,5-7", 5, tmp_path, SurveyOptions(limit=7, tau=0.25))
+    thalweg("ablate")
+    assert asked.pop()[1:] == (["bundled"], "auto", 3, None, SurveyOptions())
+
+
+@pytest.mark.parametrize("verb", ["ablate", "clip"])
+def test_defaults_are_the_librarys(verb):
+    defaults = {one.name: one.default for one in typer.main.get_command(app).commands[verb].params}
+    options = vars(SurveyOptions())
+    assert {"limit", "tau", "sink_position", "dtype"} <= defaults.keys()
+    for name in options.keys() & defaults.keys():
+        assert defaults[name] == options[name], name
