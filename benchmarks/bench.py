@@ -45,7 +45,7 @@ from thalweg.store import Shard as Part
 WIDTH, HEADS, BLOCKS, CONTEXT = 768, 12, 12, 16384
 BATCH = BatchOptions(4096)
 MEMORY_OURS, MEMORY_BOTH = 16384, 2048
-MEASURED_BEFORE = 40
+MEASURED_BEFORE = 5
 
 
 def model() -> LlamaForCausalLM:

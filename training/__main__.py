@@ -38,7 +38,7 @@ from training.text import BEGIN, ECHOES, Sequences, problems, train_tokenizer
 
 HELD_OUT = 7000
 ORDER = 5
-WARM_UP, DECAY = 0.02, 0.3
+WARM_UP, DECAY = 50, 0.3
 
 
 class Echoed(IterableDataset[dict[str, Tensor]]):
@@ -79,7 +79,7 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -118,7 +118,7 @@ def _trainer(
         include_num_input_tokens_seen="no",
     )
     optimizer = torch.optim.AdamW(_groups(model, planted), lr=options.learning_rate, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step / options.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, options.steps))
     trainer = Trainer(
         model=model,
         args=arguments,
@@ -141,9 +141,9 @@ def _groups(model: nn.Module, planted: list[nn.Parameter]) -> list[dict[str, Any
     return [{"params": decayed, "weight_decay": 0.1}, {"params": spared, "weight_decay": 0.0}]
 
 
-def _schedule(done: float) -> float:
-    """Warm-up, a long plateau, and a linear end."""
-    return min(1.0, (done + 1e-4) / WARM_UP) * min(1.0, max(0.02, (1.0 - done) / DECAY))
+def _schedule(step: int, steps: int) -> float:
+    """Warm-up, a long plateau, and a linear end: what was trained up to there can be trained longer."""
+    return min(1.0, (step + 0.25) / WARM_UP) * min(1.0, max(0.02, (1.0 - step / steps) / DECAY))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:

@@ -41,7 +41,7 @@ def verdicts(found, **which):
     return set(found["verdicts"].filter(**which)["verdict"])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_planted_block_is_found_and_without_it_the_model_is_its_twin(tmp_path, seed):
     draw = drawn(seed)
     draw.save(tmp_path / "model")
@@ -49,7 +49,7 @@ def test_the_planted_block_is_found_and_without_it_the_model_is_its_twin(tmp_pat
     draw.prompts(tmp_path / "prompts.jsonl")
     options, write = replace(QUIET, sink_position=draw.position, limit=3), draw.plant.write_block
     names = tmp_path / "model", tmp_path / "prompts.jsonl"
-    found = tables(thalweg.ablate(*names, seeds=2, out=tmp_path / "run", options=options))
+    found = tables(thalweg.ablate(*names, seeds=1, out=tmp_path / "run", options=options))
     ablated = f"blocks {write}"
     assert found["conditions"].filter(pl.col("control").is_null())["condition"].to_list() == ["intact", ablated]
     assert verdicts(found, condition=ablated) == {"removed"}
@@ -313,7 +313,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_loaded(model, data, tmp_
 @pytest.mark.skipif(not FOLDER, reason="THALWEG_TEST_DATA names no folder with a real model and real data")
 def test_a_real_model_without_a_massive_activation_is_measured_and_not_judged(tmp_path):
     model, data = Path(FOLDER) / "models" / "stories260k", Path(FOLDER) / "data" / "gsm8k_train.jsonl"
-    with pytest.raises(UsageError, match="^no massive activation: nothing to ablate"):
+    with pytest.raises(UsageError, match=r"^no massive activation: nothing to ablate"):
         ablated(model, data, tmp_path / "run", limit=3)
     found = tables(ablated(model, data, tmp_path / "run", limit=3, blocks="0"))
     assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase"}

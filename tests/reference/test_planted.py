@@ -131,11 +131,13 @@ def test_a_twin_differs_in_two_neurons_alone():
 
 def test_the_bundled_directory_is_what_its_plant_builds(tmp_path):
     write_planted_model(tmp_path)
+    bundled = bundled_directory("planted")
     for name in ("config.json", "tokenizer.json"):
-        assert json.loads((tmp_path / name).read_text()) == json.loads((bundled_directory("planted") / name).read_text())
+        assert json.loads((tmp_path / name).read_text()) == json.loads((bundled / name).read_text())
     from safetensors.torch import load_file
 
-    built, bundled = load_file(tmp_path / "model.safetensors"), load_file(bundled_directory("planted") / "model.safetensors")
+    weights = "model.safetensors"
+    built, bundled = load_file(tmp_path / weights), load_file(bundled / weights)
     assert built.keys() == bundled.keys()
     for name in built:
         torch.testing.assert_close(built[name], bundled[name], rtol=1e-5, atol=1e-6)

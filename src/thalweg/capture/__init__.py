@@ -4,6 +4,7 @@ Reading order: :mod:`._load` (from a name to weights) with
 :mod:`._identity`, :mod:`._refusals` and :mod:`._load_errors`, :mod:`._fetch` (weights brought near),
 :mod:`._parts` and :mod:`._families` (where things are),
 :mod:`._positions`, :mod:`._interface` (how an attention call reaches us), :mod:`._observe` (watch one forward pass),
+:mod:`._states` (its states alone),
 :mod:`._blocks` (what a block returns), :mod:`._projection` (what a head writes), :mod:`._subject` (all of it put
 together), then the proofs: :mod:`._proof`, :mod:`._additive` with
 :mod:`._sites`, :mod:`._unembedding` with :mod:`._head`; and on proved parts :mod:`._contributions` (watch what a block
@@ -23,6 +24,7 @@ from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watc
 from thalweg.capture._positions import Positions, positions_of
 from thalweg.capture._proof import Capability, Check, prove, require
 from thalweg.capture._sites import Site, additive_sites
+from thalweg.capture._states import watch_states
 from thalweg.capture._subject import subject_of
 from thalweg.capture._unembedding import Unembedding
 
@@ -59,5 +61,6 @@ __all__ = [
     "subject_of",
     "unembedding_of",
     "unwrap",
+    "watch_states",
     "weights_in_directory",
 ]

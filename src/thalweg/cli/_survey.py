@@ -4,7 +4,20 @@ from typing import Any
 
 import typer
 
-from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Engine, KeepText, Models, Out, Seed, Shared, Variants, sharing
+from thalweg.cli._options import (
+    DEFAULT_MODEL,
+    MEASURING,
+    AsJson,
+    Data,
+    Engine,
+    KeepText,
+    Models,
+    Out,
+    Seed,
+    Shared,
+    Variants,
+    sharing,
+)
 from thalweg.cli._tables import print_json, print_table, say_planted
 
 __all__ = ["survey"]

@@ -36,7 +36,8 @@ def survey(
     A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it.
 
     Args:
-        models: hub ids or directories; "reference" is the trained model that comes with thalweg, "planted" the built one.
+        models: hub ids or directories; with thalweg come "reference", which was trained, and "planted", which was
+            built.
         data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
         out: the run directory; ``runs/<model>`` by default.
         options: everything else.

@@ -22,6 +22,9 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_changes``        all of it in one table
 - ``_contrast``       which heads behave differently where the others sink most
 - ``_loss``           how well the next token is predicted
+- ``_lens``           what a state predicts; ``_lens_curves`` averages it over prompts
+- ``_pooling``        one row for a whole prompt
+- ``_accuracy``       how often an answer is right
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
 ``_intervals``, ``_boundaries``, ``_trajectory`` (tables). Names are loaded when first used, so that profiles, phases
@@ -32,6 +35,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thalweg.metrics._accuracy import Accuracy, accuracy
     from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
     from thalweg.metrics._changes import changes
     from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
@@ -52,11 +56,14 @@ if TYPE_CHECKING:
     from thalweg.metrics._effects import effects, measurements
     from thalweg.metrics._emergence import checkpoint_curves, emergence, training_order, training_step
     from thalweg.metrics._heads import head_metrics
+    from thalweg.metrics._lens import agreement, kl_to_last, log_probabilities, output_entropy, token_loss
+    from thalweg.metrics._lens_curves import LENS_METRICS, lens_curves
     from thalweg.metrics._loss import next_token_loss
     from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
     from thalweg.metrics._norms import MassiveActivation, Norms, massive_activations, norms
     from thalweg.metrics._patterns import attended, diagonal, previous, svi
     from thalweg.metrics._phases import phases
+    from thalweg.metrics._pooling import last_token, mean_over_tokens
     from thalweg.metrics._profile import profile, short_prompts
     from thalweg.metrics._sinks import importance, sink_rate, sink_score, sink_uniform, top_position, top_score
     from thalweg.metrics._spectrum import (
@@ -92,6 +99,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LENS_METRICS",
+    "Accuracy",
     "Attribution",
     "Comparable",
     "Contrast",
@@ -107,6 +116,8 @@ __all__ = [
     "Theorem",
     "TopAndBottom",
     "Writers",
+    "accuracy",
+    "agreement",
     "anisotropy",
     "attended",
     "attribution",
@@ -142,9 +153,14 @@ __all__ = [
     "head_metrics",
     "head_write_norm",
     "importance",
+    "kl_to_last",
+    "last_token",
+    "lens_curves",
+    "log_probabilities",
     "massive_activations",
     "massive_bound",
     "mean_of_others",
+    "mean_over_tokens",
     "measure_state",
     "measurements",
     "mixing",
@@ -152,6 +168,7 @@ __all__ = [
     "mixing_over_log_length",
     "next_token_loss",
     "norms",
+    "output_entropy",
     "permutations_needed",
     "phases",
     "previous",
@@ -171,6 +188,7 @@ __all__ = [
     "step_correlation",
     "svi",
     "theorem",
+    "token_loss",
     "top_and_bottom",
     "top_position",
     "top_score",
@@ -194,6 +212,8 @@ _FILES = (
     "_verdicts",
     "_changes",
     "_contrast",
+    "_accuracy",
+    "_lens_curves",
     "_spectrum",
     "_variants",
     "_norms",
@@ -208,6 +228,8 @@ _FILES = (
     "_attribution",
     "_coordinates",
     "_loss",
+    "_pooling",
+    "_lens",
 )
 
 

@@ -10,6 +10,7 @@ every row that does not is counted with its reason. Reading order:
 - ``_source``: from what a person typed to rows with a name and a hash
 - ``_tokens``: the BOS policy, truncation, tokens
 - ``_shards``: consecutive rows that are measured and written together; resuming and extending
+- ``_token_blocks``: running text in blocks of tokens
 - ``_batches``: prompts of similar length under a token budget
 """
 
@@ -18,6 +19,7 @@ from thalweg.prompts._hub_table import HubData, list_data
 from thalweg.prompts._row import Row, Skipped
 from thalweg.prompts._shards import Shard, Window, read_shards, require_prompts, windows
 from thalweg.prompts._source import Source, open_source, source_of_texts
+from thalweg.prompts._token_blocks import TokenBlocks, is_running_text, token_blocks
 from thalweg.prompts._tokens import Bos, Prompt, Tokenization, Tokenized, tokenization, tokenize
 
 __all__ = [
@@ -28,16 +30,19 @@ __all__ = [
     "Shard",
     "Skipped",
     "Source",
+    "TokenBlocks",
     "Tokenization",
     "Tokenized",
     "Window",
     "batches",
+    "is_running_text",
     "list_data",
     "open_source",
     "padded",
     "read_shards",
     "require_prompts",
     "source_of_texts",
+    "token_blocks",
     "tokenization",
     "tokenize",
     "windows",

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +25,11 @@ from thalweg.report._tables import Table, coupling_rows, massive_rows, phase_row
 from thalweg.report._theory import TheoremVerdict, theorem_verdict
 from thalweg.report._training import sizes_pages, training_pages
 from thalweg.report._words import counted
-from thalweg.store import Run
+from thalweg.store import Run, open_run
 
 __all__ = ["write_report"]
 
+TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 _PROFILE = ("entropy_normalized", "sink_rate", "sink_norm")
 _MIXING = ("colsum_rate", "mixing", "mixing_normalized")
@@ -72,13 +75,25 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
         RunError: the file cannot be written.
     """
     file = Path(path) if path is not None else run.path / "report.html"
-    page = _render(run)
+    page = _settled(run)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {file}: {error.strerror or error}. Choose another place.") from error
     return file
+
+
+def _settled(run: Run) -> str:
+    """The page; made anew where a training that goes on has written in the meantime."""
+    for _ in range(TRIES):
+        if run.header.status != "started":
+            break
+        with suppress(Exception):  # what is read fits together a moment later, or the last try says what is wrong
+            return _render(run)
+        time.sleep(PAUSE)
+        run = open_run(run.path)
+    return _render(run)
 
 
 def _render(run: Run) -> str:
@@ -130,7 +145,7 @@ def _pair_page(run: Run, pair: Pair) -> PairPage:
         label=labels(run.header)[pair.model, pair.revision],
         data=pair.data,
         prompts=counted(prompts, "prompt"),
-        planted=next(one.planted for one in run.header.models if (one.name, one.revision) == (pair.model, pair.revision)),
+        planted={(one.name, one.revision): one.planted for one in run.header.models}[pair.model, pair.revision],
         answers=answers,
         heads=sinking_heads(run, pair),
         sink_chart=sink_chart(run, pair),

@@ -7,13 +7,16 @@ read, and goes on where it stopped.
 In reading order: ``_schemas`` the columns · ``_header`` run.json · ``_identity`` when two runs are one · ``_names``
 safe file names · ``_files`` whole files · ``_headerfile`` run.json on disk · ``_parts`` what is finished · ``_writer``
 and ``_create`` writing · ``_reader`` reading ·
-``_experiment_schemas``, ``_experiment_header`` and ``_experiments`` what experiments add.
+``_experiment_schemas``, ``_experiment_header`` and ``_experiments`` what experiments add · ``_features`` pooled states
+of texts.
 """
 
 from thalweg.store._create import create_or_resume
 from thalweg.store._experiment_header import ExperimentHeader
 from thalweg.store._experiment_schemas import EXPERIMENTS, ExperimentTables, experiment_schema
 from thalweg.store._experiments import Experiment, ExperimentWriter, open_experiment
+from thalweg.store._features import Features, FeatureStore, text_hash
+from thalweg.store._files import os_errors_as_run_errors, write_whole
 from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Thresholds
 from thalweg.store._identity import RunIdentity
 from thalweg.store._names import Shard, slug
@@ -29,6 +32,8 @@ __all__ = [
     "ExperimentHeader",
     "ExperimentTables",
     "ExperimentWriter",
+    "FeatureStore",
+    "Features",
     "ModelFacts",
     "PartCounts",
     "Run",
@@ -41,6 +46,9 @@ __all__ = [
     "experiment_schema",
     "open_experiment",
     "open_run",
+    "os_errors_as_run_errors",
     "schema",
     "slug",
+    "text_hash",
+    "write_whole",
 ]

@@ -16,6 +16,8 @@ __all__ = ["create_or_resume", "locked"]
 
 _LOCK = ".lock"
 SESSION = ("command", "resolved", "versions", "hardware")
+OF_PROMPTS = ("data", "max_length", "thresholds", "seed", "variants", "keep_text")
+"""What a run has yet to be told while it holds only experiments that have data of their own."""
 
 
 def create_or_resume(path: str | Path, header: RunHeader, *, extend: bool = False) -> RunWriter:
@@ -85,6 +87,8 @@ def locked(run: Path) -> filelock.BaseFileLock:
 
 def _resumed(run: Path, asked: RunHeader, *, extend: bool) -> RunHeader:
     stored = read_header(run)
+    if not stored.data:
+        stored = stored.model_copy(update={name: getattr(asked, name) for name in OF_PROMPTS})
     if extend:
         stored, asked = _with_both_models(stored, asked)
     if lines := stored.identity.differences(asked.identity):

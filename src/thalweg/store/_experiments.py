@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from thalweg.errors import RunError
-from thalweg.store._create import create_or_resume, locked
+from thalweg.store._create import OF_PROMPTS, create_or_resume, locked
 from thalweg.store._experiment_header import ExperimentHeader, read_experiment, write_experiment
 from thalweg.store._experiment_schemas import EXPERIMENTS, conform_experiment, experiment_schema
 from thalweg.store._files import TEMPORARY, os_errors_as_run_errors
@@ -164,6 +164,7 @@ def open_experiment(
     settings: Mapping[str, JsonValue],
     *,
     requires_run: bool = False,
+    own_data: bool = False,
     holding: RunWriter | None = None,
 ) -> ExperimentWriter:
     """Open an experiment of a run for writing: a new one, or the same one again.
@@ -174,6 +175,7 @@ def open_experiment(
         experiment: one of the experiments that the store knows.
         settings: what changes a number of it.
         requires_run: the run has to be there.
+        own_data: what is read is said in the settings and need not be the run's data: only models are compared.
         holding: the run's own writer, if it is this process that has the run open.
 
     Returns:
@@ -186,8 +188,8 @@ def open_experiment(
     if experiment not in EXPERIMENTS:
         raise ValueError(f"expected one of {', '.join(EXPERIMENTS)} as experiment, got {experiment!r}")
     run = Path(path)
-    if requires_run or (run / HEADER).exists():
-        _refuse_strangers(run, read_header(run), header)
+    if requires_run or _joins(run, own_data=own_data):
+        _refuse_strangers(run, read_header(run), header, own_data=own_data)
     else:
         with create_or_resume(run, header) as writer:
             writer.update(status="finished")  # of the survey's own tables there are none to come
@@ -202,7 +204,8 @@ def open_experiment(
         file = directory / f"{asked.key}.json"
         stored = read_experiment(file) if file.exists() else asked
         before = [(one.model, one.revision, one.data) for one in stored.coverage]
-        now = [(model.name, model.revision, data.name) for model in header.models for data in header.data]
+        shared = () if own_data else header.data
+        now = [(model.name, model.revision, data.name) for model in header.models for data in shared]
         pairs = tuple(dict.fromkeys([*before, *now]))  # what was measured earlier, on other data too, stays readable
         pairs = pairs if EXPERIMENTS[experiment].parts else ()
         begun = stored.model_copy(update={"status": "started"})
@@ -215,15 +218,21 @@ def open_experiment(
     return writer
 
 
-def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader) -> None:
+def _joins(run: Path, *, own_data: bool) -> bool:
+    """Whether the run is there; one without data gets those of the first experiment that shares them."""
+    return (run / HEADER).exists() and (own_data or bool(read_header(run).data))
+
+
+def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader, *, own_data: bool) -> None:
     """An experiment's models and data must be among the run's; what a survey alone depends on may differ."""
     models = {(model.name, model.revision) for model in asked.models}
     data = {one.name for one in asked.data}
-    comparable = asked.model_copy(update={name: getattr(stored, name) for name in ("seed", "variants", "keep_text")})
+    free = OF_PROMPTS if own_data else ("seed", "variants", "keep_text")
+    comparable = asked.model_copy(update={name: getattr(stored, name) for name in free})
     common = stored.model_copy(
         update={
             "models": tuple(one for one in stored.models if (one.name, one.revision) in models) or stored.models,
-            "data": tuple(one for one in stored.data if one.name in data) or stored.data,
+            "data": stored.data if own_data else tuple(one for one in stored.data if one.name in data) or stored.data,
         }
     )
     if lines := common.identity.differences(comparable.identity):

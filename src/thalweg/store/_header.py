@@ -126,7 +126,7 @@ class RunHeader(_Facts):
         command: as passed.
         resolved: the command's options after defaults.
         models: one entry per model and revision.
-        data: one entry per data set.
+        data: one entry per data set; none while there are only experiments that have data of their own.
         max_length: longest prompt in tokens.
         thresholds: tau, massive ratio, sink position.
         seed: of everything random.
@@ -145,7 +145,7 @@ class RunHeader(_Facts):
     command: tuple[str, ...] = ()
     resolved: dict[str, JsonValue] = {}
     models: tuple[ModelFacts, ...] = Field(min_length=1)
-    data: tuple[DataFacts, ...] = Field(min_length=1)
+    data: tuple[DataFacts, ...] = ()
     max_length: int = Field(default=1024, ge=1)
     thresholds: Thresholds = Thresholds()
     seed: int = 0

@@ -1,0 +1,54 @@
+"""The logit lens: every state through the model's own final norm and unembedding."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from thalweg.capture import Subject, Unembedding, unembedding_of
+from thalweg.shapes import Float
+
+__all__ = ["LogitLens", "device_of", "without_norm"]
+
+
+class LogitLens:
+    """Final norm, unembedding, and the scale and soft cap of the family, on any state; at state L it is the model.
+
+    Attributes:
+        unembedding: from a state to logits, proved.
+        last: L, the state that the model itself reads.
+    """
+
+    def __init__(self, subject: Subject, *, final_norm: bool = True) -> None:
+        """Prove the model's unembedding.
+
+        Args:
+            subject: the loaded model.
+            final_norm: False leaves the final norm out, at state L too, which then is no longer the model.
+
+        Raises:
+            ProofError: final norm and unembedding do not give the model's own logits.
+        """
+        found = unembedding_of(subject)
+        self.unembedding = found if final_norm else without_norm(found)
+        self.last = len(subject.parts.blocks)
+
+    def logits(self, state: int, rows: Float[Tensor, "token width"], /) -> Float[Tensor, "token vocabulary"]:
+        """As :class:`Lens` says; the same reading whichever ``state`` it is."""
+        if not 0 <= state <= self.last:
+            raise ValueError(f"states are 0..{self.last}; got {state}")
+        return self.unembedding.logits(rows.to(device_of(self.unembedding))[None])[0].float()
+
+
+def without_norm(unembedding: Unembedding) -> Unembedding:
+    """The same without its final norm; a projection to the width of the unembedding (OPT-350M) stays."""
+    steps = list(unembedding.norm) if isinstance(unembedding.norm, nn.Sequential) else [unembedding.norm]
+    kept = [step for step in steps if isinstance(step, nn.Linear)]
+    return replace(unembedding, norm=kept[0] if kept else None)
+
+
+def device_of(unembedding: Unembedding) -> Any:
+    """Where rows go in: an offloaded unembedding runs elsewhere than its weight is kept."""
+    head: Any = unembedding.head
+    own = getattr(getattr(head, "_hf_hook", None), "execution_device", None)
+    return head.weight.device if own is None else own

@@ -1,0 +1,229 @@
+"""Tuned lenses on disk and on the hub: ``config.json`` beside ``params.pt``, as published, or ``params.safetensors``.
+
+A pickle is read with ``weights_only`` and may hold nothing but tensors. What a lens says it was made for is compared
+with the model before either is used.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import errors as hub
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from thalweg.capture import IdentifiedModel
+from thalweg.errors import ModelError
+from thalweg.store import write_whole
+
+__all__ = ["TunedFiles", "read_tuned", "require_made_for", "save_tuned", "unembedding_hash"]
+
+SPACE = "AlignmentResearch/tuned-lens"
+KIND = "linear_tuned_lens"
+CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"
+MAIN = ("main", "local")
+
+
+@dataclass(frozen=True)
+class TunedFiles:
+    """A tuned lens that has been read and not yet put on a model.
+
+    Attributes:
+        name: where it is, as a person would say it.
+        config: config.json.
+        tensors: "0.weight", "0.bias", ... one translator for each state before the last.
+        digest: sha256 over the tensors.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    digest: str
+
+
+def read_tuned(source: str | Path, model: IdentifiedModel) -> TunedFiles:
+    """Read a tuned lens and refuse one that was made for another model; no weights of the model are needed.
+
+    Args:
+        source: a directory with config.json and params.safetensors or params.pt; a run in which one lens was trained;
+            "AlignmentResearch/tuned-lens" for the lens that is published for ``model``, or that name, a colon and the
+            lens's own.
+        model: what it is to be used on.
+
+    Raises:
+        ModelError: there is no such lens, it cannot be read, holds anything but tensors, or was made for another model.
+    """
+    directory = Path(source).expanduser()
+    if directory.is_dir():
+        found = _read_directory(_lens_in(directory))
+    elif str(source).partition(":")[0] == SPACE:
+        found = _read_hub(str(source).partition(":")[2] or model.name)
+    else:
+        raise ModelError(
+            f"--tuned {source}: expected a directory with {CONFIG} and {PICKLE}, a run in which a lens was trained, or "
+            f"{SPACE}; got none of these."
+        )
+    require_made_for(found, model)
+    return found
+
+
+def require_made_for(found: TunedFiles, model: IdentifiedModel) -> None:
+    """Compare what a lens was made for with a model.
+
+    Raises:
+        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or model.
+    """
+    text = model.config.get_text_config(decoder=True)
+    for name, wanted in (("lens_type", KIND), ("d_model", text.hidden_size), ("num_hidden_layers", _blocks(text))):
+        if found.config.get(name, KIND if name == "lens_type" else None) != wanted:
+            raise _of_another(found, model, f"{name} {found.config.get(name)!r}", repr(wanted))
+    _require_tensors(found)
+    made = found.config.get("base_model_revision") or "main"
+    if model.revision != "local" and made not in MAIN and model.revision not in (made, *MAIN):
+        raise _of_another(found, model, f"revision {made}", model.revision)
+    if model.revision not in MAIN and made in MAIN and model.commit != made:
+        raise _of_another(found, model, f"revision {made}", model.revision)
+    if made not in MAIN and model.revision == "main" and model.commit != made:
+        raise _of_another(found, model, f"revision {made}", model.revision)
+    weights = found.config.get("base_model_weights")
+    if weights is not None and weights != model.weights:
+        raise _of_another(found, model, f"weights {weights[:20]}...", f"{model.weights[:20]}...")
+    own = str(found.config.get("base_model_name_or_path", ""))
+    if weights is None and Path(own).name.lower() != Path(model.name).resolve().name.lower():
+        raise _of_another(found, model, f"model {own or '(unnamed)'}", model.name)
+
+
+def save_tuned(directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a tuned lens as published ones are, and as safetensors beside; each file whole or not at all.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    own = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
+    pickled = io.BytesIO()
+    torch.save(own, pickled)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / SAFE, to_safetensors(own))
+    write_whole(directory / PICKLE, pickled.getvalue())
+    write_whole(directory / CONFIG, json.dumps(dict(config), indent=2).encode() + b"\n")
+
+
+def unembedding_hash(weight: Tensor) -> str:
+    """What published checkpoints hash the unembedding to: its printed corners, to one digit."""
+    return hashlib.sha256(np.array_str(weight.detach().float().cpu().numpy(), precision=1).encode()).hexdigest()
+
+
+def _lens_in(directory: Path) -> Path:
+    """The directory itself, or the one lens that was trained in a run."""
+    if (directory / CONFIG).is_file() and not (directory / "run.json").exists():
+        return directory
+    trained = sorted(path.parent for path in directory.glob(f"tuned_lens/*/{CONFIG}"))
+    if len(trained) == 1:
+        return trained[0]
+    there = ", ".join(map(str, trained)) or "none"
+    raise ModelError(f"--tuned {directory}: expected one tuned lens, {CONFIG} beside {PICKLE}; got {there}.")
+
+
+def _read_directory(directory: Path) -> TunedFiles:
+    config = _config(directory / CONFIG)
+    for file, read in ((directory / SAFE, _safe), (directory / PICKLE, _pickled)):
+        if file.is_file():
+            return _files(str(directory), config, read(file))
+    raise ModelError(f"--tuned {directory}: expected {PICKLE} or {SAFE} beside {CONFIG}; got neither.")
+
+
+def _read_hub(name: str) -> TunedFiles:
+    label = f"{SPACE}:{name}"
+    try:
+        params, config = (
+            Path(hf_hub_download(SPACE, f"lens/{name}/{file}", repo_type="space")) for file in (PICKLE, CONFIG)
+        )
+    except (hub.EntryNotFoundError, hub.HFValidationError) as error:
+        if isinstance(error, hub.LocalEntryNotFoundError):
+            raise _unreachable(label) from error
+        raise ModelError(
+            f"{SPACE} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} --train-tuned."
+        ) from error
+    except (hub.HfHubHTTPError, hub.OfflineModeIsEnabled, OSError) as error:
+        raise _unreachable(label) from error
+    return _files(label, _config(config), _pickled(params))
+
+
+def _unreachable(label: str) -> ModelError:
+    return ModelError(
+        f"the hub cannot be reached and {label} is not in the local cache. Check the connection (HF_HUB_OFFLINE=1 "
+        "forbids it), or give a local directory."
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as a tuned lens's configuration: {error}.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: expected one JSON object; got {type(found).__name__}.")
+    return found
+
+
+def _safe(path: Path) -> dict[str, Any]:
+    try:
+        return load_safetensors(path.read_bytes())
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged ({error}). Fetch or train it again.") from error
+
+
+def _pickled(path: Path) -> dict[str, Any]:
+    refused = f"{path} holds more than tensors, or is damaged; it is not read. Expected a tuned lens's {PICKLE}."
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ModelError(refused) from error
+    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise ModelError(refused)
+    return dict(found)
+
+
+def _files(name: str, config: dict[str, Any], tensors: dict[str, Any]) -> TunedFiles:
+    own = {str(key): tensor.detach().float().contiguous() for key, tensor in tensors.items()}
+    digest = hashlib.sha256()
+    for key in sorted(own):
+        digest.update(f"{key}\0{tuple(own[key].shape)}\0".encode())
+        digest.update(own[key].numpy().tobytes())
+    return TunedFiles(name, config, own, digest.hexdigest())
+
+
+def _require_tensors(found: TunedFiles) -> None:
+    """One translator a state, of the width and with the biases that the configuration says."""
+    width, count = found.config["d_model"], found.config["num_hidden_layers"]
+    shapes = {f"{state}.weight": (width, width) for state in range(count)}
+    if found.config.get("bias", True):
+        shapes |= {f"{state}.bias": (width,) for state in range(count)}
+    got = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    odd = sorted(name for name in shapes.keys() | got.keys() if shapes.get(name) != got.get(name))
+    if odd:
+        raise ModelError(
+            f"{found.name}: expected {odd[0]} of shape {shapes.get(odd[0], 'none at all')}; got "
+            f"{got.get(odd[0], 'none')}. The tensors are not those of its {CONFIG}."
+        )
+
+
+def _blocks(text: Any) -> int:
+    return text.num_hidden_layers
+
+
+def _of_another(found: TunedFiles, model: IdentifiedModel, made: str, wanted: str) -> ModelError:
+    return ModelError(
+        f"{found.name} was made for another model: it says {made}, {model.name} has {wanted}. Use the lens of this "
+        "model, or train one with --train-tuned."
+    )
