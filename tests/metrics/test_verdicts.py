@@ -169,7 +169,8 @@ def test_a_row_that_became_massive_elsewhere_is_found():
     assert still["replacement"] == "position 0 is still massive at states 1, 3"
     assert replaced({3: 50.0}, moved, sink_position=3)["replacement"] == "position 3 is still massive at state 3"
     scattered = {("changed", prompt): prompt + 1 for prompt in range(3)}
-    assert replaced({2: 50.0}, scattered)["replacement"] == "other positions are massive in its place at state 2, 1 most often"
+    said = "other positions are massive in its place at state 2, 1 most often"
+    assert replaced({2: 50.0}, scattered)["replacement"] == said
 
 
 def test_without_a_massive_row_nothing_replaces_it():

@@ -9,7 +9,8 @@ says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._
 :mod:`._conditions` and :mod:`._index_list`, :mod:`._clip` (with it clamped) with :mod:`._gammas`; both stand on
 :mod:`._intervened` (one batch under an intervention) and :mod:`._sink_scan` (what the row is made of);
 :mod:`._contrast` (prompts that sink most against those that sink least) with :mod:`._contrast_prompts`,
-:mod:`._contrast_tables` and :mod:`._head_values`; :mod:`._features` (texts at every state, each measured once).
+:mod:`._contrast_tables` and :mod:`._head_values`; :mod:`._features` (texts at every state, each measured once)
+and :mod:`._probe` (what can be read out of them) with :mod:`._probe_data`.
 """
 
 from thalweg.experiments._ablate import ablate
@@ -20,7 +21,9 @@ from thalweg.experiments._contrast import contrast
 from thalweg.experiments._emergence import write_emergence
 from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._features import TextFeatures, features
+from thalweg.experiments._lens import lens
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._probe import probe
 from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.experiments._survey import survey
 
@@ -38,7 +41,9 @@ __all__ = [
     "features",
     "hardware",
     "learned_facts",
+    "lens",
     "measure_rows",
+    "probe",
     "survey",
     "versions",
     "write_emergence",

@@ -1,7 +1,7 @@
 """An experiment over prompts: one model, every data set, shard after shard, resumed where it stopped."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
 from thalweg.engines import BatchOptions, progress_bar, run_shards
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt, Source, Window, read_shards, require_prompts
@@ -41,6 +42,9 @@ def measure_prompts(
     tables: Callable[[Sequence[Prompt], list[Result], dict[str, str]], Mapping[str, pl.DataFrame]],
     *,
     title: str,
+    reading: BlockReading | None = None,
+    nonfinite: Callable[[Sequence[Result]], int] | None = None,
+    batches: BatchOptions | None = None,
 ) -> None:
     """Measure what is missing of every data set and write it shard by shard.
 
@@ -52,39 +56,54 @@ def measure_prompts(
         tables: a shard's prompts, the results of its batches, and the key columns (model, revision, data): the
             experiment's part tables, empty ones with their columns where no prompt was kept.
         title: of the bar.
+        reading: reads the data in blocks; row by row by default.
+        nonfinite: how many states with NaN or Inf a shard's results hold, where the experiment counts them.
+        batches: how prompts share a forward pass; by the device by default.
     """
-    model, how, options = prepared.models[0], prepared.tokenizations[0], prepared.options
+    batches = batches or batching(subject, prepared.options)
+    model, options = prepared.models[0], prepared.options
     for source in prepared.sources:
         key = {"model": model.name, "revision": model.revision, "data": source.name}
         done = [Window(*rows) for rows in writer.done(*key.values())]
-        shards = read_shards(source, how, limit=options.limit, size=options.shard_rows, done=done)
+        shards = _shards(prepared, source, done, reading)
 
         def finish(shard: Rows, results: list[Result], key: dict[str, str] = key) -> None:
             place = Shard(**key, first_row=shard.first, stop_row=shard.stop)
-            counts = PartCounts(skipped=skip_counts(shard))
+            undefined = nonfinite(results) if nonfinite else 0
+            counts = PartCounts(skipped=skip_counts(shard), nonfinite_states=undefined)
             writer.write_part(place, tables(shard.prompts, results, key), counts=counts)
 
         bar = f"{title}: {Path(model.name).name} on {source.name}"
-        with progress_bar(bar, missing_rows(options, source, done), shown=options.progress) as progress:
-            run_shards(shards, measure=measure, finish=finish, options=batching(subject, options), progress=progress)
+        total = reading.missing(source, done) if reading else missing_rows(options, source, done)
+        with progress_bar(bar, total, shown=options.progress) as progress:
+            run_shards(shards, measure=measure, finish=finish, options=batches, progress=progress)
         writer.update()
         _require_some(source, writer, tuple(key.values()))
 
 
-def unfinished(prepared: Prepared, writer: ExperimentWriter) -> bool:
+def unfinished(prepared: Prepared, writer: ExperimentWriter, reading: BlockReading | None = None) -> bool:
     """Whether rows of some data set are still to be measured, which is when weights have to be loaded.
 
     Raises:
         DataError: a data set is finished and gave no prompt.
     """
-    model, how, options = prepared.models[0], prepared.tokenizations[0], prepared.options
+    model = prepared.models[0]
     for source in prepared.sources:
         own = (model.name, model.revision, source.name)
         done = [Window(*rows) for rows in writer.done(*own)]
-        if next(read_shards(source, how, limit=options.limit, size=options.shard_rows, done=done), None) is not None:
+        if next(_shards(prepared, source, done, reading), None) is not None:
             return True
         _require_some(source, writer, own)
     return False
+
+
+def _shards(
+    prepared: Prepared, source: Source, done: Sequence[Window], reading: BlockReading | None
+) -> Iterator[Rows]:
+    if reading is not None:
+        return reading.shards(source, done)
+    how, options = prepared.tokenizations[0], prepared.options
+    return read_shards(source, how, limit=options.limit, size=options.shard_rows, done=done)
 
 
 def batching(subject: Subject, options: SurveyOptions) -> BatchOptions:

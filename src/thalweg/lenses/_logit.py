@@ -10,6 +10,9 @@ from thalweg.shapes import Float
 
 __all__ = ["LogitLens", "device_of", "without_norm"]
 
+LOGITS = 2**24
+"""Numbers of a piece of the logits, so that tokens x vocabulary is never held whole: 64 MiB of float32."""
+
 
 class LogitLens:
     """Final norm, unembedding, and the scale and soft cap of the family, on any state; at state L it is the model.
@@ -17,6 +20,7 @@ class LogitLens:
     Attributes:
         unembedding: from a state to logits, proved.
         last: L, the state that the model itself reads.
+        rows_at_once: how many rows make a piece of logits of a size that fits anywhere.
     """
 
     def __init__(self, subject: Subject, *, final_norm: bool = True) -> None:
@@ -32,6 +36,8 @@ class LogitLens:
         found = unembedding_of(subject)
         self.unembedding = found if final_norm else without_norm(found)
         self.last = len(subject.parts.blocks)
+        head: Any = found.head
+        self.rows_at_once = max(1, LOGITS // head.weight.shape[0])
 
     def logits(self, state: int, rows: Float[Tensor, "token width"], /) -> Float[Tensor, "token vocabulary"]:
         """As :class:`Lens` says; the same reading whichever ``state`` it is."""

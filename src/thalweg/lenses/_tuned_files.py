@@ -22,16 +22,16 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from thalweg.capture import IdentifiedModel
+from thalweg.capture import IdentifiedModel, Subject
 from thalweg.errors import ModelError
+from thalweg.lenses._tuned import TunedLens, translators_of
 from thalweg.store import write_whole
 
-__all__ = ["TunedFiles", "read_tuned", "require_made_for", "save_tuned", "unembedding_hash"]
+__all__ = ["TunedFiles", "read_tuned", "require_made_for", "save_tuned", "tuned_lens", "unembedding_hash"]
 
 SPACE = "AlignmentResearch/tuned-lens"
 KIND = "linear_tuned_lens"
 CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"
-MAIN = ("main", "local")
 
 
 @dataclass(frozen=True)
@@ -81,26 +81,46 @@ def require_made_for(found: TunedFiles, model: IdentifiedModel) -> None:
     """Compare what a lens was made for with a model.
 
     Raises:
-        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or model.
+        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or name of a model on the hub;
+            a directory may be called anything, and :func:`tuned_lens` looks at its unembedding instead.
     """
     text = model.config.get_text_config(decoder=True)
-    for name, wanted in (("lens_type", KIND), ("d_model", text.hidden_size), ("num_hidden_layers", _blocks(text))):
+    for name, wanted in (
+        ("lens_type", KIND),
+        ("d_model", text.hidden_size),
+        ("num_hidden_layers", text.num_hidden_layers),
+    ):
         if found.config.get(name, KIND if name == "lens_type" else None) != wanted:
             raise _of_another(found, model, f"{name} {found.config.get(name)!r}", repr(wanted))
     _require_tensors(found)
     made = found.config.get("base_model_revision") or "main"
-    if model.revision != "local" and made not in MAIN and model.revision not in (made, *MAIN):
-        raise _of_another(found, model, f"revision {made}", model.revision)
-    if model.revision not in MAIN and made in MAIN and model.commit != made:
-        raise _of_another(found, model, f"revision {made}", model.revision)
-    if made not in MAIN and model.revision == "main" and model.commit != made:
+    if model.revision != "local" and made not in (model.revision, model.commit):
         raise _of_another(found, model, f"revision {made}", model.revision)
     weights = found.config.get("base_model_weights")
     if weights is not None and weights != model.weights:
         raise _of_another(found, model, f"weights {weights[:20]}...", f"{model.weights[:20]}...")
-    own = str(found.config.get("base_model_name_or_path", ""))
-    if weights is None and Path(own).name.lower() != Path(model.name).resolve().name.lower():
-        raise _of_another(found, model, f"model {own or '(unnamed)'}", model.name)
+    if model.revision != "local" and not is_named_alike(found, model):
+        raise _of_another(found, model, f"model {found.config.get('base_model_name_or_path')!r}", repr(model.name))
+
+
+def is_named_alike(found: TunedFiles, model: IdentifiedModel) -> bool:
+    """Whether a lens names the model it was made for as the model is called, or its very weights."""
+    named = Path(str(found.config.get("base_model_name_or_path", ""))).name.lower()
+    return "base_model_weights" in found.config or named == Path(model.name).resolve().name.lower()
+
+
+def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> TunedLens:
+    """Put a lens on its model, once it is loaded.
+
+    Raises:
+        ModelError: neither the name nor the unembedding of the model is the one that the lens was made for.
+        ProofError: final norm and unembedding do not give the model's own logits.
+    """
+    lens = TunedLens(subject, translators_of(found.tensors))
+    head: Any = lens.model.unembedding.head
+    if not is_named_alike(found, model) and found.config.get("unembed_hash") != unembedding_hash(head.weight):
+        raise _of_another(found, model, f"model {found.config.get('base_model_name_or_path')!r}", "another unembedding")
+    return lens
 
 
 def save_tuned(directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -216,10 +236,6 @@ def _require_tensors(found: TunedFiles) -> None:
             f"{found.name}: expected {odd[0]} of shape {shapes.get(odd[0], 'none at all')}; got "
             f"{got.get(odd[0], 'none')}. The tensors are not those of its {CONFIG}."
         )
-
-
-def _blocks(text: Any) -> int:
-    return text.num_hidden_layers
 
 
 def _of_another(found: TunedFiles, model: IdentifiedModel, made: str, wanted: str) -> ModelError:

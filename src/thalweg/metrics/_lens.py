@@ -16,7 +16,7 @@ __all__ = ["agreement", "kl_to_last", "log_probabilities", "output_entropy", "to
 
 
 def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> Float[Tensor, "token vocabulary"]:
-    """ln softmax(logits), in float32.
+    """Ln softmax(logits), in float32.
 
     Args:
         logits: of one state.
@@ -30,9 +30,7 @@ def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> Float[Ten
     return torch.log_softmax(logits.float(), dim=-1)
 
 
-def token_loss(
-    state: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " token"], /
-) -> Float[Tensor, " token"]:
+def token_loss(state: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " token"], /) -> Float[Tensor, " token"]:
     """Cross entropy of the token that comes next, -ln p[target].
 
     Args:

@@ -236,12 +236,72 @@ _CONTRAST = ExperimentTables(
     order={},
 )
 
+_PROBE = ExperimentTables(
+    parts={},
+    wholes={
+        "splits": {
+            **DATA_KEY,
+            **_columns("split source", pl.String()),
+            **_columns("rows examples questions", pl.Int64()),
+            **_columns("skipped", pl.String()),
+            **_columns("classes", pl.Int32()),
+            **_columns("chance majority", pl.Float64()),
+        },
+        "accuracy": {
+            **DATA_KEY,
+            **_columns("split", pl.String()),
+            **_columns("state", pl.Int32()),
+            **_columns("accuracy low high", pl.Float64()),
+            **_columns("n", pl.Int64()),
+            **_columns("loss", pl.Float64()),
+            **_columns("converged", pl.Boolean()),
+        },
+    },
+    order={},
+)
+
+_LENS = ExperimentTables(
+    parts={
+        "lens": {
+            **KEY,
+            **_columns("state scored", pl.Int32()),
+            **_columns("loss_sum output_entropy_sum agreement_sum kl_sum", pl.Float64()),
+        },
+    },
+    wholes={
+        "curves": {
+            **DATA_KEY,
+            **_columns("state", pl.Int32()),
+            **_columns("metric", pl.String()),
+            **_columns("value low high", pl.Float64()),
+            **_columns("scored n", pl.Int64()),
+        },
+    },
+    order={"lens": ("prompt", "state")},
+)
+
+_TUNED_LENS = ExperimentTables(
+    parts={},
+    wholes={
+        "training": {
+            **DATA_KEY,
+            **_columns("step", pl.Int64()),
+            **_columns("state", pl.Int32()),
+            **_columns("kl", pl.Float64()),
+        },
+    },
+    order={},
+)
+
 EXPERIMENTS: dict[str, ExperimentTables] = {
     "ablation": _ABLATION,
     "attribution": _ATTRIBUTION,
     "checkpoints": _CHECKPOINTS,
     "clip": _CLIP,
     "contrast": _CONTRAST,
+    "lens": _LENS,
+    "probe": _PROBE,
+    "tuned_lens": _TUNED_LENS,
 }
 """By name of the directory in the run."""
 

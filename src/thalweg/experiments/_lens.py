@@ -1,0 +1,249 @@
+"""Lenses: what every state predicts, of text, all states from one forward pass (the paper, Figs. 8 and 28)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from thalweg import metrics
+from thalweg.capture import IdentifiedModel, Subject, watch_states
+from thalweg.engines import BatchOptions
+from thalweg.errors import UsageError
+from thalweg.experiments._blocks import BlockReading, block_length
+from thalweg.experiments._measure import refuse_overflow, token_batch
+from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
+from thalweg.experiments._prepare import BUNDLED_DATA, Prepared, prepare
+from thalweg.lenses import Lens, LogitLens, TunedFiles, read_tuned, tuned_lens
+from thalweg.prompts import Prompt
+from thalweg.reference import BUNDLED_MODEL
+from thalweg.store import Experiment, ExperimentWriter, experiment_schema, open_experiment
+
+__all__ = ["flat_states", "lens", "state_batches"]
+
+NAME = "lens"
+STATES = 2**31
+"""Bytes that the states of one batch may take, unless a single prompt takes more."""
+
+QUANTITIES = metrics.LENS_METRICS
+
+
+def lens(
+    model: str | Path = BUNDLED_MODEL,
+    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    *,
+    tuned: str | Path | None = None,
+    final_norm: bool = True,
+    blocks: bool | None = None,
+    block_length: int | None = None,
+    out: str | Path | None = None,
+    options: SurveyOptions | None = None,
+) -> Experiment:
+    """Read every state as a prediction of the next token: loss, perplexity, entropy, and how far from the last state.
+
+    The model runs once a prompt for all states. A run that exists is joined: finished shards are not measured again,
+    and a higher ``limit`` extends it.
+
+    Args:
+        model: hub id or directory; "reference" is the model that comes with thalweg.
+        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
+        tuned: a tuned lens: a directory, a run in which one was trained, or "AlignmentResearch/tuned-lens" for the one
+            that is published for the model. The logit lens by default.
+        final_norm: False leaves the final norm out of the lens; agreement and KL are to the model itself all the same.
+        blocks: join the rows to one text and cut it into blocks; by default for lines of a .txt file and WikiText-2,
+            while rows of anything else are scored one by one. ``limit`` then counts blocks.
+        block_length: tokens of a block; the model's context by default.
+        out: the run directory; ``runs/<model>`` by default.
+        options: as for a survey.
+
+    Returns:
+        The experiment, for reading: tables ``lens`` (sums by prompt and state over tokens 1..T-1) and ``curves``
+        (averages by state, every token counting once; perplexity is exp(loss)).
+
+    Raises:
+        UsageError: a model, a data set, an option, the directory or the tuned lens cannot be used; the message says
+            what to do.
+        ProofError: the model's unembedding cannot be told.
+
+    Example:
+        >>> curves = lens(out="runs/demo").table("curves").collect()  # doctest: +SKIP
+        >>> curves.filter(metric="perplexity").select("state", "value")  # doctest: +SKIP
+    """
+    prepared = prepare(model, data, out=out, options=options)
+    if len(prepared.models) != 1:
+        raise UsageError(f"lens takes one model at a time; got {len(prepared.models)}.")
+    if tuned is not None and not final_norm:
+        raise UsageError("--no-final-norm goes with the logit lens; a tuned lens was trained with the final norm.")
+    return lensed(prepared, _asked(prepared, tuned, final_norm, blocks, block_length))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which lens, and how the data is read.
+
+    Attributes:
+        tuned: the tuned lens, compared with the model; None for the logit lens.
+        final_norm: whether the logit lens has it.
+        block: tokens of a block; None where rows are read one by one.
+    """
+
+    tuned: TunedFiles | None
+    final_norm: bool
+    block: int | None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes a number."""
+        own = {"lens": "logit", "final_norm": self.final_norm, "block_length": self.block}
+        return own if self.tuned is None else {**own, "lens": "tuned", "translators": self.tuned.digest[:16]}
+
+
+def lensed(prepared: Prepared, asked: Asked) -> Experiment:
+    """The same for a model that is identified already."""
+    reading = None if asked.block is None else BlockReading(prepared, asked.block)
+    reader = _Reader(prepared.models[0], asked)
+    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
+        if unfinished(prepared, writer, reading):
+            measure_prompts(
+                prepared,
+                writer,
+                reader.subject,
+                reader.rows,
+                _tables,
+                title="lens",
+                reading=reading,
+                nonfinite=lambda results: sum(int(rows["kl_sum"].is_nan().sum()) for rows in results),
+                batches=state_batches(reader.subject, prepared.options),
+            )
+        _write_curves(writer)
+        writer.update(status="finished")
+    return writer.reading()
+
+
+def state_batches(subject: Subject, options: SurveyOptions) -> BatchOptions:
+    """As for any experiment, but so few tokens that the states of a batch, which are all held, stay small."""
+    usual = batching(subject, options)
+    width = subject.model.config.get_text_config(decoder=True).hidden_size
+    token = (len(subject.parts.blocks) + 1) * width * subject.model.dtype.itemsize
+    return usual if options.batch_tokens else replace(usual, token_budget=max(1, min(usual.token_budget, STATES // token)))
+
+
+@torch.no_grad()
+def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) -> list[Tensor]:
+    """Run one batch through the body of the model once and keep its states: for each state the rows of all prompts.
+
+    Args:
+        subject: the model.
+        batch: the prompts.
+        dropped: how many tokens at the end of every prompt are left out.
+
+    Raises:
+        ModelError: a token has no row in the model's embedding.
+        OverflowInFloat16: a float16 state holds an Inf.
+    """
+    kept = list[Tensor]()
+
+    def see(index: int, state: Tensor) -> None:
+        for prompt, padded in zip(batch, state, strict=True):
+            refuse_overflow(index, padded[: len(prompt)])
+        rows = [padded[: len(prompt) - dropped] for prompt, padded in zip(batch, state, strict=True)]
+        kept.append(torch.cat(rows).detach())  # a copy: blocks may add to their input in place
+
+    tokens = token_batch(subject, batch)
+    with watch_states(subject, see):
+        subject.parts.body(input_ids=tokens, use_cache=False)
+    return kept
+
+
+class _Reader:
+    """A model and a lens on it, loaded when something is first measured."""
+
+    def __init__(self, model: IdentifiedModel, asked: Asked) -> None:
+        self.model, self.asked = model, asked
+
+    @cached_property
+    def subject(self) -> Subject:
+        return loaded(self.model, "unembedding")
+
+    @cached_property
+    def own(self) -> LogitLens:
+        """What the model itself says, at state L."""
+        return LogitLens(self.subject)
+
+    @cached_property
+    def lens(self) -> Lens:
+        if self.asked.tuned is not None:
+            return tuned_lens(self.subject, self.asked.tuned, self.model)
+        return self.own if self.asked.final_norm else LogitLens(self.subject, final_norm=False)
+
+    @torch.no_grad()
+    def rows(self, batch: Sequence[Prompt]) -> pl.DataFrame:
+        """Sums of one batch by prompt and state."""
+        states = flat_states(self.subject, batch, dropped=1)
+        targets = torch.tensor([token for prompt in batch for token in prompt.tokens[1:]])
+        lengths = [len(prompt) - 1 for prompt in batch]
+        pieces = [self._piece(states, targets, place) for place in self._places(len(targets))]
+        shape = len(states), len(QUANTITIES), 0
+        values = torch.cat(pieces, -1) if pieces else torch.zeros(shape, dtype=torch.float64)
+        sums = torch.stack([own.sum(-1) for own in values.split(lengths, -1)])
+        index = [(prompt.row, state) for prompt in batch for state in range(len(states))]
+        columns = {f"{name}_sum": sums[:, :, place].flatten().tolist() for place, name in enumerate(QUANTITIES)}
+        return pl.DataFrame(
+            {
+                "prompt": [row for row, _ in index],
+                "state": [state for _, state in index],
+                "scored": [length for length in lengths for _ in states],
+                **columns,
+            }
+        )
+
+    def _places(self, count: int) -> list[slice]:
+        step = self.own.rows_at_once
+        return [slice(first, first + step) for first in range(0, count, step)]
+
+    def _piece(self, states: Sequence[Tensor], targets: Tensor, place: slice) -> Tensor:
+        """Every quantity of some tokens at all states: state x quantity x token, float64.
+
+        Logits are held of two states: the last and the one at hand.
+        """
+        end = len(states) - 1
+        last = metrics.log_probabilities(self.own.logits(end, states[end][place]))
+        own = targets[place].to(last.device)
+        found = list[Tensor]()
+        for index, state in enumerate(states):
+            same = index == end and self.asked.final_norm
+            read = last if same else metrics.log_probabilities(self.lens.logits(index, state[place]))
+            values = {
+                "loss": metrics.token_loss(read, own),
+                "output_entropy": metrics.output_entropy(read),
+                "agreement": metrics.agreement(read, last),
+                "kl": metrics.kl_to_last(read, last),
+            }
+            found.append(torch.stack([values[name] for name in QUANTITIES]))
+        return torch.stack(found).cpu().double()
+
+
+def _asked(
+    prepared: Prepared, tuned: str | Path | None, final_norm: bool, blocks: bool | None, length: int | None
+) -> Asked:
+    """What was asked, compared with the model before its weights are loaded."""
+    block = block_length(prepared, blocks, length)
+    files = None if tuned is None else read_tuned(tuned, prepared.models[0])
+    return Asked(files, final_norm, block)
+
+
+def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:
+    if not results:
+        return {NAME: pl.DataFrame(schema=experiment_schema(NAME, NAME))}
+    return {NAME: pl.concat(results).with_columns(pl.lit(value).alias(name) for name, value in key.items())}
+
+
+def _write_curves(writer: ExperimentWriter) -> None:
+    """The averages over everything that is measured."""
+    writer.update()
+    writer.write_table("curves", metrics.lens_curves(writer.reading().table(NAME)))

@@ -1,0 +1,286 @@
+"""Texts with a class each: from what a person types to examples, and from one data set to its splits.
+
+A class is the value of a field, or the index of the right option of a question.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thalweg.errors import DataError
+from thalweg.prompts._hub import HubRows, parse_hub_name
+from thalweg.prompts._labelled_table import LABELLED_DATA, LabelledHubData
+from thalweg.prompts._questions import Question, QuestionForm, form_of
+from thalweg.prompts._row import Reader
+from thalweg.prompts._source import _is_path, _local_reader, _refuse_path
+from thalweg.prompts._template import Template, _listed, _nearest, _value, choose_template
+from thalweg.prompts._text_files import Tsv
+
+__all__ = ["Example", "Examples", "LabelledData", "open_labelled", "split_in_three", "splits_on_hub"]
+
+NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
+TEXTS = (("text",), ("sentence",), ("content",), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question",))
+LABEL = "label"
+RIGHT, WRONG = "1", "0"
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text and its class.
+
+    Attributes:
+        row: 0-based row number in the data as read.
+        text: what the model reads.
+        label: the class.
+        options: how many options its question has; 0 where it is none.
+    """
+
+    row: int
+    text: str
+    label: str
+    options: int = 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the rows of a data set gave.
+
+    Attributes:
+        examples: in the order of the rows.
+        rows: how many rows were read.
+        skipped: rows that gave none, counted by reason.
+    """
+
+    examples: tuple[Example, ...]
+    rows: int
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Labelled rows that can be read.
+
+    Attributes:
+        name: of the file, the short name, or the hub name as it was typed.
+        template: how a row becomes a text and its class.
+        hash: sha256 of a file's bytes, or of a hub data set's id, revision, configuration and split.
+        questions: whether its rows are questions with options.
+    """
+
+    name: str
+    template: str
+    hash: str
+    questions: bool
+    _reader: Reader
+    _layout: "_Fields | _Options"
+
+    def read(self, limit: int | None = None) -> Examples:
+        """Read its first rows, or all of them.
+
+        Raises:
+            DataError: the data break off.
+        """
+        found, skipped, rows = list[Example](), Counter[str](), 0
+        for number, record in enumerate(self._reader.records(self._layout.columns, 0, limit)):
+            own = self._layout.examples(number, record)
+            rows += 1
+            if isinstance(own, str):
+                skipped[own] += 1
+            else:
+                found += own
+        return Examples(tuple(found), rows, dict(sorted(skipped.items())))
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """A text and a label, each from its own fields."""
+
+    text: Template
+    label: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.text.columns, self.label, self.label.split(".")[0])
+
+    @property
+    def template(self) -> str:
+        return f"{self.text.pattern} -> {{{self.label}}}"
+
+    def examples(self, number: int, record: Mapping[str, object]) -> list[Example] | str:
+        row, label = self.text.row(number, record), _value(record, self.label)
+        if row.text is None:
+            return row.reason or NO_LABEL
+        if not isinstance(label, str | int | bool) or not str(label).strip():
+            return NO_LABEL
+        return [Example(number, row.text, str(int(label) if isinstance(label, bool) else label).strip())]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """A question: its options lettered in one text, or one text for each."""
+
+    form: QuestionForm
+    pair: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.form.fields, *self.form.also)
+
+    @property
+    def template(self) -> str:
+        how = "and one option -> right or wrong" if self.pair else "and lettered options -> index of the right one"
+        return f"question ({', '.join(self.form.fields)}) {how}"
+
+    def examples(self, number: int, record: Mapping[str, object]) -> list[Example] | str:
+        question = self.form.question(record)
+        if question is None:
+            return NO_QUESTION
+        return self._pairs(number, question) if self.pair else self._whole(number, question)
+
+    def _whole(self, number: int, question: Question) -> list[Example]:
+        return [Example(number, question.lettered, str(question.answer), len(question.options))]
+
+    def _pairs(self, number: int, question: Question) -> list[Example]:
+        count = len(question.options)
+        return [
+            Example(number, text, RIGHT if place == question.answer else WRONG, count)
+            for place, text in enumerate(question.joined)
+        ]
+
+
+def open_labelled(
+    data: str,
+    *,
+    text_field: str | None = None,
+    label_field: str | None = None,
+    pair: bool = False,
+    split: str | None = None,
+) -> LabelledData:
+    """Open labelled data and check on the first row that they can be read.
+
+    Args:
+        data: a short name, a .jsonl, .parquet or .tsv file, or ``organisation/name@revision:config:split``.
+        text_field: as for prompts; None takes text, sentence, content, two sentences or a question, and of a .tsv
+            without a header the first column.
+        label_field: the field of the class; None takes ``label``, and of a .tsv without a header the last column. Data
+            of questions with options need neither.
+        pair: read questions with one option at a time.
+        split: of a short name; None for its training split.
+
+    Raises:
+        DataError: nothing of that name, not readable, empty, without a label, or without options to pair.
+
+    Example:
+        >>> open_labelled("dev.tsv").read().examples[0]  # doctest: +SKIP
+        Example(row=0, text='a charming film', label='1', options=0)
+    """
+    known = {row.name: row for row in LABELLED_DATA}.get(data)
+    if known is not None:
+        reader: Reader = HubRows(known.hub_id, None, known.configs, None, split or known.train).pinned()
+        text_field, label_field = _known_fields(known, text_field, label_field)
+    elif _is_path(data):
+        reader = _file(Path(data).expanduser(), text_field, label_field)
+    elif "/" in data:
+        reader = parse_hub_name(data, None).pinned()
+    else:
+        names = ", ".join(row.name for row in LABELLED_DATA)
+        raise DataError(
+            f"--data {data}: expected a file, organisation/name on the hub, or one of {names}; got neither."
+        )
+    name = Path(data).name if known is None and _is_path(data) else data if split is None else f"{data}, {split}"
+    layout = _layout(name, reader, text_field, label_field, pair=pair)
+    return LabelledData(name, layout.template, _hash(reader), isinstance(layout, _Options), reader, layout)
+
+
+def splits_on_hub(data: str) -> dict[str, str] | None:
+    """The hub splits that stand for train, validation and test of a short name; None where there is no such name."""
+    known = {row.name: row for row in LABELLED_DATA}.get(data)
+    if known is None:
+        return None
+    named = {"train": known.train, "validation": known.validation, "test": known.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def split_in_three(examples: Sequence[Example], seed: int) -> dict[str, tuple[Example, ...]]:
+    """Share out the rows of one data set: 80% train, 10% validation, 10% test, drawn with a seed.
+
+    Args:
+        examples: those of one row stay together.
+        seed: of the draw.
+
+    Raises:
+        DataError: there are fewer than ten rows.
+    """
+    rows = np.array(sorted({example.row for example in examples}))
+    if len(rows) < 10:
+        raise DataError(f"expected 10 rows or more to share out into train and test; got {len(rows)}. Give --test.")
+    drawn = np.random.default_rng(seed).permutation(rows)
+    ends = np.round(np.cumsum(list(SHARES.values())) * len(rows)).astype(int)
+    shares = {name: set(part.tolist()) for name, part in zip(SHARES, np.split(drawn, ends[:-1]), strict=True)}
+    return {name: tuple(one for one in examples if one.row in own) for name, own in shares.items()}
+
+
+def _layout(
+    name: str, reader: Reader, text_field: str | None, label_field: str | None, *, pair: bool
+) -> _Fields | _Options:
+    fields = reader.fields()
+    if not fields:
+        raise DataError(f"{name}: expected at least one row with fields; got none. Check that it is the right one.")
+    form = form_of(fields) if text_field is None and label_field is None else None
+    if form is not None:
+        return _Options(form, pair)
+    if pair:
+        raise DataError(f"--pair: expected questions with options in {name}; got the fields {_listed(fields)}.")
+    text, label = _columns(reader, text_field, label_field)
+    chosen = Template(next((one for one in TEXTS if set(one) <= set(fields)), ())) if text is None else None
+    return _Fields(
+        chosen if chosen and chosen.fields else choose_template(name, fields, text), _label(name, fields, label)
+    )
+
+
+def _columns(reader: Reader, text_field: str | None, label_field: str | None) -> tuple[str | None, str | None]:
+    """The names behind column numbers of a .tsv; without a header its first and last columns."""
+    if not isinstance(reader, Tsv):
+        return text_field, label_field
+    if label_field is None and reader.header is None:
+        label_field = str(len(reader.names) - 1)
+    label = None if label_field is None else reader.asked(label_field)
+    return reader.asked(text_field), label
+
+
+def _label(name: str, fields: tuple[str, ...], asked: str | None) -> str:
+    wanted = LABEL if asked is None else asked
+    if wanted in fields or wanted.split(".")[0] in fields:
+        return wanted
+    hint = _nearest(wanted, fields).replace("--text-field", "--label-field")
+    raise DataError(f"{name}: expected a class in the field '{wanted}'; got the fields {_listed(fields)}.{hint}")
+
+
+def _known_fields(
+    known: LabelledHubData, text_field: str | None, label_field: str | None
+) -> tuple[str | None, str | None]:
+    text, label = known.fields or (None, None)
+    return text_field or text, label_field or label
+
+
+def _file(path: Path, text_field: str | None, label_field: str | None) -> Reader:
+    _refuse_path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind == "txt":
+        raise DataError(
+            f"{path}: expected labelled rows (.jsonl, .parquet, .tsv); got plain text, which has no labels."
+        )
+    if kind == "tsv":  # a first line with the name of a field in it is a header
+        return Tsv.open(path, f"{text_field or 'sentence'}+{label_field or LABEL}")
+    return _local_reader(kind, path, None, False)
+
+
+def _hash(reader: Reader) -> str:
+    origin = reader.identity()
+    return origin.get("sha256") or hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
