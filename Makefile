@@ -13,7 +13,10 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/thalweg survey --out runs/demo
+	$(BIN)/thalweg ablate --out runs/demo
 	$(BIN)/thalweg report runs/demo
+	$(BIN)/thalweg figures training/run --out runs/training
+	$(BIN)/thalweg report training/run --out runs/training/report.html
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load --maxprocesses 2

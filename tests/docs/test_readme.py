@@ -53,7 +53,7 @@ def test_the_make_targets_exist():
 
 
 def test_the_verbs_that_are_said_to_be_all_are_all():
-    [named] = re.findall(r"((?:`\w+`,? )+)are all the\s+verbs", README)
+    [named] = re.findall(r"These are all the verbs:\s+((?:`\w+`[,.]\s+)+)", README)
     assert set(re.findall(r"`(\w+)`", named)) == set(typer.main.get_command(app).commands)
 
 

@@ -143,7 +143,7 @@ def test_a_training_taken_up_from_a_checkpoint_goes_on_in_the_same_run(tmp_path)
     first = trainer(tmp_path / "parts", Stopping(5), **saving)
     watched(first, tmp_path / "run")
     with pytest.raises(InterruptedError):
-        first.train()
+        ended(first)
     assert small.record_steps(tmp_path / "run") == [0, 2, 4]
     assert open_run(tmp_path / "run").header.status == "started"
     resumed = trainer(tmp_path / "parts", **saving)

@@ -130,7 +130,9 @@ def state_batches(subject: Subject, options: SurveyOptions) -> BatchOptions:
     usual = batching(subject, options)
     width = subject.model.config.get_text_config(decoder=True).hidden_size
     token = (len(subject.parts.blocks) + 1) * width * subject.model.dtype.itemsize
-    return usual if options.batch_tokens else replace(usual, token_budget=max(1, min(usual.token_budget, STATES // token)))
+    return (
+        usual if options.batch_tokens else replace(usual, token_budget=max(1, min(usual.token_budget, STATES // token)))
+    )
 
 
 @torch.no_grad()

@@ -124,7 +124,9 @@ def _fill(
         for row in _accuracies(probes.scores(features, places), examples, data)
     ]
     columns = [pl.lit(value).alias(name) for name, value in key.items()]
-    flags = pl.DataFrame({"state": range(len(converged)), "converged": converged}, schema_overrides={"converged": bool})
+    flags = pl.DataFrame(
+        {"state": range(len(converged)), "converged": converged}, schema_overrides={"converged": pl.Boolean()}
+    )
     splits = [_split_row(split, kept[split.name][1], train[1], data) for split in data.splits]
     writer.write_table("splits", pl.DataFrame(splits).with_columns(columns))
     writer.write_table("accuracy", pl.DataFrame(rows).join(flags, on="state", how="left").with_columns(columns))
@@ -193,8 +195,8 @@ def _right_pairs(scores: Tensor, examples: Sequence[Example], classes: Tensor) -
     _, question = np.unique([one.row for one in examples], return_inverse=True)
     place, count = torch.from_numpy(question), int(question.max()) + 1
     best = {
-        wanted: margin.new_full((len(margin), count), -torch.inf).index_reduce(
-            1, place[classes == wanted], margin[:, classes == wanted], "amax"
+        wanted: margin.new_full((len(margin), count), -torch.inf).scatter_reduce(
+            1, place[classes == wanted].expand(len(margin), -1), margin[:, classes == wanted], "amax"
         )
         for wanted in (RIGHT, 1 - RIGHT)
     }

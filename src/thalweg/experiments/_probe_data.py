@@ -80,7 +80,8 @@ def probe_data(
         data: the training data, or a data set on the hub that has its splits by a short name.
         validation: the validation data.
         test: the test data; without it ``data`` is shared out into 80% train, 10% validation and 10% test.
-        text_field, label_field: where text and class are.
+        text_field: where the text is.
+        label_field: where the class is.
         pair: read questions with one option at a time.
         limit: first rows of each.
         seed: of the shares.
@@ -101,7 +102,7 @@ def probe_data(
     labels = _labels(splits, questions=opened["train"].questions, pair=pair)
     identity = {name: {"name": one.name, "hash": one.hash, "template": one.template} for name, one in opened.items()}
     return ProbeData(
-        name=opened["train"].name.split(", ")[0] if splits_on_hub(data) else opened["train"].name,
+        name=data if splits_on_hub(data) else opened["train"].name,
         splits=tuple(splits),
         labels=labels,
         questions=opened["train"].questions,

@@ -8,7 +8,7 @@ makes a part count. A text has the same features wherever it comes from, so it i
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Features:
 
     def __init__(self, files: Sequence[Path], part: Array, place: Array) -> None:
         self._files, self._part, self._place = list(files), part, place
-        self._mapped = lru_cache(OPEN_FILES)(_mapped)  # each open map holds a file descriptor
+        self._mapped: Callable[[Path], Array] = lru_cache(OPEN_FILES)(_mapped)  # each map holds a file descriptor
         first = self._mapped(self._files[0])
         self.shape: tuple[int, int, int] = (len(part), first.shape[1], first.shape[2])
         self.dtype: np.dtype[Any] = first.dtype
