@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
-from thalweg.cli._tables import print_json, print_table, printable, say_planted
+from thalweg.cli._tables import print_table, printable
 
 __all__ = ["ablate"]
 
@@ -36,31 +37,18 @@ def ablate(
     """
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import ablate as run_ablation
+    from thalweg.figures import ablation_answers
 
     options = SurveyOptions(**shared)
     found = run_ablation(model, data or ["bundled"], blocks=blocks, seeds=seeds, out=out, options=options)
     if as_json:
-        print_json(_summary(found))
+        print_experiment(found, ablation_answers(found), ("conditions", "verdicts", "effects"))
     else:
         _print(found)
 
 
-def _summary(found: Any) -> dict[str, Any]:
-    from thalweg.figures import ablation_answers
-
-    return {
-        "run": str(found.directory.parent),
-        "status": found.header.status,
-        "settings": found.header.settings,
-        "coverage": [pair.model_dump() for pair in found.header.coverage],
-        "answers": ablation_answers(found),
-        **{name: found.table(name).collect().to_dicts() for name in ("conditions", "verdicts", "effects")},
-    }
-
-
 def _print(found: Any) -> None:
     from thalweg.figures import ABLATION_COLUMNS, ablation_answers, ablation_table
-    from thalweg.store import open_run
 
     for (title, rows), answers in zip(ablation_table(found), ablation_answers(found), strict=True):
         print_table(ABLATION_COLUMNS, rows, title=title)
@@ -68,6 +56,4 @@ def _print(found: Any) -> None:
         for answer in answers:
             typer.echo(printable(f"{answer}."))
         typer.echo()
-    run = found.directory.parent
-    say_planted(open_run(run).header.models)
-    typer.echo(printable(f"run: {run}    draw it: thalweg figures {run}"))
+    say_run(found)

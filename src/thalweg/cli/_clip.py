@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
-from thalweg.cli._tables import print_json, print_table, printable, say_planted
+from thalweg.cli._tables import print_table, printable
 
 __all__ = ["clip"]
 
@@ -41,6 +42,7 @@ def clip(
     """
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import clip as run_clip
+    from thalweg.figures import clip_answers
 
     found = run_clip(
         model,
@@ -52,33 +54,17 @@ def clip(
         options=SurveyOptions(**shared),
     )
     if as_json:
-        print_json(_summary(found))
+        print_experiment(found, clip_answers(found), ("sweeps", "curves"))
     else:
         _print(found)
 
 
-def _summary(found: Any) -> dict[str, Any]:
-    from thalweg.figures import clip_answers
-
-    return {
-        "run": str(found.directory.parent),
-        "status": found.header.status,
-        "settings": found.header.settings,
-        "coverage": [pair.model_dump() for pair in found.header.coverage],
-        "answers": clip_answers(found),
-        **{name: found.table(name).collect().to_dicts() for name in ("sweeps", "curves")},
-    }
-
-
 def _print(found: Any) -> None:
     from thalweg.figures import CLIP_COLUMNS, clip_answers, clip_table
-    from thalweg.store import open_run
 
     for (title, rows), answer in zip(clip_table(found), clip_answers(found), strict=True):
         print_table(CLIP_COLUMNS, rows, title=title)
         typer.echo()
         typer.echo(printable(f"{answer}."))
         typer.echo()
-    run = found.directory.parent
-    say_planted(open_run(run).header.models)
-    typer.echo(printable(f"run: {run}    draw it: thalweg figures {run}"))
+    say_run(found)

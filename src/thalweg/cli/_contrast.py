@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Shared, sharing
-from thalweg.cli._tables import print_json, print_table, printable, say_planted
+from thalweg.cli._tables import print_table, printable
 
 __all__ = ["contrast"]
 
@@ -63,30 +64,18 @@ def contrast(
     """
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import contrast as run_contrast
+    from thalweg.figures import contrast_answers
 
     options = SurveyOptions(**shared)
     found = run_contrast(model, data, length=length, top=top, by=by, fdr=fdr, seed=seed, out=out, options=options)
     if as_json:
-        print_json(_summary(found))
+        print_experiment(found, contrast_answers(found), ("rankings", "heads", "prompts"))
     else:
         _print(found)
 
 
-def _summary(found: Any) -> dict[str, Any]:
-    from thalweg.figures import contrast_answers
-
-    return {
-        "run": str(found.directory.parent),
-        "status": found.header.status,
-        "settings": found.header.settings,
-        "answers": contrast_answers(found),
-        **{name: found.table(name).collect().to_dicts() for name in ("rankings", "heads", "prompts")},
-    }
-
-
 def _print(found: Any) -> None:
     from thalweg.figures import CONTRAST_COLUMNS, contrast_answers, contrast_table
-    from thalweg.store import open_run
 
     for title, rows in contrast_table(found):
         if rows:
@@ -96,6 +85,4 @@ def _print(found: Any) -> None:
         typer.echo()
     for answer in contrast_answers(found):
         typer.echo(printable(f"{answer}."))
-    run = found.directory.parent
-    say_planted(open_run(run).header.models)
-    typer.echo(printable(f"run: {run}    draw it: thalweg figures {run}"))
+    say_run(found)

@@ -97,9 +97,7 @@ def unfinished(prepared: Prepared, writer: ExperimentWriter, reading: BlockReadi
     return False
 
 
-def _shards(
-    prepared: Prepared, source: Source, done: Sequence[Window], reading: BlockReading | None
-) -> Iterator[Rows]:
+def _shards(prepared: Prepared, source: Source, done: Sequence[Window], reading: BlockReading | None) -> Iterator[Rows]:
     if reading is not None:
         return reading.shards(source, done)
     how, options = prepared.tokenizations[0], prepared.options
