@@ -42,8 +42,13 @@ def test_charts_show_every_condition_and_gamma(page):
     names = [{trace.get("name") for trace in chart["data"]} for chart in page.charts]
     through = [own for own in names if "sink's row rescaled" in own]
     assert len(through) == 3
-    expected = {"intact", "without the MLPs of blocks 1, 3", "other position, draw 1", "nothing removed"}
+    expected = {"intact", "without the MLPs of blocks 1, 3", "other position", "nothing removed"}
     assert all(expected <= own for own in through)
+    for chart in page.charts:
+        named = [trace.get("name") for trace in chart["data"] if trace.get("showlegend") is not False]
+        if "nothing removed" in named:
+            assert sorted(named) == sorted(set(named))
+            assert not any(name.endswith(", others") for name in named)
     against = [chart for chart in page.charts if chart["layout"]["xaxis"]["title"]["text"].startswith("gamma")]
     assert len(against) == 3
     for chart in against:
@@ -63,5 +68,10 @@ def test_a_run_without_them_says_nothing_of_them(tmp_path):
 
 @pytest.mark.parametrize("make", [with_ablation, with_clip])
 def test_a_run_of_nothing_else_has_a_page(tmp_path, make):
-    text = page_of(make(tmp_path / "run", massive=False)).text
-    assert "no compress phase" in text
+    page = page_of(make(tmp_path / "run", massive=False))
+    assert "no compress phase" in page.text
+    assert "This run holds no survey." in page.text
+    assert f"thalweg survey lab/planted --out {tmp_path / 'run'}" in page.text
+    assert "is not finished" not in page.text
+    only = {"with_ablation": "ablation", "with_clip": "clip"}[make.__name__]
+    assert sections(page) == ["answers", only, "run", "definitions"]

@@ -17,6 +17,7 @@ from thalweg.cli._clip import clip
 from thalweg.cli._contrast import contrast
 from thalweg.cli._figures import figures
 from thalweg.cli._list import listing
+from thalweg.cli._probe import probe
 from thalweg.cli._report import report
 from thalweg.cli._survey import survey
 from thalweg.cli._tables import printable
@@ -42,6 +43,7 @@ app.command(rich_help_panel="Measure")(contrast)
 app.command(rich_help_panel="Intervene")(ablate)
 app.command(rich_help_panel="Intervene")(clip)
 app.command(rich_help_panel="Intervene")(attribute)
+app.command(rich_help_panel="Downstream")(probe)
 app.command(rich_help_panel="Look")(figures)
 app.command(rich_help_panel="Look")(report)
 app.command(rich_help_panel="Check")(verify)

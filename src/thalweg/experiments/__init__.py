@@ -8,9 +8,11 @@ says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._
 :mod:`._attribute` (what writes the sink token's row), :mod:`._ablate` (without what writes it) with
 :mod:`._conditions` and :mod:`._index_list`, :mod:`._clip` (with it clamped) with :mod:`._gammas`; both stand on
 :mod:`._intervened` (one batch under an intervention) and :mod:`._sink_scan` (what the row is made of);
+:mod:`._lens` (what every state predicts) with :mod:`._blocks`, :mod:`._train_tuned` (translators for it);
 :mod:`._contrast` (prompts that sink most against those that sink least) with :mod:`._contrast_prompts`,
 :mod:`._contrast_tables` and :mod:`._head_values`; :mod:`._features` (texts at every state, each measured once)
-and :mod:`._probe` (what can be read out of them) with :mod:`._probe_data`.
+and :mod:`._probe` (what can be read out of them) with :mod:`._probe_data`;
+:mod:`._mteb` (how good embeddings they are).
 """
 
 from thalweg.experiments._ablate import ablate
@@ -22,12 +24,15 @@ from thalweg.experiments._emergence import write_emergence
 from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._features import TextFeatures, features
 from thalweg.experiments._lens import lens
+from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._probe import probe
 from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.experiments._survey import survey
+from thalweg.experiments._train_tuned import STEP_TOKENS, train_tuned, trained_lens
 
 __all__ = [
+    "STEP_TOKENS",
     "Checkpoints",
     "SurveyOptions",
     "TextFeatures",
@@ -43,8 +48,11 @@ __all__ = [
     "learned_facts",
     "lens",
     "measure_rows",
+    "mteb",
     "probe",
     "survey",
+    "train_tuned",
+    "trained_lens",
     "versions",
     "write_emergence",
     "writing_blocks_of",

@@ -91,11 +91,11 @@ def probe(
     path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
     prepared = prepared_from([identified], [], path, options)
     measured = TextFeatures(identified, path, pooling=pooling, options=options)
-    settings = {**_asked(recipe), "pooling": pooling, "max_length": options.max_length, **labelled.identity}
+    key = {"model": identified.name, "revision": identified.revision}
+    settings = {**key, **_asked(recipe), "pooling": pooling, "max_length": options.max_length, **labelled.identity}
     with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
         if not writer.reading().table("accuracy").head(1).collect().height:
-            key = {"model": identified.name, "revision": identified.revision, "data": labelled.name}
-            _fill(writer, key, labelled, measured, recipe, options)
+            _fill(writer, {**key, "data": labelled.name}, labelled, measured, recipe, options)
         writer.update(status="finished")
     return writer.reading()
 

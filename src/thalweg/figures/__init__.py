@@ -6,7 +6,8 @@ In reading order: ``_pairs`` models and data · ``_curves``, ``_bound_curves``, 
 ``_training``, ``_ablated``, ``_clipped``, ``_contrasted`` preparation · ``_labels`` words on axes · ``_drawing`` lines
 and bands · ``_depth`` profile, norms, mixing · ``_bounds`` the theorem · ``_sink_map`` heads · ``_checkpoints`` over
 training and sizes · ``_attribution`` what writes the massive row · ``_ablation``, ``_clip`` without it, with it
-clamped · ``_contrast`` top and bottom prompts · ``_save`` all of it as files · ``_table`` the profile as a table;
+clamped · ``_contrast`` top and bottom prompts · ``_probed`` and ``_probe`` linear
+classifiers · ``_save`` all of it as files · ``_table`` the profile as a table;
 ``thalweg.mplstyle`` the look.
 """
 
@@ -55,7 +56,19 @@ from thalweg.figures._curves import curves, share_of_depth
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import GREY, PALETTE
 from thalweg.figures._labels import from_zero_to_one, title, unit
-from thalweg.figures._pairs import Pair, compress_span, labels, latest_pairs, pairs
+from thalweg.figures._pairs import Pair, compress_span, labels, latest_pairs, pairs, surveyed_span
+from thalweg.figures._probe import probe, probe_models
+from thalweg.figures._probed import (
+    PROBE_COLUMNS,
+    SPLITS,
+    compared_probes,
+    probe_answer,
+    probe_curves,
+    probe_facts,
+    probe_levels,
+    probe_table,
+    probes_of,
+)
 from thalweg.figures._save import save_figures
 from thalweg.figures._sink_map import sink_grid, sink_map
 from thalweg.figures._sink_scores import sink_scores
@@ -88,7 +101,9 @@ __all__ = [
     "DEPTH_COLUMNS",
     "GREY",
     "PALETTE",
+    "PROBE_COLUMNS",
     "SIZE_COLUMNS",
+    "SPLITS",
     "TRAINING_METRICS",
     "TRAINING_TITLES",
     "BoundLine",
@@ -114,6 +129,7 @@ __all__ = [
     "clip_curves",
     "clip_marks",
     "clip_table",
+    "compared_probes",
     "compared_sizes",
     "compress_span",
     "condition_looks",
@@ -137,6 +153,14 @@ __all__ = [
     "mixing",
     "norms",
     "pairs",
+    "probe",
+    "probe_answer",
+    "probe_curves",
+    "probe_facts",
+    "probe_levels",
+    "probe_models",
+    "probe_table",
+    "probes_of",
     "row_along",
     "save_figures",
     "share_of_depth",
@@ -146,6 +170,7 @@ __all__ = [
     "size_ticks",
     "sizes_profile",
     "step_colors",
+    "surveyed_span",
     "title",
     "training_grid",
     "training_maps",

@@ -7,7 +7,7 @@ import polars as pl
 
 from thalweg.store import ModelFacts, Run, RunHeader
 
-__all__ = ["Pair", "compress_span", "labels", "latest_pairs", "pairs"]
+__all__ = ["Pair", "compress_span", "labels", "latest_pairs", "pairs", "surveyed_span"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,21 @@ def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
         return None
     first, last = row.row(0)
     return first, last
+
+
+def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None:
+    """Give the compress phase of a model whatever it was surveyed on, for what is measured on data of its own.
+
+    Args:
+        run: that may hold a survey of the model.
+        model: its name.
+        revision: its revision.
+
+    Returns:
+        First and last state on the first of the run's data sets that has them, None where none has.
+    """
+    own = (pair for pair in pairs(run) if (pair.model, pair.revision) == (model, revision))
+    return next((span for pair in own if (span := compress_span(run, pair)) is not None), None)
 
 
 def _last_piece(model: ModelFacts) -> str:

@@ -19,9 +19,11 @@ from thalweg.figures._contributions import writer
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import styled
 from thalweg.figures._pairs import latest_pairs, pairs
+from thalweg.figures._probe import probe, probe_models
+from thalweg.figures._probed import compared_probes, probes_of
 from thalweg.figures._sink_map import sink_map
 from thalweg.figures._training import compared_sizes, trainings
-from thalweg.store import Run, slug
+from thalweg.store import Experiment, Run, slug
 
 __all__ = ["save_figures"]
 
@@ -73,6 +75,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
             suffix = f"_{slug(pair.data)}" if several else ""
             yield f"attribution_{slug(pair.model, pair.revision)}{suffix}", attribution(run, pair)
     yield from _compared(run)
+    yield from _probed(run)
     for pair in latest_pairs(run):
         if run.prompts.filter(pair.rows).head(1).collect().height:
             suffix = f"_{slug(pair.data)}" if several else ""
@@ -94,6 +97,22 @@ def _compared(run: Run) -> Iterator[tuple[str, Figure]]:
             for one in found:
                 suffix = "" if one is found[-1] else f"_{one.header.key}"
                 yield f"{experiment}_{name}{suffix}", draw(run, pair, one)
+
+
+def _probed(run: Run) -> Iterator[tuple[str, Figure]]:
+    """Probes; of several of one model and data set the latest has the plain name."""
+    probes = probes_of(run)
+    found = {_probe_name(one): one for one in probes}
+    for one in probes:
+        name = _probe_name(one)
+        yield f"probe_{name}{'' if found[name] is one else f'_{one.header.key}'}", probe(run, one)
+    for group in compared_probes(run):
+        yield f"probe_models_{group[0].header.key}", probe_models(run, group)
+
+
+def _probe_name(experiment: Experiment) -> str:
+    model, revision, data = experiment.table("accuracy").select("model", "revision", "data").head(1).collect().row(0)
+    return f"{slug(model, revision)}_{slug(data)}"
 
 
 @styled

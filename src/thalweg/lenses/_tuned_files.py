@@ -81,8 +81,8 @@ def require_made_for(found: TunedFiles, model: IdentifiedModel) -> None:
     """Compare what a lens was made for with a model.
 
     Raises:
-        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or name of a model on the hub;
-            a directory may be called anything, and :func:`tuned_lens` looks at its unembedding instead.
+        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or name of a model on the
+            hub; a directory may be called anything, and :func:`tuned_lens` looks at its unembedding instead.
     """
     text = model.config.get_text_config(decoder=True)
     for name, wanted in (

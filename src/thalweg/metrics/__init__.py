@@ -25,6 +25,7 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_lens``           what a state predicts; ``_lens_curves`` averages it over prompts
 - ``_pooling``        one row for a whole prompt
 - ``_accuracy``       how often an answer is right
+- ``_task_means``     how good a state is over many tasks
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
 ``_intervals``, ``_boundaries``, ``_trajectory`` (tables). Names are loaded when first used, so that profiles, phases
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
         spectrum,
     )
     from thalweg.metrics._state import StateMeasurement, bound_violated, measure_state
+    from thalweg.metrics._task_means import EVERY_TYPE, task_means
     from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound, spread_entropy, theorem
     from thalweg.metrics._variants import (
         entropy_centred,
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "EVERY_TYPE",
     "LENS_METRICS",
     "Accuracy",
     "Attribution",
@@ -187,6 +190,7 @@ __all__ = [
     "spread_entropy",
     "step_correlation",
     "svi",
+    "task_means",
     "theorem",
     "token_loss",
     "top_and_bottom",
@@ -214,6 +218,7 @@ _FILES = (
     "_contrast",
     "_accuracy",
     "_lens_curves",
+    "_task_means",
     "_spectrum",
     "_variants",
     "_norms",

@@ -221,7 +221,11 @@ def _shade(figure: go.Figure, span: tuple[int, int] | None) -> None:
 def _chart(heading: str, figure: go.Figure, *, legend: bool = False) -> Chart:
     if legend:
         place = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
-        figure.update_layout(showlegend=True, legend=place, height=330, margin_b=100)
+        lines = sum(trace["showlegend"] is not False for trace in figure.data)
+        room = 14 * max(0, lines - 4)  # for what does not fit into two rows
+        figure.update_layout(
+            showlegend=True, legend={**place, "tracegroupgap": 0}, height=330 + room, margin_b=100 + room
+        )
     content = figure.to_plotly_json()
     if content["layout"]["yaxis"]["type"] == "log":
         _only_decades(content)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from thalweg.report._words import amount, counted, listing
 from thalweg.store import Coverage, ModelFacts, Run
 
-__all__ = ["Fact", "FactGroup", "how_to_finish", "run_facts"]
+__all__ = ["Fact", "FactGroup", "how_to_finish", "how_to_survey", "run_facts"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ def how_to_finish(run: Run) -> str | None:
     command = shlex.join(run.header.command) or "thalweg survey ..."
     out = shlex.join(["--out", str(run.path)])
     return command if "--out" in command else f"{command} {out}"
+
+
+def how_to_survey(run: Run) -> str:
+    """Give the command that adds a survey to a run that experiments have made, but for its options."""
+    names = dict.fromkeys(model.name for model in run.header.models)
+    return shlex.join(["thalweg", "survey", *names, "--out", str(run.path)])
 
 
 def _run(run: Run) -> tuple[Fact, ...]:

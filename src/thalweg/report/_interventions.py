@@ -138,11 +138,22 @@ def _through_depth(rows: pl.DataFrame, metric: str, span: tuple[int, int] | None
             rest = own.filter(metric="rest_norm")
             name = f"{series}, others"
             _add(drawn, rest, "index", color=GREY, name=name, group=series, log=True, band=False, dash=dash)
-        named = series if seed is None else f"{series}, draw {seed}"
-        _add(drawn, own.filter(metric=metric), "index", color=look.color, name=named, log=log, band=strong, dash=dash)
+        measured = own.filter(metric=metric)
+        _add(drawn, measured, "index", color=look.color, name=series, group=series, log=log, band=strong, dash=dash)
     if from_zero_to_one(metric):
         drawn.update_yaxes(range=[-0.03, 1.03])
+    _name_once(drawn)
     return _chart(f"{title(metric)} (others in grey)" if log else title(metric), drawn, legend=True)
+
+
+def _name_once(drawn: go.Figure) -> None:
+    """One line of the legend for all draws of a control, and none for the other tokens, which the title names."""
+    named = set[str]()
+    for trace in drawn.data:
+        lines: Any = trace
+        if lines.showlegend is not False:
+            lines.showlegend = lines.name == lines.legendgroup and lines.name not in named
+            named |= {lines.name}
 
 
 def _against_gamma(rows: pl.DataFrame, quantity: str, marks: dict[str, float]) -> Chart:

@@ -17,7 +17,7 @@ from thalweg.errors import RunError
 from thalweg.figures import Pair, labels, latest_pairs
 from thalweg.report._charts import Chart, bound_charts, depth_charts, norm_charts, series_colors, sink_chart
 from thalweg.report._contrast import contrast_pages
-from thalweg.report._facts import how_to_finish, run_facts
+from thalweg.report._facts import how_to_finish, how_to_survey, run_facts
 from thalweg.report._interventions import ablation_pages, clip_pages
 from thalweg.report._massive import Answer, massive_answer, where_answer
 from thalweg.report._sinks import SinkingHeads, shortest_prompt, sink_answer, sinking_heads
@@ -107,6 +107,8 @@ def _render(run: Run) -> str:
         models=_titles(run),
         series=series_colors(run),
         missing=run.missing,
+        surveyed=run.header.status != "finished" or "profile" not in run.missing,
+        survey=how_to_survey(run),
         finish=how_to_finish(run),
         pairs=[_pair_page(run, pair) for pair in latest_pairs(run)],
         trainings=training_pages(run),

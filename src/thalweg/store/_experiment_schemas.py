@@ -293,6 +293,37 @@ _TUNED_LENS = ExperimentTables(
     order={},
 )
 
+_MODEL = _columns("model revision", pl.String())
+_MTEB = ExperimentTables(
+    parts={},
+    wholes={
+        "scores": {
+            **_MODEL,
+            **_columns("task type metric", pl.String()),
+            **_columns("state", pl.Int32()),
+            **_columns("split subset", pl.String()),
+            **_columns("score", pl.Float64()),
+            **_columns("data_revision reason", pl.String()),
+        },
+        "tasks": {
+            **_MODEL,
+            **_columns("task type metric", pl.String()),
+            **_columns("state", pl.Int32()),
+            **_columns("score", pl.Float64()),
+        },
+        "means": {
+            **_MODEL,
+            **_columns("type", pl.String()),
+            **_columns("state", pl.Int32()),
+            **_columns("mean std low high", pl.Float64()),
+            **_columns("n", pl.Int64()),
+            **_columns("behind behind_low behind_high", pl.Float64()),
+            **_columns("best tied", pl.Boolean()),
+        },
+    },
+    order={},
+)
+
 EXPERIMENTS: dict[str, ExperimentTables] = {
     "ablation": _ABLATION,
     "attribution": _ATTRIBUTION,
@@ -300,6 +331,7 @@ EXPERIMENTS: dict[str, ExperimentTables] = {
     "clip": _CLIP,
     "contrast": _CONTRAST,
     "lens": _LENS,
+    "mteb": _MTEB,
     "probe": _PROBE,
     "tuned_lens": _TUNED_LENS,
 }

@@ -295,16 +295,29 @@ def _named(name: str, languages: tuple[str, ...]) -> Any:
 
     known = [task.metadata.name for task in TASK_LIST]
     if name not in known:
-        folded = {one.lower(): one for one in known}
-        near = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
-        near = near or [one for one in known if name.lower() in one.lower()][:3]
+        near = _nearest(name, known)
         advice = f"Nearest: {', '.join(near)}." if near else "mteb.get_tasks() lists them."
         raise UsageError(f"--tasks {name} is no task of the installed mteb, nor one of {', '.join(SETS)}. {advice}")
     subsets = SUBSETS.get(name) if languages == ENGLISH else None
-    language = list(languages) or None if subsets is None else None
-    task = get_task(name, languages=language, hf_subsets=subsets, exclusive_language_filter=language is not None)
+    language = list(languages) if languages and subsets is None else None
+    try:
+        task = get_task(name, languages=language, hf_subsets=subsets, exclusive_language_filter=language is not None)
+    except ValueError as error:
+        spoken = sorted({code.split("-")[0] for code in get_task(name).metadata.languages})
+        raise UsageError(
+            f"--tasks {name} has nothing in {', '.join(languages)}; it has {', '.join(spoken)}. Name them with "
+            "--languages, or all."
+        ) from error
     splits = list(task.eval_splits)
     return task.filter_eval_splits(["test"] if "test" in splits else splits)
+
+
+def _nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Names that hold it come first, the shortest of them before the others, then names that are spelled alike."""
+    holding = sorted((one for one in known if name.lower() in one.lower()), key=len)
+    folded = {one.lower(): one for one in known}
+    alike = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
+    return list(dict.fromkeys([*holding, *alike]))[:3]
 
 
 def _refuse(task: Any, names: Sequence[str]) -> None:
@@ -313,17 +326,10 @@ def _refuse(task: Any, names: Sequence[str]) -> None:
         raise UsageError(f"--tasks {about.name} is given twice; name each once.")
     if list(about.modalities) != ["text"]:
         raise UsageError(f"--tasks {about.name} is about {', '.join(about.modalities)}; a language model reads text.")
-    if not task.hf_subsets:
-        spoken = sorted({language.split("-")[0] for language in about.languages})
-        raise UsageError(
-            f"--tasks {about.name} has nothing in the languages asked for; it has {', '.join(spoken)}. "
-            "Name them with --languages, or all."
-        )
 
 
 def _meta(states: States, state: int) -> Any:
-    from mteb import ModelMeta
-    from mteb.models.model_meta import ScoringFunction
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
 
     described = {
         "name": f"{slug(states.name)}/state-{state}",

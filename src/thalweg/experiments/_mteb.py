@@ -1,0 +1,124 @@
+"""MTEB: how good an embedding every state is (the paper, Fig. 32), each text being read by the model once."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from thalweg import metrics
+from thalweg.capture import IdentifiedModel, identify_model
+from thalweg.engines import progress_bar
+from thalweg.experiments._features import TextFeatures
+from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._over_prompts import loaded
+from thalweg.experiments._prepare import named, prepared_from
+from thalweg.reference import BUNDLED_MODEL, bundled_directory
+from thalweg.store import Experiment, ExperimentWriter, experiment_schema, open_experiment, slug
+from thalweg.tasks import States, StateScore, mteb_tasks, state_scores
+
+__all__ = ["mteb"]
+
+NAME = "mteb"
+CACHE = "cache"
+ENGLISH = ("eng",)
+
+
+def mteb(
+    model: str | Path = BUNDLED_MODEL,
+    tasks: str | Sequence[Any] = "skean32",
+    *,
+    languages: Sequence[str] = ENGLISH,
+    pooling: str = "mean",
+    keep_features: bool = True,
+    out: str | Path | None = None,
+    options: SurveyOptions | None = None,
+) -> Experiment:
+    """Score every state of a model as an embedding on tasks of MTEB.
+
+    A text is read once, in one forward pass that gives its embedding at every state; mteb then evaluates each state as
+    a model of its own, and keeps its results in the run, so that what was scored is not scored again. A text without
+    tokens is embedded as zeros.
+
+    Args:
+        model: hub id or directory.
+        tasks: mteb's names, by commas or as a list, or its task objects; "skean32" for the 32 tasks of the paper.
+        languages: three-letter codes of the subsets to take, none for all.
+        pooling: "mean" over a text's tokens, or its "last" token.
+        keep_features: False removes a task's embeddings from the disk once its last state is scored.
+        out: the run directory; ``runs/<model>`` by default. A run of the same model is joined.
+        options: as for a survey; ``max_length``, ``bos`` and how the model is loaded.
+
+    Returns:
+        The experiment, for reading: tables ``scores`` by split and subset, ``tasks``, and ``means`` over tasks.
+
+    Raises:
+        UsageError: mteb is not installed, or something cannot be used; the message says what to do.
+
+    Example:
+        >>> found = mteb("openai-community/gpt2", "STS12,Banking77Classification")  # doctest: +SKIP
+        >>> found.table("means").filter(type="all").collect()["mean"].to_list()  # doctest: +SKIP
+    """
+    options = SurveyOptions() if options is None else options
+    chosen = mteb_tasks(tasks, languages)
+    (name,) = named(model)
+    identified = identify_model(name, options.loading, directory=bundled_directory(name))
+    path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
+    prepared = prepared_from([identified], [], path, options)
+    subject = cache(lambda: loaded(identified))
+
+    def measured(directory: Path) -> TextFeatures:
+        return TextFeatures(identified, directory, pooling=pooling, options=options, subject=subject)
+
+    settings = {
+        "tasks": [task.metadata.name for task in chosen],
+        "languages": [*languages],
+        "pooling": pooling,
+        "max_length": options.max_length,
+    }
+    kept = measured(path)  # an unknown pooling is refused before anything is written
+    with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
+        scores = list[StateScore]()
+        for task in chosen:
+            directory = path if keep_features else path / NAME / slug(task.metadata.name)
+            features = kept if keep_features else measured(directory)
+            scores += _scored(task, identified, features, path / NAME / CACHE, options)
+            _write(writer, identified, scores)
+            if not keep_features:
+                shutil.rmtree(directory, ignore_errors=True)
+        writer.update(status="finished")
+    return writer.reading()
+
+
+def _scored(
+    task: Any, model: IdentifiedModel, features: TextFeatures, results: Path, options: SurveyOptions
+) -> list[StateScore]:
+    """All states on one task."""
+    title, count = task.metadata.name, model.config.get_text_config(decoder=True).num_hidden_layers + 1
+
+    def embed(texts: Sequence[str], state: int) -> np.ndarray:
+        found = features(texts, title=f"features: {title}")
+        rows = found.state(state)
+        rows[~found.present] = 0.0
+        return rows
+
+    states = States(f"{model.name}@{model.revision}", features.store.key, count, embed)
+    with ExitStack() as stack:
+        # opened when the first state is done: by then the texts are read, with bars of their own
+        bar = cache(lambda: stack.enter_context(progress_bar(title, count, shown=options.progress)))
+        return state_scores(task, states, results, done=lambda: bar().rows(1))
+
+
+def _write(writer: ExperimentWriter, model: IdentifiedModel, scores: Sequence[StateScore]) -> None:
+    """The tables of all tasks so far, so that a stopped run shows them."""
+    key = {"model": model.name, "revision": model.revision}
+    frame = pl.DataFrame([{**key, **vars(one)} for one in scores], schema=experiment_schema(NAME, "scores"))
+    writer.write_table("scores", frame)
+    by = ["model", "revision", "task", "type", "metric", "state"]
+    means = frame.group_by(by, maintain_order=True).agg(pl.col("score").mean())
+    writer.write_table("tasks", means)
+    writer.write_table("means", metrics.task_means(means.drop("metric")))
