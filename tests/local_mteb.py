@@ -54,7 +54,8 @@ def _made(kind: Callable[[], Any], directory: Path, splits: Mapping[str, Iterabl
     """The task of this class, its data in a directory."""
     place = {"path": str(_written(directory, splits)), "revision": "made-here", "cache_dir": str(directory / "cache")}
     own: Any = kind
-    local = type(own.__name__, (own,), {"metadata": own.metadata.model_copy(update={"dataset": place})})
+    changes = {"metadata": own.metadata.model_copy(update={"dataset": place}), "n_experiments": 2}
+    local = type(own.__name__, (own,), changes)
     return local()
 
 

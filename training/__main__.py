@@ -79,7 +79,7 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
     parser.add_argument("--learning-rate", type=float, default=2e-3)

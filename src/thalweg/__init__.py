@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thalweg.errors import ThalwegError, UsageError
-    from thalweg.experiments import Checkpoints, SurveyOptions, ablate, attribute, checkpoints, clip, contrast, survey
+    from thalweg.experiments import (
+        Checkpoints,
+        SurveyOptions,
+        ablate,
+        attribute,
+        checkpoints,
+        clip,
+        contrast,
+        lens,
+        mteb,
+        probe,
+        survey,
+        train_tuned,
+    )
     from thalweg.figures import save_figures
     from thalweg.report import write_report
     from thalweg.store import Run, open_run
@@ -34,9 +47,13 @@ __all__ = [
     "checkpoints",
     "clip",
     "contrast",
+    "lens",
+    "mteb",
     "open_run",
+    "probe",
     "save_figures",
     "survey",
+    "train_tuned",
     "write_report",
 ]
 
@@ -51,9 +68,13 @@ _ROOMS = {
     "checkpoints": "experiments",
     "clip": "experiments",
     "contrast": "experiments",
+    "lens": "experiments",
+    "mteb": "experiments",
     "open_run": "store",
+    "probe": "experiments",
     "save_figures": "figures",
     "survey": "experiments",
+    "train_tuned": "experiments",
     "write_report": "report",
 }
 

@@ -16,7 +16,10 @@ from thalweg.cli._checkpoints import checkpoints
 from thalweg.cli._clip import clip
 from thalweg.cli._contrast import contrast
 from thalweg.cli._figures import figures
+from thalweg.cli._lens import lens
 from thalweg.cli._list import listing
+from thalweg.cli._mcq import mcq
+from thalweg.cli._mteb import mteb
 from thalweg.cli._probe import probe
 from thalweg.cli._report import report
 from thalweg.cli._survey import survey
@@ -44,6 +47,9 @@ app.command(rich_help_panel="Intervene")(ablate)
 app.command(rich_help_panel="Intervene")(clip)
 app.command(rich_help_panel="Intervene")(attribute)
 app.command(rich_help_panel="Downstream")(probe)
+app.command(rich_help_panel="Downstream")(mteb)
+app.command(rich_help_panel="Downstream")(lens)
+app.command(rich_help_panel="Downstream")(mcq)
 app.command(rich_help_panel="Look")(figures)
 app.command(rich_help_panel="Look")(report)
 app.command(rich_help_panel="Check")(verify)

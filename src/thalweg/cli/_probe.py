@@ -1,12 +1,12 @@
 """``thalweg probe``."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, LOADING, MEASURING, AsJson, Model, Out, Shared, sharing
-from thalweg.cli._tables import print_json, print_table, printable, say_planted
+from thalweg.cli._tables import print_table, printable
 
 __all__ = ["probe"]
 
@@ -82,35 +82,26 @@ def probe(
         options=SurveyOptions(**shared),
     )
     if as_json:
-        print_json(_summary(found))
+        print_experiment(found, [_answer(found)], ("splits", "accuracy"))
     else:
-        _print(found, found.directory.parent)
+        _print(found)
 
 
-def _summary(found: Any) -> dict[str, Any]:
+def _answer(found: Any) -> str:
     from thalweg.figures import probe_answer
     from thalweg.store import open_run
 
-    return {
-        "run": str(found.directory.parent),
-        "status": found.header.status,
-        "settings": found.header.settings,
-        "answer": probe_answer(open_run(found.directory.parent), found),
-        **{name: found.table(name).collect().to_dicts() for name in ("splits", "accuracy")},
-    }
+    return probe_answer(open_run(found.directory.parent), found)
 
 
-def _print(found: Any, path: Path) -> None:
-    from thalweg.figures import PROBE_COLUMNS, probe_answer, probe_facts, probe_levels, probe_table
-    from thalweg.store import open_run
+def _print(found: Any) -> None:
+    from thalweg.figures import PROBE_COLUMNS, probe_facts, probe_levels, probe_table
 
-    run = open_run(path)
-    own = found.header.settings
     levels = ", ".join(f"{name} {value:.3f}" for name, value in probe_levels(found).items())
     data = found.table("splits").select("data").collect()["data"][0]
-    print_table(PROBE_COLUMNS, probe_table(found), title=f"{own['model']} on {data}: accuracy by state; {levels}")
+    title = f"{found.header.settings['model']} on {data}: accuracy by state; {levels}"
+    print_table(PROBE_COLUMNS, probe_table(found), title=title)
     typer.echo()
-    typer.echo(printable(f"{probe_answer(run, found)}."))
+    typer.echo(printable(f"{_answer(found)}."))
     typer.echo(printable(f"{probe_facts(found)}."))
-    say_planted(one for one in run.header.models if one.name == own["model"])
-    typer.echo(printable(f"run: {path}    draw it: thalweg figures {path}"))
+    say_run(found)

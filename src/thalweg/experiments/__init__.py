@@ -12,7 +12,8 @@ says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._
 :mod:`._contrast` (prompts that sink most against those that sink least) with :mod:`._contrast_prompts`,
 :mod:`._contrast_tables` and :mod:`._head_values`; :mod:`._features` (texts at every state, each measured once)
 and :mod:`._probe` (what can be read out of them) with :mod:`._probe_data`;
-:mod:`._mteb` (how good embeddings they are).
+:mod:`._mteb` (how good embeddings they are); :mod:`._mcq` (how often each chooses right) with
+:mod:`._log_likelihoods`.
 """
 
 from thalweg.experiments._ablate import ablate
@@ -24,6 +25,7 @@ from thalweg.experiments._emergence import write_emergence
 from thalweg.experiments._facts import hardware, learned_facts, versions
 from thalweg.experiments._features import TextFeatures, features
 from thalweg.experiments._lens import lens
+from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._probe import probe
@@ -47,6 +49,7 @@ __all__ = [
     "hardware",
     "learned_facts",
     "lens",
+    "mcq",
     "measure_rows",
     "mteb",
     "probe",

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,16 @@ def mteb(
         return TextFeatures(identified, directory, pooling=pooling, options=options, subject=subject)
 
     settings = {
+        "model": identified.name,  # the run may hold other models
+        "revision": identified.revision,
         "tasks": [task.metadata.name for task in chosen],
         "languages": [*languages],
         "pooling": pooling,
         "max_length": options.max_length,
     }
     kept = measured(path)  # an unknown pooling is refused before anything is written
-    with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
+    header = prepared.header.model_copy(update={"versions": {**prepared.header.versions, NAME: version(NAME)}})
+    with open_experiment(path, header, NAME, settings, own_data=True) as writer:
         scores = list[StateScore]()
         for task in chosen:
             directory = path if keep_features else path / NAME / slug(task.metadata.name)

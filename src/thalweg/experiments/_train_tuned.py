@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -183,9 +184,7 @@ class _Trainer:
     def learn(self, training: Training, subject: Subject, own: Sequence[Prompt]) -> None:
         how = state_batches(subject, self.prepared.options)
         total = sum(map(len, own))
-        for batch in batches(
-            own, token_budget=how.token_budget, batch_size=how.batch_size, same_side_of=how.switch
-        ):
+        for batch in batches(own, token_budget=how.token_budget, batch_size=how.batch_size, same_side_of=how.switch):
             training.add(flat_states(subject, batch), total)
         training.step()
 
@@ -197,7 +196,7 @@ class _Trainer:
         try:
             snapshot = load_safetensors(path.read_bytes())
             training.restore(snapshot)
-        except Exception as error:
+        except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Remove it to train from the beginning.") from error
         return int(snapshot["row"])
 

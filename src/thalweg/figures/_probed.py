@@ -100,6 +100,8 @@ def probe_answer(run: Run, experiment: Experiment) -> str:
         f"test {own['accuracy']:.3f} [{own['low']:.3f}, {own['high']:.3f}], "
         f"last state {last['accuracy']:.3f} [{last['low']:.3f}, {last['high']:.3f}]"
     )
+    if best != last["state"] and own["low"] <= last["high"] and last["low"] <= own["high"]:
+        said += " (the intervals overlap)"
     level = max(probe_levels(experiment).items(), key=lambda item: item[1])
     above = (test["low"] > level[1]).sum()
     said += f"; {above} of {test.height} states lie above {level[0]} ({level[1]:.3f}) with their whole interval"

@@ -12,16 +12,22 @@ from thalweg.figures._ablation import ablation
 from thalweg.figures._attribution import attribution
 from thalweg.figures._bounds import bounds
 from thalweg.figures._checkpoints import emergence, sizes_profile, training_maps, training_profile
+from thalweg.figures._choices import mcq_model, mcqs_of
 from thalweg.figures._clip import clip
 from thalweg.figures._contrast import contrast
 from thalweg.figures._contrasted import contrast_of
 from thalweg.figures._contributions import writer
 from thalweg.figures._depth import depth_profile, mixing, norms
 from thalweg.figures._drawing import styled
+from thalweg.figures._lens import lens
+from thalweg.figures._lens_read import lenses_of
+from thalweg.figures._mcq import mcq
+from thalweg.figures._mteb import mteb
 from thalweg.figures._pairs import latest_pairs, pairs
 from thalweg.figures._probe import probe, probe_models
 from thalweg.figures._probed import compared_probes, probes_of
 from thalweg.figures._sink_map import sink_map
+from thalweg.figures._task_scores import mteb_model, mtebs_of
 from thalweg.figures._training import compared_sizes, trainings
 from thalweg.store import Experiment, Run, slug
 
@@ -74,8 +80,14 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
         if writer(run, pair) is not None:
             suffix = f"_{slug(pair.data)}" if several else ""
             yield f"attribution_{slug(pair.model, pair.revision)}{suffix}", attribution(run, pair)
+    for pair in pairs(run):
+        if lenses_of(run, pair):
+            suffix = f"_{slug(pair.data)}" if several else ""
+            yield f"lens_{slug(pair.model, pair.revision)}{suffix}", lens(run, pair)
     yield from _compared(run)
     yield from _probed(run)
+    yield from _embedded(run)
+    yield from _chosen(run)
     for pair in latest_pairs(run):
         if run.prompts.filter(pair.rows).head(1).collect().height:
             suffix = f"_{slug(pair.data)}" if several else ""
@@ -113,6 +125,29 @@ def _probed(run: Run) -> Iterator[tuple[str, Figure]]:
 def _probe_name(experiment: Experiment) -> str:
     model, revision, data = experiment.table("accuracy").select("model", "revision", "data").head(1).collect().row(0)
     return f"{slug(model, revision)}_{slug(data)}"
+
+
+def _embedded(run: Run) -> Iterator[tuple[str, Figure]]:
+    """Scores on MTEB; of several of one model the latest has the plain name."""
+    every = mtebs_of(run)
+    latest = {mteb_model(one): one for one in every}
+    for one in every:
+        own = mteb_model(one)
+        yield f"mteb_{slug(*own)}{'' if latest[own] is one else f'_{one.header.key}'}", mteb(run, one)
+
+
+def _chosen(run: Run) -> Iterator[tuple[str, Figure]]:
+    """Multiple choice; of several of one model and lens the latest has the plain name."""
+    every = mcqs_of(run)
+    latest = {_choice_name(one): one for one in every}
+    for one in every:
+        name = _choice_name(one)
+        yield f"mcq_{name}{'' if latest[name] is one else f'_{one.header.key}'}", mcq(run, one)
+
+
+def _choice_name(experiment: Experiment) -> str:
+    tuned = "_tuned" if experiment.header.settings["lens"] == "tuned" else ""
+    return f"{slug(*mcq_model(experiment))}{tuned}"
 
 
 @styled

@@ -25,6 +25,7 @@ No model, tokenizer, device choice or file is known here. In reading order:
 - ``_lens``           what a state predicts; ``_lens_curves`` averages it over prompts
 - ``_pooling``        one row for a whole prompt
 - ``_accuracy``       how often an answer is right
+- ``_answers``        how probable an answer is
 - ``_task_means``     how good a state is over many tasks
 
 and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors),
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thalweg.metrics._accuracy import Accuracy, accuracy
+    from thalweg.metrics._answers import continuation_likelihood, target_likelihoods
     from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
     from thalweg.metrics._changes import changes
     from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
@@ -133,6 +135,7 @@ __all__ = [
     "colsum_rate",
     "comparable",
     "compress_means",
+    "continuation_likelihood",
     "contrast",
     "coupling",
     "depth_means",
@@ -190,6 +193,7 @@ __all__ = [
     "spread_entropy",
     "step_correlation",
     "svi",
+    "target_likelihoods",
     "task_means",
     "theorem",
     "token_loss",
@@ -235,6 +239,7 @@ _FILES = (
     "_loss",
     "_pooling",
     "_lens",
+    "_answers",
 )
 
 

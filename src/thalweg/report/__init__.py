@@ -5,8 +5,9 @@ end, which heads sink. Charts, tables, the run's facts and definitions follow. O
 
 In reading order: ``_words`` numbers as people read them · ``_massive`` and ``_sinks`` the answers · ``_theory`` the
 theorem · ``_tables`` and ``_facts`` the tables · ``_charts`` plotly's JSON · ``_training`` checkpoints and sizes ·
-``_contrast`` top and bottom prompts · ``_interventions`` ablation and clipping · ``_page`` all of it, with
-``page.html.j2``, ``page.css`` and ``page.js``.
+``_contrast`` top and bottom prompts · ``_interventions`` ablation and clipping · ``_probe`` linear classifiers ·
+``_lens`` what every state predicts · ``_mteb`` states as embeddings · ``_mcq`` multiple choice · ``_page`` all of it,
+with ``page.html.j2``, ``page.css`` and ``page.js``.
 """
 
 from thalweg.report._massive import Answer, massive_answer, massive_table, where_answer

@@ -54,7 +54,8 @@ class Chart:
 def series_colors(run: Run) -> list[tuple[str, str]]:
     """Give every model's label and colour, as in the charts: of its checkpoints the last."""
     names = labels(run.header)
-    shown = [names[pair.model, pair.revision] for pair in latest_pairs(run, run.header.data[0].name)]
+    first = next((data.name for data in run.header.data), None)
+    shown = [names[pair.model, pair.revision] for pair in latest_pairs(run, first)]
     return [(label, PALETTE[number % len(PALETTE)]) for number, label in enumerate(shown)]
 
 

@@ -19,7 +19,11 @@ from thalweg.report._charts import Chart, bound_charts, depth_charts, norm_chart
 from thalweg.report._contrast import contrast_pages
 from thalweg.report._facts import how_to_finish, how_to_survey, run_facts
 from thalweg.report._interventions import ablation_pages, clip_pages
+from thalweg.report._lens import lens_pages
 from thalweg.report._massive import Answer, massive_answer, where_answer
+from thalweg.report._mcq import mcq_pages
+from thalweg.report._mteb import mteb_pages
+from thalweg.report._probe import probe_pages
 from thalweg.report._sinks import SinkingHeads, shortest_prompt, sink_answer, sinking_heads
 from thalweg.report._tables import Table, coupling_rows, massive_rows, phase_rows
 from thalweg.report._theory import TheoremVerdict, theorem_verdict
@@ -116,6 +120,10 @@ def _render(run: Run) -> str:
         ablations=ablation_pages(run),
         clips=clip_pages(run),
         contrasts=contrast_pages(run),
+        lenses=lens_pages(run),
+        probes=probe_pages(run),
+        choices=mcq_pages(run),
+        embeddings=mteb_pages(run),
         data=[_data_page(run, data.name) for data in run.header.data] if "profile" not in run.missing else [],
         phases=phase_rows(run) if "phases" not in run.missing else None,
         coupling=coupling_rows(run) if "coupling" not in run.missing else None,

@@ -324,6 +324,25 @@ _MTEB = ExperimentTables(
     order={},
 )
 
+_MCQ = ExperimentTables(
+    parts={},
+    wholes={
+        "scores": {
+            **_MODEL,
+            **_columns("lens task", pl.String()),
+            **_columns("group", pl.Boolean()),
+            **_columns("shots state", pl.Int32()),
+            **_columns("metric", pl.String()),
+            **_columns("value stderr", pl.Float64()),
+            **_columns("n", pl.Int64()),
+            **_columns("chance", pl.Float64()),
+            **_columns("truncated", pl.Int64()),
+            **_columns("version reason", pl.String()),
+        },
+    },
+    order={},
+)
+
 EXPERIMENTS: dict[str, ExperimentTables] = {
     "ablation": _ABLATION,
     "attribution": _ATTRIBUTION,
@@ -331,6 +350,7 @@ EXPERIMENTS: dict[str, ExperimentTables] = {
     "clip": _CLIP,
     "contrast": _CONTRAST,
     "lens": _LENS,
+    "mcq": _MCQ,
     "mteb": _MTEB,
     "probe": _PROBE,
     "tuned_lens": _TUNED_LENS,

@@ -79,7 +79,7 @@ class Features:
         shape = self.shape[1:] if state is None else self.shape[2:]
         found = np.full((len(rows), *shape), np.nan, dtype=self.dtype)
         parts, places = self._part[rows], self._place[rows]
-        for part in np.unique(parts[parts != ABSENT]):
+        for part in sorted(set[int](parts[parts != ABSENT].tolist())):
             own = parts == part
             values = self._mapped(self._files[part])
             found[own] = values[places[own]] if state is None else values[places[own], state]

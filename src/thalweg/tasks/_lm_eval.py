@@ -5,12 +5,13 @@ Face model, and is stopped where that model would run. Then, as often as there a
 model that gives these answers, on the same requests.
 """
 
+import copy
 import difflib
 import logging
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ class LmEvalTasks:
         self.requests = tuple(found)
         self._described = {name: _described(task, self._place, cut) for name, task in self._tasks.items()}
         for task in self._tasks.values():
-            task.build_all_requests = lambda **_: None  # built once: few-shot examples would be drawn anew
+            _build_once(task)
 
     @property
     def _tasks(self) -> dict[str, Any]:
@@ -307,6 +308,36 @@ def _request(asked: tuple[str, str], context: list[int], continuation: list[int]
         )
     tokens = [*context, *continuation][-(longest + 1) :]
     return Request(tuple(tokens[:-1]), tuple(continuation))
+
+
+def _build_once(task: Any) -> None:
+    """Keep what a task makes of its documents: examples would be drawn anew, and templates filled in at every state."""
+    documents, own = list[Any](), task.doc_iterator
+
+    def doc_iterator(**asked: Any) -> Iterator[Any]:
+        if not documents:
+            documents.extend(own(**asked))
+        return iter(documents)
+
+    task.build_all_requests = lambda **_: None
+    task.doc_iterator = doc_iterator
+    for name in ("doc_to_target", "doc_to_choice"):
+        if hasattr(task, name):
+            setattr(task, name, _once_each(getattr(task, name)))
+
+
+def _once_each(read: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a document that was read before, which lives as long as its task does."""
+    known = dict[int, tuple[Any, Any]]()
+
+    def remembered(doc: Any, *asked: Any, **options: Any) -> Any:
+        if asked or options:
+            return read(doc, *asked, **options)
+        if id(doc) not in known:
+            known[id(doc)] = (doc, read(doc))
+        return copy.copy(known[id(doc)][1])
+
+    return remembered
 
 
 def _described(task: Any, places: Mapping[tuple[str, str], int], cut: set[int]) -> Any:

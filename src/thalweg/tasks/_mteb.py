@@ -217,28 +217,43 @@ def state_scores(
 
 
 def _of_state(task: Any, states: States, state: int, results: Any, load: Callable[[], None]) -> list[StateScore]:
+    encoder, name = _StateEncoder(states, state), task.metadata.name
+    stored = results.load_task_result(name, encoder.mteb_model_meta)
+    same = _is_of(stored, task)
+    if not same or stored.get_missing_evaluations(task):
+        load()
+        try:
+            _evaluate(encoder, _as_new(task), results, "only-missing" if same else "always")
+        except _NotFinite:
+            revision = str(task.metadata.dataset.get("revision", ""))
+            return [_row(task, state, *place, float("nan"), revision, "not finite") for place in _places(task)]
+        stored = results.load_task_result(name, encoder.mteb_model_meta)  # as it is found by whoever comes later
+    scores = {(split, one["hf_subset"]): one["main_score"] for split, own in stored.scores.items() for one in own}
+    return [_row(task, state, *place, float(scores[place]), stored.dataset_revision) for place in _places(task)]
+
+
+def _is_of(stored: Any, task: Any) -> bool:
+    """Whether there is a result, of this data and by this version of mteb."""
+    return stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
+
+
+def _evaluate(encoder: Any, task: Any, results: Any, overwrite: str) -> None:
     import mteb
 
-    encoder, options = _StateEncoder(states, state), {"batch_size": BATCH, "show_progress_bar": False}
-    stored = results.load_task_result(task.metadata.name, encoder.mteb_model_meta)
-    if stored is None or stored.get_missing_evaluations(task):
-        load()
-    try:
-        (found,) = mteb.evaluate(
-            encoder,  # pyright: ignore[reportArgumentType]  # it is what mteb's protocol asks for, made by other means
-            _as_new(task),
-            cache=results,
-            encode_kwargs=options,  # pyright: ignore[reportArgumentType]
-            co2_tracker=False,
-            show_progress_bar=False,
-        ).task_results
-    except _NotFinite:
-        return [_row(task, state, *place, float("nan"), "not finite") for place in _places(task)]
-    scores = {(split, one["hf_subset"]): one["main_score"] for split, own in found.scores.items() for one in own}
-    return [_row(task, state, *place, float(scores[place])) for place in _places(task)]
+    mteb.evaluate(
+        encoder,
+        task,
+        cache=results,
+        overwrite_strategy=overwrite,
+        encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
+        co2_tracker=False,
+        show_progress_bar=False,
+    )
 
 
-def _row(task: Any, state: int, split: str, subset: str, score: float, reason: str | None = None) -> StateScore:
+def _row(
+    task: Any, state: int, split: str, subset: str, score: float, revision: str, reason: str | None = None
+) -> StateScore:
     about = task.metadata
     if reason is None and not np.isfinite(score):
         reason = "undefined on these embeddings"
@@ -250,7 +265,7 @@ def _row(task: Any, state: int, split: str, subset: str, score: float, reason: s
         split=split,
         subset=subset,
         score=score,
-        data_revision=str(about.dataset.get("revision", "")),
+        data_revision=revision,
         reason=reason,
     )
 
