@@ -50,12 +50,18 @@ def _written(directory: Path, splits: Mapping[str, Iterable[Mapping[str, Any]]])
     return directory
 
 
-def _made(kind: Callable[[], Any], directory: Path, splits: Mapping[str, Iterable[Mapping[str, Any]]]) -> Any:
+def _made(
+    kind: Callable[[], Any], directory: Path, splits: Mapping[str, Iterable[Mapping[str, Any]]], **sizes: Any
+) -> Any:
     """The task of this class, its data in a directory."""
-    place = {"path": str(_written(directory, splits)), "revision": "made-here", "cache_dir": str(directory / "cache")}
+    place = {
+        "path": str(_written(directory, splits)),
+        "revision": "made-here",
+        "cache_dir": str(directory.parent / "data-cache"),
+    }
     own: Any = kind
     changes = {"metadata": own.metadata.model_copy(update={"dataset": place}), "n_experiments": 2}
-    local = type(own.__name__, (own,), changes)
+    local = type(own.__name__, (own,), changes | sizes)
     return local()
 
 
@@ -78,3 +84,11 @@ def clustering_task(directory: Path) -> Any:
     from mteb.tasks.clustering.eng.twenty_newsgroups_clustering import TwentyNewsgroupsClustering
 
     return _made(TwentyNewsgroupsClustering, directory / "clusters", {"test": clustered(24, 4)})
+
+
+def bootstrapped_clustering_task(directory: Path) -> Any:
+    """TwentyNewsgroups in its second version, which draws texts anew for every clustering."""
+    from mteb.tasks.clustering.eng.twenty_newsgroups_clustering import TwentyNewsgroupsClusteringFast
+
+    sizes = {"max_fraction_of_documents_to_embed": 0.5, "max_documents_per_cluster": 20, "n_clusters": 3}
+    return _made(TwentyNewsgroupsClusteringFast, directory / "drawn", {"test": clustered(60, 4)}, **sizes)

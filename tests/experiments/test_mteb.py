@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
@@ -15,10 +14,14 @@ from transformers import AutoModelForCausalLM
 
 import thalweg
 from saved import llama, save
+from thalweg.capture import identify_model
 from thalweg.errors import DataError, UsageError
+from thalweg.experiments import TextFeatures
 from thalweg.experiments import _features as measuring
+from thalweg.experiments import _mteb as module
 from thalweg.reference import byte_tokenizer
 from thalweg.store import open_run
+from thalweg.tasks import States, state_scores
 
 QUIET = thalweg.SurveyOptions(progress=False)
 STATES = 3
@@ -116,15 +119,19 @@ def test_scores_are_those_of_naive_embeddings_scored_by_hand(model, evaluated):
     np.testing.assert_allclose(scores, wanted, atol=1e-6)  # mteb keeps six digits
 
 
-def test_classification_is_what_mteb_says_of_naive_embeddings_given_by_a_plain_encoder(model, evaluated, tmp_path):
-    from thalweg.tasks import States, state_scores
+def test_scores_are_what_mteb_says_of_embeddings_that_equal_the_naive_ones(model, evaluated, tmp_path):
+    found, directory, _ = evaluated
+    features = TextFeatures(identify_model(model), directory / "run", options=QUIET)
 
-    found, _, _ = evaluated
-    plain = States("naive", "naive", STATES, lambda texts, state: naive(model, texts)[state].astype(np.float32))
+    def embed(texts, state):
+        rows = features(texts).state(state)
+        np.testing.assert_allclose(rows, naive(model, texts)[state], rtol=1e-4, atol=1e-4)  # float32, other batches
+        return rows
+
     for make in (local_mteb.classification_task, local_mteb.clustering_task):
-        wanted = state_scores(make(tmp_path), plain, tmp_path / "cache")
+        wanted = state_scores(make(tmp_path), States("plain", "plain", STATES, embed), tmp_path / "cache")
         scores = found.table("scores").filter(task=wanted[0].task).collect()["score"].to_list()
-        assert scores == pytest.approx([one.score for one in wanted], abs=1e-6)
+        assert scores == [one.score for one in wanted]
 
 
 def test_means_are_over_tasks(evaluated):
@@ -151,8 +158,6 @@ class Stopped(Exception):
 
 def test_a_stopped_evaluation_goes_on_where_it_was(model, evaluated, tmp_path, monkeypatch):
     found, _, _ = evaluated
-    from thalweg.experiments import _mteb as module
-
     inner, states = module.state_scores, []
 
     def stopping(task, model_states, cache, *, done):
@@ -165,9 +170,10 @@ def test_a_stopped_evaluation_goes_on_where_it_was(model, evaluated, tmp_path, m
         return inner(task, model_states, cache, done=counted)
 
     passes = Passes(monkeypatch)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "state_scores", stopping)
-        thalweg.mteb(model, tasks_in(tmp_path), out=tmp_path / "run", options=QUIET)
+        with pytest.raises(Stopped):
+            thalweg.mteb(model, tasks_in(tmp_path), out=tmp_path / "run", options=QUIET)
     (stopped,) = open_run(tmp_path / "run").experiments("mteb")
     assert stopped.header.status == "failed"
     assert stopped.table("tasks").collect()["task"].unique().to_list() == ["STS12"]
@@ -216,11 +222,9 @@ def test_an_unknown_task_or_pooling_leaves_no_run(model, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_that_the_run_holds_is_joined_by_another(model, evaluated):
-    found, directory, _ = evaluated
+def test_another_model_needs_a_run_of_its_own(evaluated):
+    _, directory, _ = evaluated
     other = save(llama(num_hidden_layers=1), directory / "other")
     task = [local_mteb.similarity_task(directory)]
     with pytest.raises(UsageError, match="belongs to another run"):
         thalweg.mteb(other, task, out=directory / "run", options=QUIET)
-    assert open_run(directory / "run").experiments("mteb")
-    assert isinstance(found.table("means"), pl.LazyFrame)

@@ -64,7 +64,7 @@ def letters(texts, _):
 
 
 def test_states_that_are_alike_score_alike_whatever_was_drawn_before(tmp_path):
-    for make in (local_mteb.classification_task, local_mteb.clustering_task):
+    for make in (local_mteb.classification_task, local_mteb.bootstrapped_clustering_task):
         found = state_scores(make(tmp_path), States("m", "k", 3, letters), tmp_path / make.__name__)
         assert len({one.score for one in found}) == 1
 
@@ -77,7 +77,7 @@ def test_every_state_is_asked_for_the_same_texts(tmp_path):
         asked[state] += texts
         return letters(texts, state)
 
-    for make in (local_mteb.similarity_task, local_mteb.classification_task, local_mteb.clustering_task):
+    for make in (local_mteb.similarity_task, local_mteb.classification_task, local_mteb.bootstrapped_clustering_task):
         state_scores(make(tmp_path), States("m", "k", 3, embed), tmp_path / "cache")
     assert asked[0] == asked[1] == asked[2] != []
 

@@ -118,5 +118,5 @@ def _remark(result: metrics.Contrast, heads: int, count: int, asked: Asked) -> s
     if result.least_p > asked.fdr / heads:
         most = f"p cannot fall below {result.least_p:.2g} with {len(result.score):,} prompts, {count:,} a side"
         few = "no head can be found" if result.least_p > asked.fdr else "a few heads alone cannot be found"
-        remarks.append(f"{most}: {few}")
+        remarks.append(f"{most}: {few}; cut to a shorter --max-length, more prompts of a survey have one length")
     return "; ".join(remarks) or None

@@ -90,7 +90,7 @@ def _place(labels: Sequence[str], key: str) -> int:
 
 def _hellaswag(record: Record) -> Question:
     endings: Any = record["endings"]
-    return _followed(record["ctx"], list(endings), int(str(record["label"])))
+    return _followed(record["ctx"], endings, int(str(record["label"])))
 
 
 def _winogrande(record: Record) -> Question:
@@ -107,10 +107,12 @@ def _listed(record: Record) -> Question:
     choices: Any = record["choices"]
     answer = str(record["answer"])
     place = ascii_uppercase.index(answer) if answer.isalpha() else int(answer)
-    return _followed(record["question"], list(choices), place)
+    return _followed(record["question"], choices, place)
 
 
-def _followed(stem: Any, options: list[Any], answer: int) -> Question:
+def _followed(stem: Any, options: Any, answer: int) -> Question:
+    if not isinstance(options, list | tuple):  # a text would fall apart into letters
+        raise TypeError("no list of options")
     return Question(stem, tuple(options), answer, tuple(f"{stem} {option}" for option in options))
 
 

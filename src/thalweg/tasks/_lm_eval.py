@@ -211,16 +211,21 @@ def _manager(names: Sequence[str], include_path: Sequence[str]) -> _Manager:
     paths: Any = list(include_path)
     if paths:
         own = _Manager(include_path=paths, include_defaults=False)
-        if all(_is_task(own, name) for name in names):
+        if all(_stands_alone(name, own.task_index) for name in names):
             return own
     if all(_is_file(name) for name in names):
         return _Manager(include_path=paths or None, include_defaults=False)
     return _Manager(include_path=paths or None)
 
 
-def _is_task(manager: _Manager, name: str) -> bool:
-    """Whether it stands for itself; a group may name tasks of lm-eval's."""
-    return name in manager.all_subtasks
+def _stands_alone(name: Any, index: Mapping[str, Any]) -> bool:
+    """Whether an index holds a name and, if it is a group, all that it names."""
+    entry = index.get(name) if isinstance(name, str) else None
+    if entry is None or entry.kind.name != "GROUP":
+        return entry is not None
+    children = (entry.cfg or {}).get("task", [])
+    named = [child.get("task") if isinstance(child, dict) else child for child in children]
+    return all(_stands_alone(child, index) for child in named)
 
 
 def _is_file(name: str) -> bool:

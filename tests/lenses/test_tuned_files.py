@@ -1,0 +1,195 @@
+"""Tuned lenses as files: read as published, refused where they are another model's or more than tensors."""
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+
+from hub_stub import hub
+from saved import llama, save
+from thalweg.capture import LoadOptions, identify_model, load_model, subject_of
+from thalweg.errors import ModelError
+from thalweg.lenses import read_tuned, save_tuned, translators_of, tuned_lens, unembedding_hash
+
+WIDTH, BLOCKS = 32, 2
+MARK = Path(tempfile.gettempdir()) / "thalweg-pickle-ran"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return identify_model(save(llama(), tmp_path_factory.mktemp("models") / "tiny"), LoadOptions())
+
+
+def tensors(width=WIDTH, blocks=BLOCKS, *, bias=True):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"weight": (width, width)} | ({"bias": (width,)} if bias else {})
+    return {
+        f"{state}.{name}": torch.randn(*shape, generator=generator)
+        for state in range(blocks)
+        for name, shape in shapes.items()
+    }
+
+
+def configuration(**changes):
+    own = {"base_model_name_or_path": "someone/tiny", "d_model": WIDTH, "num_hidden_layers": BLOCKS, "bias": True}
+    return {**own, "base_model_revision": None, "unembed_hash": None, "lens_type": "linear_tuned_lens", **changes}
+
+
+def published(path, own=None, **changes):
+    """A lens as the tuned-lens package saves it."""
+    path.mkdir(parents=True)
+    torch.save(tensors() if own is None else own, path / "params.pt")
+    (path / "config.json").write_text(json.dumps(configuration(**changes)))
+    return path
+
+
+def refusal(source, model):
+    with pytest.raises(ModelError) as caught:
+        read_tuned(source, model)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_published_lens_is_read(tmp_path, model):
+    found = read_tuned(published(tmp_path / "lens"), model)
+    for name, tensor in tensors().items():
+        assert torch.equal(found.tensors[name], tensor)
+    own = translators_of(found.tensors)
+    assert len(own) == BLOCKS
+    assert torch.equal(own[1].bias, tensors()["1.bias"])
+
+
+def test_half_precision_and_no_bias_are_read(tmp_path, model):
+    halves = {name: tensor.half() for name, tensor in tensors(bias=False).items()}
+    found = read_tuned(published(tmp_path / "lens", halves, bias=False), model)
+    assert found.tensors["0.weight"].dtype == torch.float32
+    assert translators_of(found.tensors)[0].bias is None
+
+
+def test_what_is_saved_is_read_back_equal_from_either_file(tmp_path, model):
+    save_tuned(tmp_path / "lens", configuration(), tensors())
+    safe = read_tuned(tmp_path / "lens", model)
+    (tmp_path / "lens" / "params.safetensors").unlink()
+    pickled = read_tuned(tmp_path / "lens", model)
+    assert safe.digest == pickled.digest
+    assert all(torch.equal(safe.tensors[name], one) for name, one in tensors().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"d_model": 64}, "d_model 64"),
+        ({"num_hidden_layers": 24}, "num_hidden_layers 24"),
+        ({"lens_type": "mlp"}, "lens_type 'mlp'"),
+        ({"base_model_weights": "sha256:0"}, "weights"),
+    ],
+)
+def test_a_lens_of_another_model_is_refused_before_weights_are_loaded(tmp_path, model, changes, said):
+    message = refusal(published(tmp_path / "lens", **changes), model)
+    assert "made for another model" in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("made", "revision", "commit", "fits"),
+    [
+        (None, "main", "abc", True),
+        ("step1000", "step1000", "abc", True),
+        ("abc", "main", "abc", True),
+        ("step1000", "main", "abc", False),
+        (None, "step1000", "abc", False),
+    ],
+)
+def test_revisions_are_compared(tmp_path, model, made, revision, commit, fits):
+    own = replace(model, name="someone/tiny", revision=revision, commit=commit)
+    lens = published(tmp_path / "lens", base_model_revision=made)
+    if fits:
+        read_tuned(lens, own)
+    else:
+        assert "revision" in refusal(lens, own)
+
+
+def test_names_are_compared_and_a_directory_may_be_called_anything_if_the_unembedding_is_right(tmp_path, model):
+    lens = published(tmp_path / "lens", base_model_name_or_path="someone/else")
+    assert "someone/else" in refusal(lens, replace(model, name="someone/tiny", revision="main"))
+    loaded = subject_of(load_model(model))
+    found = read_tuned(lens, model)
+    with pytest.raises(ModelError, match="another unembedding"):
+        tuned_lens(loaded, found, model)
+    right = unembedding_hash(loaded.parts.unembedding.weight)
+    again = published(tmp_path / "right", base_model_name_or_path="someone/else", unembed_hash=right)
+    tuned_lens(loaded, read_tuned(again, model), model)
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, (f"touch {MARK}",))
+
+
+@pytest.mark.parametrize(
+    "own", [{"0.weight": Evil()}, {"0.weight": "text"}, [1, 2], {**tensors(), "step": 3}, Path("x")], ids=repr
+)
+def test_a_pickle_with_anything_but_tensors_is_refused_and_not_run(tmp_path, model, own):
+    assert "more than tensors" in refusal(published(tmp_path / "lens", own), model)
+    assert not MARK.exists()
+
+
+def test_damaged_files_are_refused(tmp_path, model):
+    lens = published(tmp_path / "lens")
+    (lens / "params.pt").write_bytes((lens / "params.pt").read_bytes()[:900])
+    assert "damaged" in refusal(lens, model)
+    save_tuned(tmp_path / "safe", configuration(), tensors())
+    (tmp_path / "safe" / "params.safetensors").write_bytes(b"no")
+    assert "damaged" in refusal(tmp_path / "safe", model)
+    (lens / "config.json").write_text("[")
+    assert "configuration" in refusal(lens, model)
+
+
+@pytest.mark.parametrize("odd", [{"0.weight": torch.zeros(3, 3)}, {"7.bias": torch.zeros(WIDTH)}, {"0.bias": None}])
+def test_tensors_have_to_be_those_of_the_configuration(tmp_path, model, odd):
+    own = {name: one for name, one in {**tensors(), **odd}.items() if one is not None}
+    assert next(iter(odd)) in refusal(published(tmp_path / "lens", own), model)
+
+
+def test_where_there_is_no_lens_it_says_what_is_expected(tmp_path, model):
+    assert "config.json" in refusal(tmp_path, model)
+    assert "AlignmentResearch/tuned-lens" in refusal("nowhere/at-all", model)
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """The published lenses on loopback: one of a model called tiny."""
+    published(tmp_path / "space" / "lens" / "someone" / "tiny")
+    with hub({"AlignmentResearch/tuned-lens": tmp_path / "space"}) as served:
+        template = served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        yield served
+
+
+@pytest.mark.parametrize("named", ["AlignmentResearch/tuned-lens", "AlignmentResearch/tuned-lens:someone/tiny"])
+def test_published_lenses_come_from_the_space_by_the_model_s_name(stub, model, named):
+    found = read_tuned(named, replace(model, name="someone/tiny", revision="main"))
+    assert torch.equal(found.tensors["1.weight"], tensors()["1.weight"])
+    fetched = [line for line in stub.asked if line.startswith("GET")]
+    assert any(
+        "/spaces/AlignmentResearch/tuned-lens/resolve/main/lens/someone/tiny/params.pt" in one for one in fetched
+    )
+
+
+def test_a_model_without_a_published_lens_is_told_how_to_train_one(stub, model):
+    message = refusal("AlignmentResearch/tuned-lens", replace(model, name="someone/other", revision="main"))
+    assert "thalweg lens someone/other --train-tuned" in message
+
+
+def test_a_hub_out_of_reach_is_one_line(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert "cannot be reached" in refusal("AlignmentResearch/tuned-lens", model)
