@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 WORDS = ("river", "valley", "stone", "moon", "bread", "night", "boat", "field", "lamp", "salt", "door", "wind")
+SPLITS = {"train": "training_split", "test": "test_split"}
 METRICS = [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")]
 ARC = {
     "doc_to_text": "Question: {{question.stem}}\nAnswer:",
@@ -79,7 +80,7 @@ class Tasks:
             "dataset_name": None,
             "dataset_kwargs": {"data_files": files, "cache_dir": str(self.path / "cache")},
             "output_type": "multiple_choice",
-            **{f"{split}_split": split for split in files},
+            **{SPLITS[split]: split for split in files},
             "metric_list": METRICS,
             "metadata": {"version": 2.0},
             **config,

@@ -2,8 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
+from tests.synthetic_run import PLANTED, build_run, header
+
+from thalweg.store import Run, open_experiment, open_run
 
 WORDS = ("good", "bad")
 
@@ -35,3 +40,41 @@ def questions(path: Path, count: int, seed: int) -> str:
         records.append({"question": {"stem": f"{number}?", "choices": choices}, "answerKey": "ABCD"[answer]})
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
+
+
+def with_probe(path: Path, model: Any = PLANTED, *, data: str = "films", survey: bool = True, **changes: Any) -> Run:
+    """A surveyed run with probes made up so that accuracy rises to a state and falls again."""
+    if not (path / "run.json").exists():
+        build_run(path)
+    shown = header((model,)) if survey else header((model,)).model_copy(update={"data": ()})
+    settings = {"model": model.name, "revision": model.revision, "classifier": "linear", "learning_rate": 5e-4}
+    settings |= {"epochs": 1, "batch": 32, "seed": 123, "pooling": "mean", "pair": False, **changes}
+    key = {"model": model.name, "revision": model.revision, "data": data}
+    with open_experiment(path, shown, "probe", settings, own_data=True) as writer:
+        writer.write_table("splits", pl.DataFrame([{**key, **one} for one in split_rows()]))
+        writer.write_table("accuracy", pl.DataFrame([{**key, **one} for one in accuracy_rows(model.blocks)]))
+        writer.update(status="finished")
+    return open_run(path)
+
+
+def split_rows() -> list[dict[str, Any]]:
+    """Three splits of two classes."""
+    shared = {"questions": None, "skipped": "", "classes": 2, "chance": 0.5, "majority": 0.55}
+    sizes = {"train": 1000, "validation": 100, "test": 200}
+    return [
+        {"split": name, "source": f"{name}.tsv", "rows": size, "examples": size, **shared}
+        for name, size in sizes.items()
+    ]
+
+
+def accuracy_rows(blocks: int, best: int = 3) -> list[dict[str, Any]]:
+    """Most at one state, 0.05 less with every state away from it; the last state of the training split undefined."""
+    rows = []
+    for split, top in (("train", 0.95), ("validation", 0.9), ("test", 0.85)):
+        for state in range(blocks + 1):
+            share = top - 0.05 * abs(state - best)
+            gap = split == "train" and state == blocks
+            value = {"accuracy": share, "low": share - 0.03, "high": share + 0.03, "loss": 1 - share}
+            own = dict.fromkeys(value, float("nan")) if gap else value
+            rows.append({"split": split, "state": state, "n": 0 if gap else 200, "converged": None, **own})
+    return rows

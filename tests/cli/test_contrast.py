@@ -35,7 +35,7 @@ def test_no_head_is_an_answer(thalweg, tmp_path):
     assert outcome.code == 0
     assert outcome.out.splitlines()[0].endswith("heads whose sink score changes most: none")
     assert "none of 24 heads is seen to change its sink score from the top prompt to the bottom one" in outcome.out
-    assert "p cannot fall below 0.067 with 6 prompts, 1 a side: no head can be found." in outcome.out
+    assert "p cannot fall below 0.067 with 6 prompts, 1 a side: no head can be found; " in outcome.out
 
 
 def test_json_is_json_and_nothing_else(thalweg, run):
@@ -53,7 +53,7 @@ def test_json_is_json_and_nothing_else(thalweg, run):
 def test_a_model_is_surveyed_at_one_length(thalweg, model, data, tmp_path):
     outcome = thalweg("contrast", model, "--data", data, "--limit", 12, "--length", 18, "--out", tmp_path / "run")
     assert outcome.code == 0
-    assert "12 prompts of 18 tokens compared, 1 a side" in outcome.out
+    assert "12 prompts of 18 tokens compared, 5 a side" in outcome.out
     assert open_run(tmp_path / "run").header.max_length == 18
 
 

@@ -159,6 +159,9 @@ def test_a_data_set_without_enough_prompts_is_named_and_the_rest_compared(tmp_pa
     assert set(found["heads"]["data"]) == {"words"}
 
 
+ADVICE = "; cut to a shorter --max-length, more prompts of a survey have one length"
+
+
 def test_few_prompts_say_what_they_cannot_show(tmp_path):
     run = contrasted_run(tmp_path / "run", prompts=20)
     row = thalweg.contrast(run.path, top=1).table("rankings").collect().row(0, named=True)
@@ -166,10 +169,10 @@ def test_few_prompts_say_what_they_cannot_show(tmp_path):
     assert row["permutations"] == 20 * 19
     assert row["least_p"] == pytest.approx(2 / 380)
     little = "one prompt a side shows what differs and proves little: ask for a larger --top"
-    least = "p cannot fall below 0.0053 with 20 prompts, 1 a side: a few heads alone cannot be found"
+    least = f"p cannot fall below 0.0053 with 20 prompts, 1 a side: a few heads alone cannot be found{ADVICE}"
     assert row["reason"] == f"{little}; {least}"
     row = thalweg.contrast(contrasted_run(tmp_path / "six", prompts=6).path, top=1).table("rankings").collect()
-    least = "p cannot fall below 0.067 with 6 prompts, 1 a side: no head can be found"
+    least = f"p cannot fall below 0.067 with 6 prompts, 1 a side: no head can be found{ADVICE}"
     assert row["reason"].to_list() == [f"{little}; {least}"]
 
 
@@ -250,7 +253,7 @@ def test_a_length_that_a_model_cannot_read_is_refused_before_anything_is_measure
 
 
 def test_prompts_shorter_than_the_length_say_which_lengths_there_are(trigger, tmp_path):
-    with pytest.raises(UsageError, match=r"at least 2 prompts of 50 tokens.* has 0\. .* 41 \(51 prompts\), 21 \(9 pr"):
+    with pytest.raises(UsageError, match=r"at least 10 prompts of 50 tokens.* has 0\. .* 41 \(51 prompts\), 21 \(9 pr"):
         thalweg.contrast(*trigger, length=50, out=tmp_path / "run", options=QUIET)
 
 
@@ -275,7 +278,7 @@ def test_prompts_shorter_than_the_length_say_which_lengths_there_are(trigger, tm
         ({"seed": -1}, "--seed counts from 0; got -1"),
         ({"length": 0}, "--length is a number of tokens, 2 or more, or any; got 0"),
         ({"length": "long"}, "or any; got long"),
-        ({"length": 21}, r"at least 2 prompts of 21 tokens.* 20 \(60 prompts\)\. Ask for --length 20"),
+        ({"length": 21}, r"at least 10 prompts of 21 tokens.* 20 \(60 prompts\)\. Ask for --length 20"),
         ({"data": "words"}, "--data: a run is contrasted as it was measured"),
         ({"out": "there"}, "--out: a run is"),
         ({"options": thalweg.SurveyOptions(limit=3, max_length=9)}, "--limit, --max-length: a run is"),

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 import transformers as tf
@@ -16,6 +15,8 @@ import thalweg
 from families import tiny
 from saved import VOCABULARY, llama, save
 from thalweg import metrics
+from thalweg.capture import subject_of
+from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ProofError, UsageError
 from thalweg.experiments import _lens as module
 from thalweg.lenses import LogitLens, _logit, save_tuned
@@ -69,7 +70,7 @@ def by_loop(model, tokens):
     return rows
 
 
-def test_sums_are_those_of_a_plain_loop_over_layers(found, model, data):
+def test_sums_are_those_of_a_plain_loop_over_layers(found, model):
     loaded = tf.AutoModelForCausalLM.from_pretrained(model)
     table = found.table("lens").collect()
     assert table["scored"].sum() == 3 * sum(len(byte_tokenizer()(text)["input_ids"]) - 1 for text in TEXTS)
@@ -99,7 +100,7 @@ def test_the_last_state_is_the_model_in_every_family(family, tmp_path):
     ends = curves.filter(state=curves["state"].max())
     assert ends.filter(metric="kl")["value"].item() == 0.0
     assert ends.filter(metric="agreement")["value"].item() == 1.0
-    assert curves.filter(state=1, metric="kl")["value"].item() > 1e-3
+    assert curves.filter(state=1, metric="kl")["value"].item() > 1e-7  # granite divides its small logits by 8
 
 
 def test_batches_and_pieces_of_logits_change_nothing(found, model, data, tmp_path, monkeypatch):
@@ -174,18 +175,22 @@ def test_nothing_is_loaded_where_nothing_is_missing(found, model, data, monkeypa
     assert_frame_equal(again.table("curves").collect(), found.table("curves").collect())
 
 
-def test_states_that_are_nan_give_nan_and_are_counted(model, data, tmp_path):
-    broken = llama(max_position_embeddings=96)
+def test_a_prompt_with_a_nan_gives_nan_is_counted_and_left_out(found, tmp_path):
+    broken, token = llama(max_position_embeddings=96), ord("#")
     with torch.no_grad():
-        broken.model.layers[1].mlp.up_proj.weight.fill_(torch.nan)
-    class_of = save(broken, tmp_path / "broken")
-    try:
-        experiment = read(class_of, data, tmp_path / "run")
-    except ProofError:
-        pytest.skip("the proof refuses it first")
+        broken.model.embed_tokens.weight[token] = torch.nan
+    assert token not in proof_tokens(subject_of(broken))
+    name, data = save(broken, tmp_path / "broken"), write(tmp_path / "p.jsonl", [*TEXTS, "a # b"])
+    experiment = read(name, data, tmp_path / "run")
     table = experiment.table("lens").collect()
-    assert table.filter(pl.col("state") == 2)["loss_sum"].is_nan().all()
-    assert experiment.header.coverage[0].nonfinite_states > 0
+    assert table.filter(prompt=len(TEXTS)).select(SUMS).to_numpy().size == 3 * 4
+    assert np.isnan(table.filter(prompt=len(TEXTS)).select(SUMS).to_numpy()).all()
+    assert experiment.header.coverage[0].nonfinite_states == 3
+    curves = experiment.table("curves").collect()
+    assert curves["n"].unique().to_list() == [len(TEXTS)]
+    assert_frame_equal(
+        curves.select("state", "metric", "value"), found.table("curves").select("state", "metric", "value").collect()
+    )
 
 
 def test_without_the_final_norm_agreement_and_kl_are_to_the_model(model, data, tmp_path):
@@ -209,7 +214,7 @@ def test_rows_of_one_token_score_nothing(model, tmp_path):
     data = write(tmp_path / "p.jsonl", ["a", *TEXTS[:2]])
     experiment = read(model, data, tmp_path / "run", options=replace(QUIET, bos="never"))
     table = experiment.table("lens").collect()
-    assert table.filter(prompt=0)["scored"].unique().to_list() == [len(byte_tokenizer()("a")["input_ids"]) - 1]
+    assert table.filter(prompt=0)["scored"].unique().to_list() == [0]
     assert experiment.table("curves").collect()["value"].is_finite().all()
 
 

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from torch.nn import functional
 
 import thalweg
-from probed import films, questions
+from tests.probed import films, questions
 from saved import llama, save
 from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, RunError, UsageError
@@ -331,7 +331,7 @@ def test_a_curve_over_all_states_of_sst2(tmp_path, name):
         test=names["test"],
         recipe=Recipe("logistic"),
         out=tmp_path / "run",
-        options=replace(QUIET, limit=200),
+        options=replace(QUIET, limit=100),
     )
     rows = accuracies(found)
     states = identify_model_states(model)
@@ -340,7 +340,7 @@ def test_a_curve_over_all_states_of_sst2(tmp_path, name):
     ]
     train = rows.filter(split="train")
     assert (train["low"] > 0.5).any()  # words alone tell something
-    assert rows["n"].unique().to_list() == [200]
+    assert rows["n"].unique().to_list() == [100]
 
 
 def identify_model_states(model):

@@ -184,7 +184,8 @@ def test_published_lenses_come_from_the_space_by_the_model_s_name(stub, model, n
     )
 
 
-def test_a_model_without_a_published_lens_is_told_how_to_train_one(stub, model):
+@pytest.mark.usefixtures("stub")
+def test_a_model_without_a_published_lens_is_told_how_to_train_one(model):
     message = refusal("AlignmentResearch/tuned-lens", replace(model, name="someone/other", revision="main"))
     assert "thalweg lens someone/other --train-tuned" in message
 

@@ -17,12 +17,12 @@ def test_likelihoods_are_those_of_a_softmax_written_out():
         np.log(np.exp(logits[row, token]) / np.exp(logits[row]).sum())
         for row, token in zip(places, targets, strict=True)
     ]
-    np.testing.assert_allclose(values.numpy(), naive, rtol=1e-6)  # float32
+    np.testing.assert_allclose(values.numpy(), naive, rtol=1e-5)  # float32
     best = [logits[row].argmax() == token for row, token in zip(places, targets, strict=True)]
     assert greedy.tolist() == best
     assert any(best)
     sums, every = continuation_likelihood(values, greedy, torch.tensor(owners), 3)
-    np.testing.assert_allclose(sums.numpy(), np.bincount(owners, naive), rtol=1e-6)
+    np.testing.assert_allclose(sums.numpy(), np.bincount(owners, naive), rtol=1e-5)
     assert every.tolist() == [all(best[:2]), best[2], all(best[3:])]
 
 

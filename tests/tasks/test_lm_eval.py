@@ -116,7 +116,7 @@ def test_few_shots_are_drawn_once_and_as_lm_eval_draws_them(tasks):
     assert first[0].value == results["results"][name]["acc,none"]
 
 
-def test_what_is_too_long_is_cut_at_the_left_as_lm_eval_cuts_it(tasks, monkeypatch):
+def test_what_is_too_long_is_cut_at_the_left_as_lm_eval_cuts_it(tasks):
     name, longest = tasks.choice("long"), 40
     own = built(tasks, name, max_length=longest)
     seen, _ = lm_evals(tasks, name, longest=longest)
@@ -258,12 +258,12 @@ def test_what_lm_eval_cannot_build_is_one_line(tasks):
     (tasks.path / "gone.test.jsonl").unlink()
     broken = tasks.choice("broken", doc_to_target="{{nothing.at.all}}")
     empty = tasks.choice("empty_options", doc_to_choice="{{['', 'x']}}", target_delimiter="")
-    for name in (gone, broken):
+    for name in (gone, broken, empty):
         with pytest.raises(DataError, match=f"lm-eval cannot build {name}: .*Check the task's YAML") as left:
             built(tasks, name)
         assert "\n" not in str(left.value)
-    with pytest.raises(DataError, match="expected an answer of one token or more; '' gives none"):
-        built(tasks, empty)
+    with pytest.raises(DataError, match="expected an answer of one token or more; ' ' gives none after its context"):
+        module._request(("Is it?", " "), [5, 6], [], 9)
 
 
 @pytest.mark.parametrize(

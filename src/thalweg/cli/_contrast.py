@@ -39,7 +39,7 @@ def contrast(
         ),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Prompts a side: the strongest, and the weakest. Default: a tenth of all.")
+        int | None, typer.Option(help="Prompts a side: the strongest, and the weakest. Default: a tenth, 5 at least.")
     ] = None,
     by: Annotated[str, typer.Option(help="What prompts are ranked by: a metric of heads.")] = "sink_score",
     fdr: Annotated[float, typer.Option(help="False discoveries allowed among the heads said to change.")] = 0.05,

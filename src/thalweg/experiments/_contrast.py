@@ -44,7 +44,7 @@ def contrast(
         data: for a model, as for a survey; a run has its own.
         length: in tokens. For a model 64 by default; for a run the length of most of its prompts. "any" compares
             prompts of different lengths.
-        top: prompts a side; by default a tenth of what is compared.
+        top: prompts a side; by default a tenth of what is compared, and 5 at least.
         by: what prompts are ranked by, a metric of heads.
         fdr: the false-discovery rate allowed among the heads said to change.
         seed: of the permutations.

@@ -13,7 +13,7 @@ from thalweg.store import Coverage, Run
 
 __all__ = ["ANY", "SHARE", "Asked", "Selected", "length_asked", "select"]
 
-SHARE = 0.1
+SHARE, LEAST = 0.1, 5
 ANY = "any"
 COMPARED = ("sink_score", "mixing")
 
@@ -46,7 +46,7 @@ class Asked:
 
     def per_side(self, prompts: int) -> int:
         """Prompts a side, of so many."""
-        return max(1, round(SHARE * prompts)) if self.top is None else self.top
+        return max(LEAST, round(SHARE * prompts)) if self.top is None else self.top
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _most_common(prompts: pl.DataFrame) -> int:
 
 
 def _too_few(pair: Coverage, every: pl.DataFrame, chosen: pl.DataFrame, length: int | None, asked: Asked) -> str | None:
-    side = asked.top or 1
+    side = asked.top or LEAST
     if chosen.height >= 2 * side:
         return None
     of_length = "" if length is None else f" of {length:,} tokens"

@@ -29,7 +29,7 @@ def mcq(
     tasks: Names = "arc_easy",
     *,
     num_fewshot: int | None = None,
-    limit: float | None = None,
+    limit: int | float | None = None,
     include_path: Names = (),
     max_length: int | None = None,
     cache_requests: str | None = None,

@@ -74,7 +74,7 @@ class HarnessOptions:
     """
 
     num_fewshot: int | None = None
-    limit: float | None = None
+    limit: int | float | None = None
     include_path: tuple[str, ...] = ()
     max_length: int | None = None
     bos: str = "auto"
