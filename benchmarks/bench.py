@@ -9,6 +9,17 @@ noisy machine; memory is the peak of a process of its own, above what it held be
 (d) what the monitor adds to a training at its default interval: seconds of a measurement over seconds of a training
     step, timed in turn, and from it the share of the time. The run holds some measurements already, as it does in a
     training; what there is to sum up grows with them, slowly.
+(e) the logit lens by one run for each layer (a forward pass with its logits, of which one state is read and compared)
+    over `thalweg lens` (one pass for all states), for a small and a larger vocabulary: the unembedding is the cost;
+(f) linear probes by one run for each layer (a forward pass that keeps every state, of which one is pooled and a torch
+    layer trained on it) over `thalweg probe` (one pass, features written and read back, all layers trained together);
+    the target is 0.6 times the number of states.
+(h) a task of MTEB at every state by one run for each (a forward pass that keeps every state, of which one is pooled)
+    over `thalweg mteb` (one pass, features written and read back), both through mteb's own evaluation; the target is
+    0.6 times the number of states.
+
+(h) multiple choice at all states by `thalweg mcq`, from the task's YAML to its scores, over lm-eval's own run for the
+    last state together with the unembedding of the other states; below it over lm-eval's run alone.
 
 ``--only a`` and so on runs a part.
 """
@@ -25,19 +36,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from thalweg.capture import Subject, subject_of
+from thalweg.capture import IdentifiedModel, LoadOptions, Subject, subject_of
 from thalweg.engines import BatchOptions, run_shards
+from thalweg.experiments import SurveyOptions, TextFeatures
+from thalweg.experiments._lens import Decoder
 from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.lenses import LogitLens
 from thalweg.monitor import Monitor, MonitorOptions
-from thalweg.prompts import Prompt, Shard, batches, padded
+from thalweg.probes import Recipe, train_linear, training_order
+from thalweg.prompts import Prompt, Row, Shard, batches, padded, tokenization, tokenize
 from thalweg.reference import byte_tokenizer
 from thalweg.store import DataFacts, ModelFacts, RunHeader, create_or_resume
 from thalweg.store import Shard as Part
@@ -46,9 +63,10 @@ WIDTH, HEADS, BLOCKS, CONTEXT = 768, 12, 12, 16384
 BATCH = BatchOptions(4096)
 MEMORY_OURS, MEMORY_BOTH = 16384, 2048
 MEASURED_BEFORE = 5
+QUIET = SurveyOptions(progress=False, bos="never")
 
 
-def model() -> LlamaForCausalLM:
+def model(vocabulary: int = 256) -> LlamaForCausalLM:
     """12 blocks, d = 768, 12 heads, random weights."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -57,7 +75,7 @@ def model() -> LlamaForCausalLM:
         num_hidden_layers=BLOCKS,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
-        vocab_size=256,
+        vocab_size=vocabulary,
         max_position_embeddings=CONTEXT,
     )
     return LlamaForCausalLM(config).eval()
@@ -178,7 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="pairs of runs per row")
     parser.add_argument("--prompts", type=int, default=16, help="problems in the first row")
-    parser.add_argument("--only", choices=("a", "b", "c", "d"), nargs="+", default=("a", "b", "c", "d"), help="parts")
+    parser.add_argument(
+        "--only",
+        choices=("a", "b", "c", "d", "e", "f", "h"),
+        nargs="+",
+        default=("a", "b", "c", "d", "e", "f", "h"),
+        help="parts",
+    )
     options = parser.parse_args()
     table = Table(
         title=f"12 blocks, d = 768, 12 heads, float32, {torch.get_num_threads()} threads", title_justify="left"
@@ -191,6 +215,14 @@ def main() -> None:
         memory_rows(table)
     if "d" in options.only:
         monitor_row(table, options.runs)
+    if "e" in options.only:
+        lens_rows(table, options.runs)
+    if "f" in options.only:
+        probe_row(table, options)
+    if "h" in options.only:
+        embedding_row(table, options)
+    if "h" in options.only:
+        mcq_rows(table, options.runs)
     Console(width=120).print(table)
 
 
@@ -263,6 +295,109 @@ def monitor_row(table: Table, runs: int) -> None:
     ratios = [cost / step for cost, step in zip(costs, steps, strict=True)]
     seconds = f"{statistics.median(costs):.2f} s over {statistics.median(steps):.2f} s"
     table.add_row(f"    a measurement over a training step, {seconds}", str(options.prompts), *_ratio(ratios), "")
+
+
+def probe_row(table: Table, options: argparse.Namespace) -> None:
+    """Part (f): texts of two classes, the paper's recipe."""
+    subject = subject_of(model())
+    lengths = [12 + 5 * row % 37 for row in range(options.prompts)]  # as sentences have
+    texts = [chr(97 + row % 26) * length for row, length in enumerate(lengths)]  # a byte a token
+    classes = torch.arange(len(texts)) % 2
+    run = partial(probed, subject, texts, classes)
+    ratios = paired(partial(probed_by_layer, subject, texts, classes), run, options.runs)
+    print(".", end="", file=sys.stderr, flush=True)
+    what = f"(f) probes, one run a layer / one pass for {BLOCKS + 1} states, mean {statistics.mean(lengths):.0f}"
+    table.add_row(what, str(len(texts)), *_ratio(ratios), f">= {0.6 * (BLOCKS + 1):.1f}")
+
+
+def probed(subject: Subject, texts: Sequence[str], classes: torch.Tensor) -> None:
+    """What `thalweg probe` does once the model is loaded: features to disk, all states trained together."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = TextFeatures(identified(subject), folder, options=QUIET, subject=lambda: subject)(texts)
+        train_linear(found, np.arange(len(texts)), classes, 2, Recipe())
+
+
+def identified(subject: Subject) -> IdentifiedModel:
+    """The model as if it had been found by name."""
+    facts = dict.fromkeys(("name", "source", "revision", "commit", "weights", "configuration"), "random")
+    known: Any = {**facts, "options": LoadOptions(), "dtype": "float32", "context": CONTEXT}
+    return IdentifiedModel(config=subject.model.config, tokenizer=byte_tokenizer(), **known)
+
+
+def probed_by_layer(subject: Subject, texts: Sequence[str], classes: torch.Tensor) -> None:
+    """The same, a forward pass over all texts for each layer."""
+    how = tokenization(byte_tokenizer(), bos=QUIET.bos)
+    own = tokenize([Row(row, text) for row, text in enumerate(texts)], how).prompts
+    recipe = Recipe()
+    for layer in range(BLOCKS + 1):
+        features = torch.zeros(len(texts), WIDTH)
+        with torch.no_grad():
+            for batch in batches(own, token_budget=BATCH.token_budget):
+                tokens = torch.from_numpy(padded(batch))
+                states = subject.parts.body(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states
+                for prompt, state in zip(batch, states[layer], strict=True):
+                    features[prompt.row] = state[: len(prompt)].mean(0)
+        probe = torch.nn.Linear(WIDTH, 2)
+        optimizer = torch.optim.Adam(probe.parameters(), lr=recipe.learning_rate)
+        for step in training_order(len(texts), recipe):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(probe(features[step]), classes[step]).backward()
+            optimizer.step()
+
+
+def embedding_row(table: Table, options: argparse.Namespace) -> None:
+    """Part (h)."""
+    from embeddings import embedding_ways  # imports mteb, which the other parts do without
+
+    subject = subject_of(model())
+    name, lengths = problem_lengths(4 * options.prompts)
+    texts = [chr(97 + row % 26) * (length + row) for row, length in enumerate(lengths)]  # each of them another one
+    by_run, from_one_pass, states = embedding_ways(subject, identified(subject), texts, QUIET, BATCH.token_budget)
+    ratios = paired(by_run, from_one_pass, min(options.runs, 3))
+    print(".", end="", file=sys.stderr, flush=True)
+    what = f"(h) mteb, one run a state / one pass for {states} states, {name}"
+    table.add_row(what, str(len(texts)), *_ratio(ratios), f">= {0.6 * states:.1f}")
+
+
+def lens_rows(table: Table, runs: int) -> None:
+    """Part (e)."""
+    own = prompts([128])
+    for vocabulary, target in ((256, 0.6 * (BLOCKS + 1)), (16384, 2.0)):
+        subject = subject_of(model(vocabulary))
+        lens = LogitLens(subject)
+        decoder = Decoder(subject, lens, lens)
+        ratios = paired(partial(one_run_a_layer, subject, own), partial(decoder.rows, own), runs)
+        what = f"(e) lens: one run a layer / one pass, {BLOCKS + 1} states, vocabulary {vocabulary:,}"
+        table.add_row(what, "1", *_ratio(ratios), f">= {target:.1f}")
+        print(".", end="", file=sys.stderr, flush=True)
+
+
+@torch.no_grad()
+def one_run_a_layer(subject: Subject, own: Sequence[Prompt]) -> None:
+    """For each layer the model is run, and what that layer predicts is compared with what the model says."""
+    model: Any = subject.model
+    for layer in range(BLOCKS + 1):
+        for prompt in own:
+            tokens = torch.tensor([prompt.tokens])
+            found = model(input_ids=tokens, output_hidden_states=True, use_cache=False)
+            last, state = found.logits[0, :-1].log_softmax(-1), found.hidden_states[layer][0, :-1]
+            # in the model's own list the last state has its norm behind it
+            read = model.lm_head(state if layer == BLOCKS else model.model.norm(state)).log_softmax(-1)
+            torch.nn.functional.nll_loss(read, tokens[0, 1:], reduction="sum")
+            torch.special.entr(read.exp()).sum()
+            (read.argmax(-1) == last.argmax(-1)).sum()
+            (last.exp() * (last - read)).sum()
+
+
+def mcq_rows(table: Table, runs: int) -> None:
+    """Part (h): questions with four options, a byte a token; lm-eval is loaded for this part alone."""
+    from multiple_choice import mcq_ratios
+
+    what, over_both, over_one = mcq_ratios(model(4096), byte_tokenizer(), runs)
+    print(".", end="", file=sys.stderr, flush=True)
+    name = f"(h) mcq at {BLOCKS + 1} states / one lm-eval run + their unembedding, {what}"
+    table.add_row(name, "", *_ratio(over_both), "<= 1.5")
+    table.add_row("    the same over the lm-eval run alone", "", *_ratio(over_one), "")
 
 
 def small_model() -> LlamaForCausalLM:

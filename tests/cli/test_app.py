@@ -44,12 +44,17 @@ def test_help_lists_and_looking_at_a_run_load_no_torch(tmp_path):
 def test_the_verbs_are_there(thalweg):
     assert VERBS == [
         "ablate",
+        "advise",
         "attribute",
         "checkpoints",
         "clip",
         "contrast",
         "figures",
+        "lens",
         "list",
+        "mcq",
+        "mteb",
+        "probe",
         "report",
         "survey",
         "verify",

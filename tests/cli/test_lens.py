@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from matplotlib.patches import Rectangle
 
-from thalweg.figures import lens_answers, lens_series, lenses_of, pairs
+from thalweg.figures import lens as draw_lens
+from thalweg.figures import lens_answers, lens_series, lenses_of, pairs, surveyed_span
 from thalweg.store import open_run
 
 
@@ -46,12 +48,9 @@ def test_a_lens_is_trained_and_then_used(thalweg, model, data, tmp_path):
     assert json.loads(told.out)["lens"] in trained.out
 
 
-def test_figures_and_report_show_it_with_the_phases_of_a_survey(thalweg, data, tmp_path):
-    path = tmp_path / "run"
-    assert thalweg("survey", "planted", "--data", data, "--limit", 4, "--out", path).code == 0
-    assert thalweg("lens", "planted", "--data", data, "--limit", 4, "--out", path).code == 0
-    drawn = thalweg("figures", path)
-    assert "lens_planted" in drawn.out
+def test_figures_and_report_show_it(thalweg, run):
+    path, _ = run
+    assert "lens_" in thalweg("figures", path).out
     assert thalweg("report", path).code == 0
     page = (path / "report.html").read_text()
     assert 'id="lens"' in page
@@ -64,6 +63,23 @@ def test_figures_and_report_show_it_with_the_phases_of_a_survey(thalweg, data, t
     for metric in ("perplexity", "kl"):
         wanted = curves.filter(metric=metric).sort("state")["value"].to_list()
         assert rows.filter(metric=metric).sort("state")["mean"].to_list() == wanted
+
+
+def test_the_phases_of_a_survey_are_shaded_and_every_lens_has_a_line(thalweg, data, tmp_path):
+    path = tmp_path / "run"
+    assert thalweg("survey", "planted", "--data", data, "--limit", 4, "--out", path).code == 0
+    for asked in ((), ("--no-final-norm",)):
+        assert thalweg("lens", "planted", "--data", data, "--limit", 4, *asked, "--out", path).code == 0
+    read = open_run(path)
+    (pair,) = pairs(read)
+    first, last = surveyed_span(read, pair.model, pair.revision)
+    figure = draw_lens(read, pair)
+    for panel in figure.axes:
+        boxes = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+        assert (boxes[0].get_x(), boxes[0].get_x() + boxes[0].get_width()) == (first - 0.5, last + 0.5)
+        assert len(panel.get_lines()) == 2
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"logit lens, row by row", "logit lens without final norm, row by row", "compress phase"} == set(names)
 
 
 @pytest.mark.parametrize(

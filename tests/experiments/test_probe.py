@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from tests.probed import films, questions
 from torch.nn import functional
 
 import thalweg
-from tests.probed import films, questions
 from saved import llama, save
 from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, RunError, UsageError

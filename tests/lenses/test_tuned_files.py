@@ -132,7 +132,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "own", [{"0.weight": Evil()}, {"0.weight": "text"}, [1, 2], {**tensors(), "step": 3}, Path("x")], ids=repr
+    "own",
+    [{"0.weight": Evil()}, {"0.weight": "text"}, [1, 2], {**tensors(), "step": 3}, Path("x")],
+    ids=["code", "text", "list", "number", "path"],
 )
 def test_a_pickle_with_anything_but_tensors_is_refused_and_not_run(tmp_path, model, own):
     assert "more than tensors" in refusal(published(tmp_path / "lens", own), model)

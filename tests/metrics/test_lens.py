@@ -12,6 +12,7 @@ import torch
 from thalweg import metrics
 
 TOKENS, VOCABULARY = 7, 23
+QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 
 
 def logits(seed, *, spread=4.0):
@@ -78,7 +79,7 @@ def test_a_token_whose_logits_hold_a_nan_gives_nan_and_no_other_does(pair, place
 
 def rows(values, counts, **columns):
     own = {"model": "m", "revision": "main", "data": "d", "state": 0, **columns}
-    sums = {f"{name}_sum": values for name in metrics.LENS_METRICS}
+    sums = {f"{name}_sum": values for name in QUANTITIES}
     return pl.DataFrame({"prompt": range(len(values)), "scored": counts, **sums}).with_columns(
         pl.lit(value).alias(name) for name, value in own.items()
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from thalweg import __version__
 from thalweg.cli._ablate import ablate
+from thalweg.cli._advise import advise
 from thalweg.cli._attribute import attribute
 from thalweg.cli._checkpoints import checkpoints
 from thalweg.cli._clip import clip
@@ -48,6 +49,7 @@ app.command(rich_help_panel="Intervene")(clip)
 app.command(rich_help_panel="Intervene")(attribute)
 app.command(rich_help_panel="Downstream")(probe)
 app.command(rich_help_panel="Downstream")(mteb)
+app.command(rich_help_panel="Downstream")(advise)
 app.command(rich_help_panel="Downstream")(lens)
 app.command(rich_help_panel="Downstream")(mcq)
 app.command(rich_help_panel="Look")(figures)

@@ -64,7 +64,7 @@ def mcq(
         thalweg mcq EleutherAI/pythia-410m --task arc_easy --tuned AlignmentResearch/tuned-lens
 
     The last state's scores are those that lm_eval gives the model; the model runs once for all states. Joins a run of
-    the same model, or makes one. Needs lm-eval: pip install 'thalweg[lm-eval]'. The paper: Figs. 29 and 30.
+    the same model, or makes one. Needs the extra lm-eval. The paper: Figs. 29 and 30.
     """
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import mcq as run_mcq

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from thalweg.prompts import Prompt
 from thalweg.reference import BUNDLED_MODEL
 from thalweg.store import Experiment, ExperimentWriter, experiment_schema, open_experiment
 
-__all__ = ["flat_states", "lens", "state_batches"]
+__all__ = ["Decoder", "flat_states", "lens", "state_batches"]
 
 NAME = "lens"
 STATES = 2**31
 """Bytes that the states of one batch may take, unless a single prompt takes more."""
 
-QUANTITIES = metrics.LENS_METRICS
+QUANTITIES = tuple(name.removesuffix("_sum") for name in experiment_schema(NAME, NAME) if name.endswith("_sum"))
 
 
 def lens(
@@ -106,19 +105,19 @@ class Asked:
 def lensed(prepared: Prepared, asked: Asked) -> Experiment:
     """The same for a model that is identified already."""
     reading = None if asked.block is None else BlockReading(prepared, asked.block)
-    reader = _Reader(prepared.models[0], asked)
     with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
         if unfinished(prepared, writer, reading):
+            decoder = _decoder(prepared.models[0], asked)
             measure_prompts(
                 prepared,
                 writer,
-                reader.subject,
-                reader.rows,
+                decoder.subject,
+                decoder.rows,
                 _tables,
                 title="lens",
                 reading=reading,
                 nonfinite=lambda results: sum(int(rows["kl_sum"].is_nan().sum()) for rows in results),
-                batches=state_batches(reader.subject, prepared.options),
+                batches=state_batches(decoder.subject, prepared.options),
             )
         _write_curves(writer)
         writer.update(status="finished")
@@ -162,26 +161,21 @@ def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) 
     return kept
 
 
-class _Reader:
-    """A model and a lens on it, loaded when something is first measured."""
+@dataclass(frozen=True)
+class Decoder:
+    """A loaded model and a lens on it.
 
-    def __init__(self, model: IdentifiedModel, asked: Asked) -> None:
-        self.model, self.asked = model, asked
+    Attributes:
+        subject: the model.
+        model: what the model itself says, at state L.
+        lens: what is read at every state.
+        same: whether the lens reads state L as the model does, so that it is read once.
+    """
 
-    @cached_property
-    def subject(self) -> Subject:
-        return loaded(self.model, "unembedding")
-
-    @cached_property
-    def own(self) -> LogitLens:
-        """What the model itself says, at state L."""
-        return LogitLens(self.subject)
-
-    @cached_property
-    def lens(self) -> Lens:
-        if self.asked.tuned is not None:
-            return tuned_lens(self.subject, self.asked.tuned, self.model)
-        return self.own if self.asked.final_norm else LogitLens(self.subject, final_norm=False)
+    subject: Subject
+    model: LogitLens
+    lens: Lens
+    same: bool = True
 
     @torch.no_grad()
     def rows(self, batch: Sequence[Prompt]) -> pl.DataFrame:
@@ -205,7 +199,7 @@ class _Reader:
         )
 
     def _places(self, count: int) -> list[slice]:
-        step = self.own.rows_at_once
+        step = self.model.rows_at_once
         return [slice(first, first + step) for first in range(0, count, step)]
 
     def _piece(self, states: Sequence[Tensor], targets: Tensor, place: slice) -> Tensor:
@@ -214,12 +208,13 @@ class _Reader:
         Logits are held of two states: the last and the one at hand.
         """
         end = len(states) - 1
-        last = metrics.log_probabilities(self.own.logits(end, states[end][place]))
+        last = metrics.log_probabilities(self.model.logits(end, states[end][place]))
         own = targets[place].to(last.device)
         found = list[Tensor]()
         for index, state in enumerate(states):
-            same = index == end and self.asked.final_norm
-            read = last if same else metrics.log_probabilities(self.lens.logits(index, state[place]))
+            read = (
+                last if self.same and index == end else metrics.log_probabilities(self.lens.logits(index, state[place]))
+            )
             values = {
                 "loss": metrics.token_loss(read, own),
                 "output_entropy": metrics.output_entropy(read),
@@ -228,6 +223,17 @@ class _Reader:
             }
             found.append(torch.stack([values[name] for name in QUANTITIES]))
         return torch.stack(found).cpu().double()
+
+
+def _decoder(model: IdentifiedModel, asked: Asked) -> Decoder:
+    """Load the model, prove what is needed of it, and put the lens on it."""
+    subject = loaded(model, "unembedding")
+    own = LogitLens(subject)
+    if asked.tuned is not None:
+        return Decoder(subject, own, tuned_lens(subject, asked.tuned, model))
+    if asked.final_norm:
+        return Decoder(subject, own, own)
+    return Decoder(subject, own, LogitLens(subject, final_norm=False), same=False)
 
 
 def _asked(

@@ -63,6 +63,7 @@ class LogLikelihoods:
         lens: Callable[[Subject], LogitLens | TunedLens],
         settings: Mapping[str, JsonValue],
         options: SurveyOptions,
+        subject: Callable[[], Subject] | None = None,
     ) -> None:
         """Find what the run holds; nothing is loaded yet.
 
@@ -72,8 +73,9 @@ class LogLikelihoods:
             lens: puts the lens on the loaded model.
             settings: which lens that is.
             options: how prompts share a forward pass.
+            subject: gives the model, loaded and proved, where another one has it already.
         """
-        self._model, self._put, self._options = model, lens, options
+        self._model, self._put, self._options, self._load = model, lens, options, subject
         named = {name: getattr(model, name) for name in ("name", "revision", "weights", "configuration", "dtype")}
         self.store = FeatureStore(run, {"holds": "log-likelihoods of requests", **named, **settings})
         self.passes = 0
@@ -104,7 +106,7 @@ class LogLikelihoods:
     @cached_property
     def subject(self) -> Subject:
         """The model, loaded and proved the first time that it is needed."""
-        return loaded(self._model, "unembedding")
+        return loaded(self._model, "unembedding") if self._load is None else self._load()
 
     @cached_property
     def lens(self) -> LogitLens | TunedLens:

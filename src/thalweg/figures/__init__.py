@@ -90,6 +90,7 @@ from thalweg.figures._sink_map import sink_grid, sink_map
 from thalweg.figures._sink_scores import sink_scores
 from thalweg.figures._table import DEPTH_COLUMNS, depth_table
 from thalweg.figures._task_scores import (
+    FEW_TASKS,
     mteb_answer,
     mteb_curves,
     mteb_facts,
@@ -125,6 +126,7 @@ __all__ = [
     "CLIP_UNITS",
     "CONTRAST_COLUMNS",
     "DEPTH_COLUMNS",
+    "FEW_TASKS",
     "GREY",
     "LENS_COLUMNS",
     "LENS_LOG",

@@ -127,7 +127,8 @@ def _answer(rows: pl.DataFrame, span: tuple[int, int] | None) -> str:
         return "no state has a defined score"
     last = rows.row(-1, named=True)
     best = known.sort("mean", "index", descending=[True, False]).row(0, named=True)
-    said = f"{metric} {_interval(last)} at the last state, {last['index']}"
+    own = _interval(last) if math.isfinite(last["mean"]) else "undefined"
+    said = f"{metric} {own} at the last state, {last['index']}"
     if best["index"] != last["index"]:
         said += f"; best at state {best['index']} ({best['depth']:.0%} of depth) with {_interval(best)}"
     chance = rows["chance"][0]

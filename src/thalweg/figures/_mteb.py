@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from thalweg.figures._drawing import Look, draw_band, finish, line_look, panels, shade, styled
 from thalweg.figures._labels import plain
 from thalweg.figures._pairs import labels, surveyed_span
-from thalweg.figures._task_scores import ALL, mteb_answer, mteb_curves, mteb_model, mteb_task_curves
+from thalweg.figures._task_scores import ALL, FEW_TASKS, mteb_answer, mteb_curves, mteb_model, mteb_task_curves
 from thalweg.store import Experiment, Run
 
 __all__ = ["mteb"]
@@ -26,7 +26,7 @@ def mteb(run: Run, experiment: Experiment) -> Figure:
         experiment: scores on MTEB.
 
     Returns:
-        Two panels with the compress phase shaded; the band is the 95% interval over tasks.
+        Two panels with the compress phase shaded; the band is the 95% interval over tasks, where they are not few.
     """
     model, revision = mteb_model(experiment)
     figure, (means, single) = panels(2, width=4.6, height=3.6)
@@ -36,7 +36,8 @@ def mteb(run: Run, experiment: Experiment) -> Figure:
     kinds = list(dict.fromkeys(mteb_task_curves(experiment)["type"]))
     for name in dict.fromkeys(rows["series"]):
         look = Look("#111111", label="all tasks") if name == ALL else line_look(kinds.index(name), plain(name))
-        draw_band(means, rows.filter(series=name), "index", look, band=name == ALL)
+        own = rows.filter(series=name)
+        draw_band(means, own, "index", look, band=name == ALL and own["n"][0] >= FEW_TASKS)
     _tasks(single, experiment, kinds)
     finish(means, x="state", y="mean main score [no unit]", title=plain(labels(run.header)[model, revision]))
     finish(single, x="state", y="main score [no unit]", title="Single tasks")

@@ -10,6 +10,7 @@ from thalweg.figures._pairs import surveyed_span
 from thalweg.store import Experiment, Run
 
 __all__ = [
+    "FEW_TASKS",
     "mteb_answer",
     "mteb_curves",
     "mteb_facts",
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 ALL = "all"
+FEW_TASKS = 8
+"""Below this many the interval over tasks is wider than any curve: it is told and not drawn."""
 
 
 def mtebs_of(run: Run) -> list[Experiment]:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from thalweg.metrics._emergence import checkpoint_curves, emergence, training_order, training_step
     from thalweg.metrics._heads import head_metrics
     from thalweg.metrics._lens import agreement, kl_to_last, log_probabilities, output_entropy, token_loss
-    from thalweg.metrics._lens_curves import LENS_METRICS, lens_curves
+    from thalweg.metrics._lens_curves import lens_curves
     from thalweg.metrics._loss import next_token_loss
     from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
     from thalweg.metrics._norms import MassiveActivation, Norms, massive_activations, norms
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         spectrum,
     )
     from thalweg.metrics._state import StateMeasurement, bound_violated, measure_state
-    from thalweg.metrics._task_means import EVERY_TYPE, task_means
+    from thalweg.metrics._task_means import task_means
     from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound, spread_entropy, theorem
     from thalweg.metrics._variants import (
         entropy_centred,
@@ -103,8 +103,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "EVERY_TYPE",
-    "LENS_METRICS",
     "Accuracy",
     "Attribution",
     "Comparable",

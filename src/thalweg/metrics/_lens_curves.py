@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["LENS_METRICS", "lens_curves"]
+__all__ = ["lens_curves"]
 
-LENS_METRICS = ("loss", "output_entropy", "agreement", "kl")
+QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 KEY = ["model", "revision", "data"]
 COLUMNS = [*KEY, "state", "metric", "value", "low", "high", "scored", "n"]
 
@@ -46,7 +46,7 @@ def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
 
 def _curve(own: pl.DataFrame) -> list[dict[str, str | float | int]]:
     counts = own["scored"].to_numpy().astype(np.float64)
-    rows = [{"metric": name, **_ratio(own[f"{name}_sum"].to_numpy(), counts)} for name in LENS_METRICS]
+    rows = [{"metric": name, **_ratio(own[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
     with np.errstate(over="ignore"):
         powers = {name: float(np.exp(rows[0][name])) for name in ("value", "low", "high")}
     return [rows[0], {**rows[0], **powers, "metric": "perplexity"}, *rows[1:]]

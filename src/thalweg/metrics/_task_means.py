@@ -8,7 +8,7 @@ import polars as pl
 
 from thalweg.metrics._intervals import gathered, with_statistics
 
-__all__ = ["EVERY_TYPE", "task_means"]
+__all__ = ["task_means"]
 
 EVERY_TYPE = "all"
 KEY = ["model", "revision", "type", "state"]
@@ -43,7 +43,8 @@ def task_means(tasks: pl.DataFrame, /) -> pl.DataFrame:
     )
     behind = _averaged(paired.with_columns(behind=pl.col("most") - pl.col("score")), "behind")
     found = means.join(behind.select(*KEY, *(pl.col(a).alias(b) for a, b in PAIRED.items())), on=KEY, how="left")
-    found = found.join(best, on=KEY[:-1], how="left").with_columns(best=pl.col("state").eq_missing(pl.col("best_state")))
+    found = found.join(best, on=KEY[:-1], how="left")
+    found = found.with_columns(best=pl.col("state").eq_missing(pl.col("best_state")))
     return found.with_columns(tied=_tied()).select(
         *KEY, "mean", "std", "low", "high", "n", *PAIRED.values(), "best", "tied"
     )

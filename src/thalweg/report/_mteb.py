@@ -3,6 +3,7 @@
 import polars as pl
 
 from thalweg.figures import (
+    FEW_TASKS,
     PALETTE,
     labels,
     mteb_answer,
@@ -50,7 +51,8 @@ def _means(rows: pl.DataFrame, span: tuple[int, int] | None) -> Chart:
     for number, name in enumerate(dict.fromkeys(rows["series"])):
         color = PALETTE[(number - 1) % len(PALETTE)] if number else INK
         label = name if number else "all tasks"
-        _add(drawn, rows.filter(series=name), "index", color=color, name=label, band=number == 0)
+        own = rows.filter(series=name)
+        _add(drawn, own, "index", color=color, name=label, band=not number and own["n"][0] >= FEW_TASKS)
     return _chart("Mean main score by state", drawn, legend=True)
 
 

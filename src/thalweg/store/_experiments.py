@@ -188,7 +188,7 @@ def open_experiment(
     if experiment not in EXPERIMENTS:
         raise ValueError(f"expected one of {', '.join(EXPERIMENTS)} as experiment, got {experiment!r}")
     run = Path(path)
-    if requires_run or _joins(run, own_data=own_data):
+    if requires_run or _joins(run):
         _refuse_strangers(run, read_header(run), header, own_data=own_data)
     else:
         with create_or_resume(run, header) as writer:
@@ -218,9 +218,9 @@ def open_experiment(
     return writer
 
 
-def _joins(run: Path, *, own_data: bool) -> bool:
-    """Whether the run is there; one without data gets those of the first experiment that shares them."""
-    return (run / HEADER).exists() and (own_data or bool(read_header(run).data))
+def _joins(run: Path) -> bool:
+    """Whether the run is there; one without data is gone on with, and gets those of the first that shares them."""
+    return (run / HEADER).exists() and bool(read_header(run).data)
 
 
 def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader, *, own_data: bool) -> None:

@@ -379,11 +379,11 @@ def _shown(bars: bool) -> bool:
 @contextmanager
 def _quiet(*, bars: bool) -> Iterator[None]:
     """No log below an error, and no bars where nobody looks."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
     with ExitStack() as stack:
-        stack.callback(logger.setLevel, before)
-        logger.setLevel(logging.ERROR)
+        for name in ("lm_eval", "transformers"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
         if not _shown(bars):
             stack.enter_context(mock.patch.object(building, "tqdm", partial(building.tqdm, disable=True)))
             if not datasets.are_progress_bars_disabled():

@@ -1,0 +1,86 @@
+"""All advice that a run's tables give, model by model."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from thalweg.advice._answer import Advice, Unanswered
+from thalweg.advice._early_exit import ACCURACY, PERPLEXITY, exits_by_accuracy, exits_by_perplexity
+from thalweg.advice._embeddings import EMBEDDINGS, best_embedding
+from thalweg.errors import UsageError
+from thalweg.figures import latest_pairs, surveyed_span
+from thalweg.store import ModelFacts, Run, open_run
+
+__all__ = ["advise"]
+
+COSTS = (1.0, 5.0, 10.0)
+PHASES = "in which phase a state lies"
+
+
+def advise(run: Run | str | Path, *, costs: Sequence[float | int] = COSTS) -> list[Advice]:
+    """Say which state to take for embeddings, and from which state on an early exit costs little.
+
+    Args:
+        run: a run, or its directory; whatever it holds of surveys, lenses, multiple choice, probes and MTEB is read.
+        costs: of an early exit, in per cent of what the last state reaches.
+
+    Returns:
+        Advice on each model of the run; of the checkpoints of a training on the last.
+
+    Raises:
+        UsageError: a cost is not above 0, or there is no such run.
+
+    Example:
+        >>> (advice,) = advise("runs/gpt2", costs=[5])  # doctest: +SKIP
+        >>> [answer.text for answer in advice.answers]  # doctest: +SKIP
+    """
+    wrong = [cost for cost in costs if not (math.isfinite(cost) and cost > 0)]
+    if wrong or not costs:
+        raise UsageError(f"--cost takes per cents above 0, such as 1,5,10; got {wrong[0] if wrong else 'none'}.")
+    opened = run if isinstance(run, Run) else open_run(run)
+    return [_about(opened, model, [float(cost) for cost in costs]) for model in _models(opened)]
+
+
+def _models(run: Run) -> list[ModelFacts]:
+    """Every model once; of a training its last checkpoint."""
+    last = {(pair.model, pair.revision) for pair in latest_pairs(run)}
+    return [one for one in run.header.models if (one.name, one.revision) in last or not last]
+
+
+def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
+    span, surveyed = surveyed_span(run, model.name, model.revision), _surveyed(run, model)
+    embedding = best_embedding(run, model, span, surveyed=surveyed)
+    accuracy = exits_by_accuracy(run, model, costs, span, surveyed=surveyed)
+    perplexity = exits_by_perplexity(run, model, costs, span, surveyed=surveyed)
+    where = f"{model.name} --out {run.path}"
+    open_questions = {
+        f"{EMBEDDINGS}": (embedding, f"thalweg mteb {where} --tasks skean32"),
+        f"{ACCURACY}": (accuracy, f"thalweg mcq {where} --task arc_easy"),
+        f"{PERPLEXITY}": (perplexity, f"thalweg lens {where} --data wikitext2"),
+        f"{PHASES}": (surveyed, f"thalweg survey {where}"),
+    }
+    return Advice(
+        model.name,
+        model.revision,
+        model.blocks,
+        _phases(model, span, surveyed=surveyed),
+        [*([embedding] if embedding else []), *accuracy, *perplexity],
+        [Unanswered(question, command) for question, (known, command) in open_questions.items() if not known],
+    )
+
+
+def _surveyed(run: Run, model: ModelFacts) -> bool:
+    if "phases" in run.missing:
+        return False
+    own = {"model": model.name, "revision": model.revision}
+    return run.phases.filter(**own).head(1).collect().height > 0
+
+
+def _phases(model: ModelFacts, span: tuple[int, int] | None, *, surveyed: bool) -> str:
+    if not surveyed:
+        return "phases not measured"
+    if span is None:
+        return "no compress phase: no massive activation"
+    refine = f"refine from state {span[1] + 1} on" if span[1] < model.blocks else "no refine phase"
+    mix = f"mix up to state {span[0] - 1}, " if span[0] else ""
+    return f"{mix}compress at states {span[0]}-{span[1]}, {refine}"

@@ -1,0 +1,99 @@
+"""Tables of lenses, multiple choice, probes and MTEB made up from known numbers, added to a run."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from tests.synthetic_run import PLANTED, Plant, header
+
+from thalweg import metrics
+from thalweg.store import experiment_schema, open_experiment
+
+TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
+NAN = math.nan
+
+
+def _write(run: Path, plant: Plant, name: str, settings: dict[str, Any], tables: dict[str, list[dict[str, Any]]]):
+    asked = {"model": plant.name, "revision": plant.revision, **settings}
+    facts = header((plant,), ())
+    with open_experiment(run, facts, name, asked, own_data=True) as writer:
+        for table, rows in tables.items():
+            schema = experiment_schema(name, table)
+            key = {"model": plant.name, "revision": plant.revision}
+            every = [{column: (key | row).get(column) for column in schema} for row in rows]
+            writer.write_table(table, pl.DataFrame(every, schema=schema))
+        writer.update(status="finished")
+
+
+def with_mteb(run: Path, scores: dict[str, list[float]], *, plant: Plant = PLANTED, pooling: str = "mean") -> Path:
+    """Add main scores, by task and state."""
+    rows = [
+        {"task": task, "type": TYPES.get(task, "STS"), "metric": "accuracy", "state": state, "score": score}
+        for task, own in scores.items()
+        for state, score in enumerate(own)
+    ]
+    key = {"model": plant.name, "revision": plant.revision}
+    schema = experiment_schema("mteb", "tasks")
+    means = metrics.task_means(pl.DataFrame([key | row for row in rows], schema=schema).drop("metric"))
+    settings = {"tasks": [*scores], "languages": ["eng"], "pooling": pooling, "max_length": 1024}
+    places = [{**row, "split": "test", "subset": "default", "data_revision": "1"} for row in rows]
+    _write(run, plant, "mteb", settings, {"scores": places, "tasks": rows, "means": means.to_dicts()})
+    return run
+
+
+def with_probe(run: Path, test: list[float], validation: list[float] | None = None, *, n: int = 400) -> Path:
+    """Add accuracies of a linear probe by state."""
+    rows = [
+        {"data": "sst2", "split": split, "state": state, "loss": 0.5, **vars(metrics.accuracy(round(share * n), n))}
+        for split, own in (("train", test), ("validation", validation or []), ("test", test))
+        for state, share in enumerate(own)
+    ]
+    splits = [
+        {"data": "sst2", "split": split, "source": "here", "examples": n, "chance": 0.5, "majority": 0.5}
+        for split in dict.fromkeys(row["split"] for row in rows)
+    ]
+    recipe = {"classifier": "linear", "learning_rate": 5e-4, "epochs": 1, "batch": 32, "seed": 123}
+    _write(run, PLANTED, "probe", {**recipe, "pooling": "mean", "pair": False}, {"splits": splits, "accuracy": rows})
+    return run
+
+
+def with_mcq(run: Path, scores: dict[str, list[float]], *, lens: str = "logit", shots: int = 0, n: int = 2000) -> Path:
+    """Add accuracies of multiple choice, by task and state."""
+    rows = [
+        {
+            "lens": lens,
+            "task": task,
+            "group": False,
+            "shots": shots,
+            "state": state,
+            "metric": metric,
+            "value": value / (2 if metric == "acc_norm" else 1),
+            "stderr": math.sqrt(value * (1 - value) / n),
+            "n": n,
+            "chance": 0.25,
+            "truncated": 0,
+            "version": "1",
+        }
+        for task, own in scores.items()
+        for state, value in enumerate(own)
+        for metric in ("acc", "acc_norm")
+    ]
+    settings = {"tasks": [*scores], "num_fewshot": shots, "lens": lens, "limit": None, "max_length": 1024}
+    _write(run, PLANTED, "mcq", settings, {"scores": rows})
+    return run
+
+
+def with_lens(run: Path, perplexities: list[float], *, data: str = "words") -> Path:
+    """Add perplexities of the logit lens on a data set of the run, by state."""
+    asked = {"lens": "logit", "final_norm": True, "block_length": None}
+    key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data}
+    rows = [
+        {**key, "state": state, "metric": metric, "value": power(value), "low": NAN, "high": NAN, "scored": 90, "n": 2}
+        for metric, power in (("loss", math.log), ("perplexity", float))
+        for state, value in enumerate(perplexities)
+    ]
+    with open_experiment(run, header((PLANTED,), (data,)), "lens", asked) as writer:
+        writer.write_table("curves", pl.DataFrame(rows, schema=experiment_schema("lens", "curves")))
+        writer.update(status="finished")
+    return run
