@@ -350,10 +350,10 @@ def embedding_row(table: Table, options: argparse.Namespace) -> None:
     from embeddings import embedding_ways  # imports mteb, which the other parts do without
 
     subject = subject_of(model())
-    name, lengths = problem_lengths(4 * options.prompts)
+    name, lengths = problem_lengths(options.prompts // 2)
     texts = [chr(97 + row % 26) * (length + row) for row, length in enumerate(lengths)]  # each of them another one
     by_run, from_one_pass, states = embedding_ways(subject, identified(subject), texts, QUIET, BATCH.token_budget)
-    ratios = paired(by_run, from_one_pass, min(options.runs, 3))
+    ratios = paired(by_run, from_one_pass, min(options.runs, 2))
     print(".", end="", file=sys.stderr, flush=True)
     what = f"(h) mteb, one run a state / one pass for {states} states, {name}"
     table.add_row(what, str(len(texts)), *_ratio(ratios), f">= {0.6 * states:.1f}")

@@ -49,6 +49,7 @@ def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float],
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     subject, (name, rows) = subject_of(model), questions()
+    lens = LogitLens(subject)  # its proof belongs to the loading
     own = IdentifiedModel("m", "", LoadOptions(), model.config, tokenizer, "local", None, "", "", "float32", None)
     with tempfile.TemporaryDirectory() as folder:
         _write_task(Path(folder), rows)
@@ -59,7 +60,7 @@ def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float],
                 options = HarnessOptions(include_path=(folder,), bars=False)
                 tasks = LmEvalTasks([NAME], tokenizer, model.config, options)
                 quiet = SurveyOptions(progress=False)
-                found = LogLikelihoods(own, run, LogitLens, {}, quiet, lambda: subject)(tasks.requests)
+                found = LogLikelihoods(own, run, lambda _: lens, {}, quiet, lambda: subject)(tasks.requests)
                 for state in range(found.shape[1]):
                     tasks.scores([(float(value), bool(greedy)) for value, greedy in found[:, state]])
                 built.append(tasks)
@@ -69,7 +70,7 @@ def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float],
             evaluate(HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH), loaded, log_samples=False)
 
         ours(), theirs()
-        lens, count = LogitLens(subject), sum(len(request.targets) for request in built[0].requests)
+        count = sum(len(request.targets) for request in built[0].requests)
         over_both, over_one = [], []
         for _ in range(runs):
             mine, other, extra = _seconds(ours), _seconds(theirs), _seconds(lambda: _unembed(lens, count))

@@ -155,6 +155,15 @@ def test_every_state_equals_a_loop_over_requests_and_states(model, requests, tmp
     assert own.passes == len({(tuple(c), tuple(k[:-1])) for (_, c, k), _ in chosen})
 
 
+def test_requests_that_cut_one_input_at_different_places_each_get_their_own_rows(model, tmp_path):
+    text = list(range(97, 109))
+    cuts = [([*text[:at]], [*text[at:]]) for at in (3, 11, 7)]
+    values, own = answered(model, tmp_path, [request_of(*one) for one in cuts])
+    assert own.passes == 1
+    expected = naive(model, [((None, *one), None) for one in cuts])
+    np.testing.assert_allclose(values[..., 0], expected[..., 0], **TOLERANCE)
+
+
 def test_each_input_is_read_once_and_never_again(model, requests, tmp_path, monkeypatch):
     every = [request_of(*one[1:]) for one, _ in requests]
     first, own = answered(model, tmp_path, every)

@@ -222,7 +222,8 @@ def _shade(figure: go.Figure, span: tuple[int, int] | None) -> None:
 def _chart(heading: str, figure: go.Figure, *, legend: bool = False) -> Chart:
     if legend:
         place = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
-        lines = sum(trace["showlegend"] is not False for trace in figure.data)
+        traces: Any = figure.data
+        lines = sum(trace.showlegend is not False for trace in traces)
         room = 14 * max(0, lines - 4)  # for what does not fit into two rows
         figure.update_layout(
             showlegend=True, legend={**place, "tracegroupgap": 0}, height=330 + room, margin_b=100 + room
