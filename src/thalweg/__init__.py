@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thalweg.advice import advise
     from thalweg.errors import ThalwegError, UsageError
     from thalweg.experiments import (
         Checkpoints,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         clip,
         contrast,
         lens,
+        mcq,
         mteb,
         probe,
         survey,
@@ -43,11 +45,13 @@ __all__ = [
     "UsageError",
     "__version__",
     "ablate",
+    "advise",
     "attribute",
     "checkpoints",
     "clip",
     "contrast",
     "lens",
+    "mcq",
     "mteb",
     "open_run",
     "probe",
@@ -64,11 +68,13 @@ _ROOMS = {
     "ThalwegError": "errors",
     "UsageError": "errors",
     "ablate": "experiments",
+    "advise": "advice",
     "attribute": "experiments",
     "checkpoints": "experiments",
     "clip": "experiments",
     "contrast": "experiments",
     "lens": "experiments",
+    "mcq": "experiments",
     "mteb": "experiments",
     "open_run": "store",
     "probe": "experiments",
