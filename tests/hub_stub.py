@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILE = re.compile(r"^/(spaces/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)$")
-INFORMATION = re.compile(r"^/api/models/(?P<name>[^/]+/[^/?]+)(/revision/(?P<revision>[^/?]+))?(\?.*)?$")
-TREE = re.compile(r"^/api/models/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)\?.*$")
+FILE = re.compile(r"^/((spaces|datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)$")
+INFORMATION = re.compile(r"^/api/(models|datasets)/(?P<name>[^/]+/[^/?]+)(/revision/(?P<revision>[^/?]+))?(\?.*)?$")
+TREE = re.compile(r"^/api/(models|datasets)/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)\?.*$")
 STATUS = {"GatedRepo": 403, "RepoNotFound": 404, "RevisionNotFound": 404, "EntryNotFound": 404}
 
 

@@ -1,11 +1,15 @@
 """Tasks of MTEB are found by name and refused in one line; every state is scored by mteb itself, alike."""
 
+import json
+import os
 import random
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 from tests import local_mteb
+from tests.hub_stub import hub
 
 from thalweg.errors import DataError, UsageError
 from thalweg.tasks import SKEAN32, States, mteb_tasks, state_scores
@@ -123,3 +127,31 @@ def test_data_that_cannot_be_had_is_one_line(tmp_path):
     with pytest.raises(DataError) as refused:
         state_scores(task, States("m", "k", 1, letters), tmp_path / "cache")
     assert str(refused.value).startswith(f"STS12: expected its data, {tmp_path / 'nothing'}, from the hub; got ")
+
+
+FROM_THE_HUB = """
+import sys, warnings
+from pathlib import Path
+import numpy as np
+from thalweg.tasks import States, mteb_tasks, state_scores
+letters = lambda texts, _: np.array([[text.count(chr(97 + at)) for at in range(26)] for text in texts], np.float32)
+(task,) = mteb_tasks("STS12")
+print([one.score for one in state_scores(task, States("m", "k", 2, letters), Path(sys.argv[1]))], task.data_loaded)
+"""
+
+
+def test_data_comes_from_the_hub_in_the_pinned_revision(tmp_path):
+    (task,) = mteb_tasks("STS12")
+    rows, repository = local_mteb.paired(12, 1), tmp_path / "repository"
+    repository.mkdir()
+    (repository / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = state_scores(local_mteb.similarity_task(tmp_path, rows), States("m", "k", 2, letters), tmp_path / "cache")
+    with hub({f"mteb/sts12-sts@{task.metadata.dataset['revision']}": repository}) as served:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTEST"))}
+        place = {"HF_ENDPOINT": served.endpoint, "HF_HOME": str(tmp_path / "home")}
+        code = [sys.executable, "-c", FROM_THE_HUB, str(tmp_path / "own")]
+        done = subprocess.run(code, env=clean | place, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{[one.score for one in wanted]} False\n", done.stderr
+    read = [line for line in served.asked if line.startswith("GET /datasets/mteb/sts12-sts/resolve/")]
+    assert len(read) == 1
+    assert read[0].endswith("/test.jsonl")
