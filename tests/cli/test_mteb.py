@@ -56,7 +56,7 @@ def test_mistakes_are_one_line(thalweg, model, tmp_path, argv, said):
 
 def test_without_mteb_the_line_that_installs_it_is_said(thalweg, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
-    assert thalweg("mteb", model).complaint.endswith("Run: pip install 'thalweg[mteb]'")
+    assert thalweg("mteb", model).complaint.endswith("Run: pip install mteb")
 
 
 def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):

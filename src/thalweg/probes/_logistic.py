@@ -29,7 +29,7 @@ def require_scikit_learn() -> None:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "--classifier logistic needs scikit-learn, which is not installed. Run: pip install 'thalweg[probes]'"
+            "--classifier logistic needs scikit-learn, which is not installed. Run: pip install scikit-learn"
         ) from error
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "state_scores",
 ]
 
-INSTALL = "Run: pip install 'thalweg[lm-eval]'"
+INSTALL = "Run: pip install lm-eval"
 
 
 def __getattr__(name: str) -> object:

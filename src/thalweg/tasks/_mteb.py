@@ -361,7 +361,7 @@ def _require_mteb() -> None:
         with _calm():
             import mteb  # noqa: F401
     except ImportError as error:
-        raise UsageError("MTEB's tasks need mteb, which is not installed. Run: pip install 'thalweg[mteb]'") from error
+        raise UsageError("MTEB's tasks need mteb, which is not installed. Run: pip install mteb") from error
 
 
 @contextmanager
