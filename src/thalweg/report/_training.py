@@ -142,7 +142,7 @@ def _map(run: Run, axis: TrainingAxis, metric: str) -> Chart:
         hovertemplate=f"{site} %{{y}}: %{{customdata:.3~g}}<extra></extra>",
         colorbar=scale,
     )
-    places, names = axis.columns(6)
+    places, names = axis.columns(4)  # more would be turned, and run into the title
     drawn.update_xaxes(tickvals=places, ticktext=names)
     return _chart(title(metric), drawn)
 
