@@ -54,5 +54,5 @@ def test_a_state_with_a_gap_has_no_classifier():
 
 def test_without_scikit_learn_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(UsageError, match=r"pip install 'thalweg\[probes\]'"):
+    with pytest.raises(UsageError, match=r"pip install scikit-learn"):
         fit_logistic(lambda _: np.zeros((2, 1)), 1, np.array([0, 1]), 2, ASKED)

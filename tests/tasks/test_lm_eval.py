@@ -294,5 +294,5 @@ def test_without_lm_eval_the_line_that_installs_it_is_said(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.delitem(sys.modules, "thalweg.tasks._lm_eval")
-    with pytest.raises(UsageError, match=r"lm-eval, which is not installed. Run: pip install 'thalweg\[lm-eval\]'"):
+    with pytest.raises(UsageError, match=r"lm-eval, which is not installed. Run: pip install lm-eval"):
         _ = thalweg.tasks.LmEvalTasks
