@@ -78,6 +78,10 @@ def test_mistakes_are_one_line(thalweg, run, argv, said):
 def test_what_is_no_run_is_refused(thalweg, tmp_path):
     assert "is neither: it has no run.json and no config.json" in thalweg("contrast", tmp_path).complaint
     assert "nowhere" in thalweg("contrast", tmp_path / "nowhere").complaint
+    for name in ("one", "two"):
+        contrasted_run(tmp_path / name, prompts=2)
+    said = thalweg("contrast", tmp_path / "tow").complaint  # and the hub is not asked for it
+    assert said.endswith(f"{tmp_path / 'tow'} is not there. {tmp_path} holds one, two.")
     (tmp_path / "run.json").write_text("{")
     assert "is damaged: it is not JSON" in thalweg("contrast", tmp_path).complaint
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from thalweg.cli._experiment import print_experiment, say_run
-from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
+from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, NoFinalNorm, Out, Shared, Tuned, sharing
 from thalweg.cli._tables import print_json, print_table, printable
 
 __all__ = ["lens"]
@@ -15,13 +15,7 @@ __all__ = ["lens"]
 def lens(
     model: Model = DEFAULT_MODEL,
     data: Data = None,
-    tuned: Annotated[
-        str | None,
-        typer.Option(
-            help="Tuned lens: a directory, a run in which one was trained, or AlignmentResearch/tuned-lens for the one "
-            "published for MODEL. Default: the logit lens."
-        ),
-    ] = None,
+    tuned: Tuned = None,
     train_tuned: Annotated[
         bool, typer.Option("--train-tuned", help="Train a tuned lens on the data, and read nothing.")
     ] = False,
@@ -30,9 +24,7 @@ def lens(
         int, typer.Option(help="Tokens of a step of --train-tuned; the published lenses took 262144.")
     ] = 16384,
     learning_rate: Annotated[float, typer.Option(help="Of --train-tuned, at the first step; falls to 0.")] = 1.0,
-    no_final_norm: Annotated[
-        bool, typer.Option("--no-final-norm", help="Leave the final norm out of the logit lens.")
-    ] = False,
+    no_final_norm: NoFinalNorm = False,
     blocks: Annotated[
         bool | None,
         typer.Option(

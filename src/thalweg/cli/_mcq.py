@@ -5,7 +5,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from thalweg.cli._experiment import print_experiment, say_run
-from thalweg.cli._options import DEFAULT_MODEL, LOADING, MEASURING, AsJson, Model, Out, Shared, sharing
+from thalweg.cli._options import (
+    DEFAULT_MODEL,
+    LOADING,
+    MEASURING,
+    AsJson,
+    Model,
+    NoFinalNorm,
+    Out,
+    Shared,
+    Tuned,
+    sharing,
+)
 from thalweg.cli._tables import print_table, printable
 
 __all__ = ["mcq"]
@@ -39,16 +50,8 @@ def mcq(
     cache_requests: Annotated[
         Literal["true", "refresh", "delete"] | None, typer.Option(help="lm-eval's own cache of prompts.")
     ] = None,
-    tuned: Annotated[
-        str | None,
-        typer.Option(
-            help="Tuned lens: a directory, a run in which one was trained, or AlignmentResearch/tuned-lens for the one "
-            "published for MODEL. Default: the logit lens."
-        ),
-    ] = None,
-    no_final_norm: Annotated[
-        bool, typer.Option("--no-final-norm", help="Leave the final norm out of the logit lens.")
-    ] = False,
+    tuned: Tuned = None,
+    no_final_norm: NoFinalNorm = False,
     out: Out = None,
     *,
     shared: Shared,

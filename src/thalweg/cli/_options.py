@@ -20,9 +20,11 @@ __all__ = [
     "KeepText",
     "Model",
     "Models",
+    "NoFinalNorm",
     "Out",
     "Seed",
     "Shared",
+    "Tuned",
     "Variants",
     "sharing",
 ]
@@ -72,6 +74,14 @@ Engine = Annotated[Literal["local"], typer.Option(help="What runs the shards.")]
 BatchTokens = Annotated[int | None, typer.Option(help="Padded tokens of a forward pass; changes no number.")]
 BatchSize = Annotated[int | None, typer.Option(help="Prompts of a forward pass at most.")]
 Seed = Annotated[int, typer.Option(help="Written into the run.")]
+Tuned = Annotated[
+    str | None,
+    typer.Option(
+        help="Tuned lens: a directory, a run in which one was trained, or AlignmentResearch/tuned-lens for the one "
+        "published for MODEL. Default: the logit lens."
+    ),
+]
+NoFinalNorm = Annotated[bool, typer.Option("--no-final-norm", help="Leave the final norm out of the logit lens.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 LOADING: Mapping[str, tuple[Any, Any]] = {
