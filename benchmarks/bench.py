@@ -46,14 +46,16 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from thalweg.capture import IdentifiedModel, LoadOptions, Subject, subject_of
+from thalweg.capture import IdentifiedModel, Subject, subject_of
 from thalweg.engines import BatchOptions, run_shards
 from thalweg.experiments import SurveyOptions, TextFeatures
-from thalweg.experiments._lens import Decoder
+from thalweg.experiments._lens.measure import Decoder
 from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.experiments._probe.linear import train_linear, training_order
+from thalweg.experiments._probe.recipe import Recipe
 from thalweg.lenses import LogitLens
 from thalweg.monitor import Monitor, MonitorOptions
-from thalweg.probes import Recipe, train_linear, training_order
+from thalweg.options import LoadOptions
 from thalweg.prompts import Prompt, Row, Shard, batches, padded, tokenization, tokenize
 from thalweg.reference import byte_tokenizer
 from thalweg.store import DataFacts, ModelFacts, RunHeader, create_or_resume

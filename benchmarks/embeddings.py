@@ -11,8 +11,8 @@ from datasets import Dataset, DatasetDict
 
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.experiments import SurveyOptions, TextFeatures
+from thalweg.experiments._mteb.harness import States, mteb_tasks, state_scores
 from thalweg.prompts import Row, batches, padded, tokenization, tokenize
-from thalweg.tasks import States, mteb_tasks, state_scores
 
 __all__ = ["embedding_ways"]
 

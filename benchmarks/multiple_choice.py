@@ -16,11 +16,13 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, LoadOptions, subject_of
+from thalweg.capture import IdentifiedModel, subject_of
 from thalweg.experiments import SurveyOptions
-from thalweg.experiments._log_likelihoods import LogLikelihoods
+from thalweg.experiments._mcq.harness import LmEvalTasks
+from thalweg.experiments._mcq.likelihoods import LogLikelihoods
+from thalweg.experiments._mcq.requests import HarnessOptions
 from thalweg.lenses import LogitLens
-from thalweg.tasks import HarnessOptions, LmEvalTasks
+from thalweg.options import LoadOptions
 
 QUESTIONS, BATCH = 4, 8
 NAME = "arc_rows"

@@ -13,9 +13,10 @@ from transformers.utils import logging as transformers_logging
 
 from families import FAMILIES, HYBRIDS, tiny
 from saved import SIZES, configured, llama, save
-from thalweg.capture import LoadOptions, identify_model, load_model, prove, subject_of
+from thalweg.capture import identify_model, load_model, prove, subject_of
 from thalweg.capture._identity import identity_of_directory
 from thalweg.errors import ModelError
+from thalweg.options import LoadOptions
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from tests.local_mcq import Tasks
 
 import thalweg as library
 from saved import llama, save
-from thalweg.tasks import _lm_eval as module
+from thalweg.experiments._mcq import harness as module
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_without_lm_eval_every_other_verb_works_and_this_one_says_what_to_instal
     for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    monkeypatch.delitem(sys.modules, "thalweg.tasks._lm_eval")
+    monkeypatch.delitem(sys.modules, "thalweg.experiments._mcq.harness", raising=False)
     said = thalweg("mcq", own, "--task", "arc_easy").complaint
     assert said == "mcq needs lm-eval, which is not installed. Run: pip install lm-eval"
     assert thalweg("verify", own).code == 0

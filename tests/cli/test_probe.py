@@ -7,7 +7,7 @@ import pytest
 from tests.probed import films, questions
 
 from thalweg.experiments import SurveyOptions
-from thalweg.probes import Recipe
+from thalweg.experiments._probe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

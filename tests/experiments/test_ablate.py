@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import thalweg
 from thalweg.errors import ProofError, UsageError
-from thalweg.experiments import _ablate as module
 from thalweg.experiments import _over_prompts as over_prompts
-from thalweg.experiments._conditions import Condition
+from thalweg.experiments._ablate import measure as module
+from thalweg.experiments._ablate.conditions import Condition
 from thalweg.interventions import Remove
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 

@@ -24,8 +24,8 @@ from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, ProofError, RunError, UsageError
 from thalweg.experiments import attributed as attributed_model
 from thalweg.experiments import writing_blocks_of
+from thalweg.experiments._attribute.rows import sink_frames
 from thalweg.experiments._prepare import prepare
-from thalweg.experiments._sink_rows import sink_frames
 from thalweg.prompts import Prompt
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
@@ -239,7 +239,7 @@ def test_batch_size_changes_no_number(model, data, tmp_path):
 
 SLOWED = """
 import time
-import thalweg.experiments._attribute as attribute
+import thalweg.experiments._attribute.measure as attribute
 own = attribute.sink_frames
 attribute.sink_frames = lambda *given, **options: (time.sleep(0.2), own(*given, **options))[1]
 from thalweg.cli import main

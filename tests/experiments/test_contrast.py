@@ -11,7 +11,7 @@ from tests.synthetic_run import PLAIN, PLANTED
 
 import thalweg
 from thalweg.errors import ModelError, RunError, UsageError
-from thalweg.experiments._head_values import head_values
+from thalweg.experiments._contrast.values import head_values
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 from thalweg.store import open_experiment, open_run
 

@@ -17,7 +17,7 @@ from saved import VOCABULARY, llama, save
 from thalweg.capture import subject_of
 from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ProofError, UsageError
-from thalweg.experiments import _lens as module
+from thalweg.experiments._lens import measure as module
 from thalweg.lenses import LogitLens, _logit, save_tuned
 from thalweg.prompts import open_source
 from thalweg.reference import byte_tokenizer

@@ -21,12 +21,12 @@ from saved import llama, save
 from thalweg.capture import identify_model, load_model, subject_of
 from thalweg.capture._proof import proof_tokens
 from thalweg.errors import OverflowInFloat16, UsageError
-from thalweg.experiments import _log_likelihoods as answering
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments import mcq
+from thalweg.experiments._mcq import likelihoods as answering
+from thalweg.experiments._mcq.requests import Request
 from thalweg.lenses import LogitLens
 from thalweg.reference import byte_tokenizer
-from thalweg.tasks import Request
 
 QUIET = thalweg.SurveyOptions(progress=False)
 FOLDER = os.environ.get("THALWEG_TEST_DATA")

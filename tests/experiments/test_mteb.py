@@ -18,10 +18,10 @@ from thalweg.capture import identify_model
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments import TextFeatures
 from thalweg.experiments import _features as measuring
-from thalweg.experiments import _mteb as module
+from thalweg.experiments._mteb import measure as module
+from thalweg.experiments._mteb.harness import States, state_scores
 from thalweg.reference import byte_tokenizer
 from thalweg.store import open_run
-from thalweg.tasks import States, state_scores
 
 QUIET = thalweg.SurveyOptions(progress=False)
 STATES = 3
@@ -146,7 +146,7 @@ def test_means_are_over_tasks(evaluated):
 def test_the_same_again_reads_nothing_and_gives_the_same(model, evaluated, monkeypatch):
     found, directory, _ = evaluated
     before = {name: found.table(name).collect() for name in TABLES}
-    monkeypatch.setattr("thalweg.experiments._mteb.loaded", lambda *_: pytest.fail("the model is loaded"))
+    monkeypatch.setattr("thalweg.experiments._mteb.measure.loaded", lambda *_: pytest.fail("the model is loaded"))
     again = thalweg.mteb(model, tasks_in(directory), out=directory / "run", options=QUIET)
     for name in TABLES:
         assert_frame_equal(again.table(name).collect(), before[name])

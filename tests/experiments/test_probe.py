@@ -19,8 +19,8 @@ from saved import llama, save
 from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, RunError, UsageError
 from thalweg.experiments import _features as features_module
-from thalweg.experiments import _probe as module
-from thalweg.probes import Recipe
+from thalweg.experiments._probe import measure as module
+from thalweg.experiments._probe.recipe import Recipe
 from thalweg.store import _features as store_module
 
 QUIET = thalweg.SurveyOptions(progress=False)

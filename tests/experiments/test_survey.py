@@ -78,7 +78,7 @@ def test_batch_size_changes_no_number(model, data, tmp_path):
 
 SLOWED = """
 import sys, time
-import thalweg.experiments._rows as survey
+import thalweg.experiments._survey.rows as survey
 own = survey.measure_batch
 survey.measure_batch = lambda *arguments: (time.sleep(0.2), own(*arguments))[1]
 from thalweg.cli import main
@@ -176,7 +176,7 @@ def test_infinities_in_another_dtype_are_rows_of_nan_and_counted(data, tmp_path)
 def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_skipped(
     model, data, tmp_path, monkeypatch
 ):
-    from thalweg.experiments import _rows
+    from thalweg.experiments._survey import rows as _rows
 
     own, tried = _rows.measure_batch, []
 

@@ -11,8 +11,8 @@ from families import VOCABULARY, tiny
 from saved import llama, save
 from thalweg.capture import identify_model, subject_of
 from thalweg.errors import DataError, RunError, UsageError
-from thalweg.experiments import _train_tuned as module
 from thalweg.experiments import trained_lens
+from thalweg.experiments._lens import training as module
 from thalweg.lenses import LogitLens, Recipe, Training, read_tuned
 from thalweg.store import open_run
 

@@ -12,9 +12,10 @@ import torch
 
 from hub_stub import hub
 from saved import llama, save
-from thalweg.capture import LoadOptions, identify_model, load_model, subject_of
+from thalweg.capture import identify_model, load_model, subject_of
 from thalweg.errors import ModelError
 from thalweg.lenses import read_tuned, save_tuned, translators_of, tuned_lens, unembedding_hash
+from thalweg.options import LoadOptions
 
 WIDTH, BLOCKS = 32, 2
 MARK = Path(tempfile.gettempdir()) / "thalweg-pickle-ran"

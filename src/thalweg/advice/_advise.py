@@ -11,8 +11,6 @@ from thalweg.errors import UsageError
 from thalweg.figures import latest_pairs, surveyed_span
 from thalweg.store import ModelFacts, Run, open_run
 
-__all__ = ["advise"]
-
 COSTS = (1.0, 5.0, 10.0)
 PHASES = "in which phase a state lies"
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["Advice", "Answer", "Exit", "Unanswered"]
-
 
 @dataclass(frozen=True)
 class Exit:

@@ -8,9 +8,7 @@ import polars as pl
 
 from thalweg.advice._answer import Answer, Exit
 from thalweg.advice._exits import cheap_exits
-from thalweg.store import Experiment, ModelFacts, Run
-
-__all__ = ["ACCURACY", "PERPLEXITY", "exits_by_accuracy", "exits_by_perplexity"]
+from thalweg.store import Findings, ModelFacts, Run
 
 ACCURACY = "from which state on an early exit keeps the accuracy"
 PERPLEXITY = "from which state on an early exit keeps the perplexity"
@@ -88,7 +86,7 @@ def _shots(rows: pl.DataFrame) -> str:
     return "default shots" if not shots else f"{', '.join(map(str, shots))} shots"
 
 
-def _lens(experiment: Experiment) -> str:
+def _lens(experiment: Findings) -> str:
     asked = experiment.header.settings
     return f"{asked['lens']} lens" + ("" if asked.get("final_norm", True) else " without final norm")
 

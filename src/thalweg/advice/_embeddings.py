@@ -8,9 +8,7 @@ import polars as pl
 from thalweg.advice._answer import Answer
 from thalweg.advice._exits import phase_of
 from thalweg.figures import mtebs_of, probes_of, state_ranges
-from thalweg.store import Experiment, ModelFacts, Run
-
-__all__ = ["EMBEDDINGS", "best_embedding"]
+from thalweg.store import Findings, ModelFacts, Run
 
 EMBEDDINGS = "which state for embeddings"
 
@@ -35,7 +33,7 @@ def best_embedding(run: Run, model: ModelFacts, span: tuple[int, int] | None, *,
 
 
 def _by_mteb(
-    experiment: Experiment, rows: list[dict[str, Any]], span: tuple[int, int] | None, *, surveyed: bool
+    experiment: Findings, rows: list[dict[str, Any]], span: tuple[int, int] | None, *, surveyed: bool
 ) -> Answer:
     best, last = next(row for row in rows if row["best"]), rows[-1]
     unknown = any(row["tied"] is None for row in rows)
@@ -60,7 +58,7 @@ def _by_mteb(
 
 
 def _by_probe(
-    experiment: Experiment, rows: list[dict[str, Any]], span: tuple[int, int] | None, *, surveyed: bool
+    experiment: Findings, rows: list[dict[str, Any]], span: tuple[int, int] | None, *, surveyed: bool
 ) -> Answer:
     """The best by validation accuracy where there is any, so that the test accuracy is not the luckiest one."""
     test = _test(rows)
@@ -95,11 +93,11 @@ def _test(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["split"] == "test" and math.isfinite(row["accuracy"])]
 
 
-def _rows(experiment: Experiment, table: str, own: pl.Expr) -> list[dict[str, Any]]:
+def _rows(experiment: Findings, table: str, own: pl.Expr) -> list[dict[str, Any]]:
     return experiment.table(table).filter(own).sort("state").collect().to_dicts()
 
 
-def _pooled(experiment: Experiment) -> str:
+def _pooled(experiment: Findings) -> str:
     pooling = experiment.header.settings["pooling"]
     return "" if pooling == "mean" else f" ({pooling} token)"
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from thalweg.advice._answer import Exit
 
-__all__ = ["cheap_exits", "phase_of"]
-
 
 def cheap_exits(
     values: Sequence[float], costs: Sequence[float], span: tuple[int, int] | None, *, surveyed: bool, falls: bool

@@ -19,7 +19,7 @@ from thalweg.capture._fetch import fetch_weights
 from thalweg.capture._head import unembedding_of
 from thalweg.capture._identity import identity_of_configuration, identity_of_tokenizer, weights_in_directory
 from thalweg.capture._interface import attention_implementation
-from thalweg.capture._load import IdentifiedModel, LoadOptions, identify_model, load_model
+from thalweg.capture._load import IdentifiedModel, identify_model, load_model
 from thalweg.capture._observe import AttentionPath, AttentionSeen, Subject, Watcher, observe
 from thalweg.capture._positions import Positions, positions_of
 from thalweg.capture._proof import Capability, Check, prove, require
@@ -37,7 +37,6 @@ __all__ = [
     "Check",
     "ContributionWatcher",
     "IdentifiedModel",
-    "LoadOptions",
     "Positions",
     "Site",
     "Subject",

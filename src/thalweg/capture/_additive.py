@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from thalweg.capture._blocks import unwrap
 from thalweg.capture._parts import Block, Parts
 
-__all__ = ["AdditiveParts", "additive_parts"]
-
 
 @dataclass(frozen=True)
 class AdditiveParts:

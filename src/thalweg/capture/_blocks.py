@@ -5,8 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["rewrap", "unwrap"]
-
 
 def unwrap(output: Any) -> Tensor | None:
     """The tensor inside what a module returned: itself, or the first entry; None where there is none."""

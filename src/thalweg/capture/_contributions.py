@@ -19,8 +19,6 @@ from thalweg.capture._sites import Site, additive_sites
 from thalweg.errors import ProofError
 from thalweg.shapes import Float
 
-__all__ = ["ContributionWatcher", "Summand", "contributions"]
-
 Summand = Literal["attention", "mlp"]
 SUMMANDS: tuple[Summand, ...] = ("attention", "mlp")
 

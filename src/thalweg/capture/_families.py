@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FINAL_NORMS", "LOGIT_SOFTCAPS", "OUTPUT_PROJECTIONS", "OWN_WEIGHTS", "PROVED", "KeyValues", "OwnWeights"]
-
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "linear_out", "proj", "proj_out")
 """Names of a head's output projection inside an attention module, most common first."""
 

@@ -10,8 +10,6 @@ from huggingface_hub.utils import tqdm
 from thalweg.capture._identity import weights_in_directory, weights_on_hub
 from thalweg.capture._load import IdentifiedModel
 
-__all__ = ["fetch_weights"]
-
 PIECE = 2**24
 MEMORY = Path("/proc/meminfo")
 

@@ -9,8 +9,6 @@ from thalweg.capture._proof import proof_tokens, require
 from thalweg.capture._unembedding import Unembedding, find_unembedding
 from thalweg.errors import ProofError
 
-__all__ = ["unembedding_of"]
-
 
 @torch.no_grad()
 def unembedding_of(subject: Subject) -> Unembedding:

@@ -9,16 +9,6 @@ from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 
-__all__ = [
-    "identity_of_configuration",
-    "identity_of_directory",
-    "identity_of_tokenizer",
-    "identity_on_hub",
-    "pickled_in_directory",
-    "weights_in_directory",
-    "weights_on_hub",
-]
-
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 OF_A_TRAINER = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "*_states.pt")

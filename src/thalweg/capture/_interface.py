@@ -27,8 +27,6 @@ from thalweg.capture._parts import configurations
 from thalweg.shapes import Float
 from thalweg.streaming import AttentionStatistics, streamed_attention
 
-__all__ = ["NAME", "AttentionCall", "TorchAttention", "attention_implementation", "listening"]
-
 NAME = "thalweg"
 
 

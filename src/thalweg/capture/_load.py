@@ -1,7 +1,7 @@
 """Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +22,9 @@ from thalweg.capture._refusals import (
     refuse_unsafe_weights,
 )
 from thalweg.errors import ModelError
-
-__all__ = ["IdentifiedModel", "LoadOptions", "identify_model", "load_model"]
+from thalweg.options import LoadOptions
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a model is loaded.
-
-    Attributes:
-        revision: branch, tag or commit on the hub.
-        dtype: "auto" (as saved), "float32", "float64", "bfloat16" or "float16".
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes cuda where there is one.
-        device_map: "auto" spreads the model over what there is, memory and disk included.
-        max_memory: limits for ``device_map``, such as ``{"cpu": "8GiB"}``.
-        offload_folder: where blocks that fit nowhere are kept.
-        allow_pickle: read pickled weights as well; they can run code.
-        trust_remote_code: run the code that comes with a model.
-    """
-
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | None = None
-    max_memory: Mapping[str | int, str | int] | None = None
-    offload_folder: str | None = None
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from safetensors import SafetensorError
 
 from thalweg.errors import ModelError, ThalwegError
 
-__all__ = ["readable_errors"]
-
 
 @contextmanager
 def readable_errors(name: str, revision: str | None) -> Iterator[None]:

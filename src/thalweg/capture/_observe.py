@@ -28,8 +28,6 @@ from thalweg.errors import ProofError
 from thalweg.shapes import Float, Int
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
-__all__ = ["AttentionPath", "AttentionSeen", "Subject", "Watcher", "observe"]
-
 AttentionPath = Literal["interface", "torch", "weights"]
 """How attention is seen: transformers' AttentionInterface, torch's own function, or the model's own maps."""
 

@@ -10,8 +10,6 @@ from transformers import PreTrainedModel
 from thalweg.capture._families import FINAL_NORMS, OUTPUT_PROJECTIONS
 from thalweg.errors import ModelError
 
-__all__ = ["Block", "Parts", "configurations", "find_parts", "text_configuration", "with_attention"]
-
 
 @dataclass(frozen=True)
 class Block:

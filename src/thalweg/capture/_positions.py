@@ -8,8 +8,6 @@ from transformers import PreTrainedModel
 
 from thalweg.capture._parts import text_configuration
 
-__all__ = ["Positions", "context_of", "positions_of"]
-
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 
 

@@ -12,8 +12,6 @@ from transformers.pytorch_utils import Conv1D
 from thalweg.metrics import write_factors
 from thalweg.shapes import Float
 
-__all__ = ["ProjectionFactors"]
-
 
 class ProjectionFactors:
     """Factors of every output projection, computed when first needed and kept: heads x width x width numbers each."""

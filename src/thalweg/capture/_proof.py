@@ -24,8 +24,6 @@ from thalweg.capture._unembedding import find_unembedding
 from thalweg.errors import ProofError
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
-__all__ = ["Capability", "Check", "proof_tokens", "prove", "require"]
-
 Capability = Literal["states and attention", "additive parts", "unembedding"]
 
 TOKENS = 12

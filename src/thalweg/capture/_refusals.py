@@ -9,8 +9,6 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from thalweg.capture._identity import pickled_in_directory
 from thalweg.errors import ModelError
 
-__all__ = ["refuse_invented_tokenizer", "refuse_invented_weights", "refuse_other_kinds", "refuse_unsafe_weights"]
-
 COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 

@@ -12,8 +12,6 @@ from thalweg.capture._observe import Subject
 from thalweg.capture._parts import text_configuration
 from thalweg.capture._proof import proof_tokens, require
 
-__all__ = ["Site", "additive_sites"]
-
 # How far rounding takes a factor that is solved for from the one that the model multiplies by.
 SOLVED = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 4e-3}
 SOLVED_COARSELY = 3e-2

@@ -11,8 +11,6 @@ from thalweg.capture._observe import Subject
 from thalweg.capture._parts import Block
 from thalweg.errors import ProofError
 
-__all__ = ["watch_states"]
-
 See = Callable[[int, Tensor], None]
 
 

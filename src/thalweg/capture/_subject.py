@@ -14,8 +14,6 @@ from thalweg.capture._parts import Parts, find_parts, with_attention
 from thalweg.capture._projection import ProjectionFactors
 from thalweg.errors import ModelError
 
-__all__ = ["subject_of"]
-
 
 def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Subject:
     """Find the parts of ``model`` and how its attention can be seen.

@@ -9,8 +9,6 @@ from transformers import PreTrainedModel
 from thalweg.capture._families import LOGIT_SOFTCAPS
 from thalweg.capture._parts import text_configuration
 
-__all__ = ["Unembedding", "find_unembedding"]
-
 
 @dataclass(frozen=True)
 class Unembedding:

@@ -8,8 +8,6 @@ from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Model, Out, Shared, sharing
 from thalweg.cli._tables import print_table, printable
 
-__all__ = ["ablate"]
-
 
 @sharing(MEASURING)
 def ablate(

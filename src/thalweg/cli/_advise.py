@@ -10,8 +10,6 @@ from thalweg.cli._options import AsJson
 from thalweg.cli._tables import print_json, printable, say_planted
 from thalweg.errors import UsageError
 
-__all__ = ["advise"]
-
 
 def advise(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],

@@ -28,8 +28,6 @@ from thalweg.cli._tables import printable
 from thalweg.cli._verify import verify
 from thalweg.errors import ThalwegError
 
-__all__ = ["app", "main"]
-
 INTERRUPTED = 130
 MISUSE: Any = typer.BadParameter.__base__
 """What the parser raises for every misuse; typer carries a click of its own and does not export it."""

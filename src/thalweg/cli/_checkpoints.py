@@ -9,8 +9,6 @@ from thalweg.cli._options import MEASURING, AsJson, Data, Engine, KeepText, Mode
 from thalweg.cli._survey import BOUND_VIOLATED
 from thalweg.cli._tables import print_json, print_table, printable
 
-__all__ = ["checkpoints"]
-
 PARTLY = 3
 
 

@@ -9,8 +9,6 @@ from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, MEASURING, AsJson, Data, Shared, sharing
 from thalweg.cli._tables import print_table, printable
 
-__all__ = ["contrast"]
-
 OPTIONS = {name: option for name, option in MEASURING.items() if name != "max_length"}
 """``--length`` is what prompts are cut to."""
 

@@ -7,8 +7,6 @@ import typer
 
 from thalweg.cli._tables import print_json, printable, say_planted
 
-__all__ = ["print_experiment", "say_run"]
-
 
 def print_experiment(found: Any, answers: Sequence[Any], tables: Sequence[str]) -> None:
     """An experiment as JSON: what was asked, how far it came, what it answers, and its tables."""

@@ -6,8 +6,6 @@ import typer
 
 from thalweg.cli._tables import print_json, print_table
 
-__all__ = ["listing"]
-
 
 def listing(
     what: Annotated[

@@ -19,8 +19,6 @@ from thalweg.cli._options import (
 )
 from thalweg.cli._tables import print_table, printable
 
-__all__ = ["mcq"]
-
 READING = {"bos": MEASURING["bos"]}
 BATCHES = {name: MEASURING[name] for name in ("batch_tokens", "batch_size")}
 

@@ -2,8 +2,6 @@
 
 from thalweg.errors import UsageError
 
-__all__ = ["memory_limits"]
-
 
 def memory_limits(limits: list[str] | None) -> dict[str | int, str | int] | None:
     """``cpu=8GiB`` to {"cpu": "8GiB"}, ``0=20GiB`` to {0: "20GiB"}; None where nothing is limited."""

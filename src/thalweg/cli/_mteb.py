@@ -8,8 +8,6 @@ from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, LOADING, MEASURING, AsJson, Model, Out, Shared, sharing
 from thalweg.cli._tables import print_table, printable
 
-__all__ = ["mteb"]
-
 READING = {name: MEASURING[name] for name in ("max_length", "bos")}
 BATCHES = {name: MEASURING[name] for name in ("batch_tokens", "batch_size")}
 

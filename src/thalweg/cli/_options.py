@@ -10,25 +10,6 @@ import typer
 
 from thalweg.cli._memory import memory_limits
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "LOADING",
-    "MEASURING",
-    "AsJson",
-    "Data",
-    "Engine",
-    "KeepText",
-    "Model",
-    "Models",
-    "NoFinalNorm",
-    "Out",
-    "Seed",
-    "Shared",
-    "Tuned",
-    "Variants",
-    "sharing",
-]
-
 DEFAULT_MODEL = "reference"
 """What comes with thalweg; by its name, since the room that has it imports torch."""
 

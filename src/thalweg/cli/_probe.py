@@ -8,8 +8,6 @@ from thalweg.cli._experiment import print_experiment, say_run
 from thalweg.cli._options import DEFAULT_MODEL, LOADING, MEASURING, AsJson, Model, Out, Shared, sharing
 from thalweg.cli._tables import print_table, printable
 
-__all__ = ["probe"]
-
 READING = {name: MEASURING[name] for name in ("text_field", "limit", "max_length", "bos")}
 BATCHES = {name: MEASURING[name] for name in ("batch_tokens", "batch_size")}
 
@@ -67,7 +65,7 @@ def probe(
     """
     from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
     from thalweg.experiments import probe as run_probe
-    from thalweg.probes import Recipe
+    from thalweg.experiments._probe.recipe import Recipe
 
     found = run_probe(
         model,

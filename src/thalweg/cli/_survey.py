@@ -20,8 +20,6 @@ from thalweg.cli._options import (
 )
 from thalweg.cli._tables import print_json, print_table, say_planted
 
-__all__ = ["survey"]
-
 BOUND_VIOLATED = 4
 
 

@@ -7,8 +7,6 @@ import typer
 from thalweg.cli._options import DEFAULT_MODEL, LOADING, AsJson, Model, Shared, sharing
 from thalweg.cli._tables import print_json, print_table
 
-__all__ = ["verify"]
-
 
 @sharing(LOADING)
 def verify(
@@ -22,7 +20,8 @@ def verify(
     Examples:
         thalweg verify EleutherAI/pythia-410m
     """
-    from thalweg.capture import LoadOptions, identify_model, load_model, prove, subject_of
+    from thalweg.capture import identify_model, load_model, prove, subject_of
+    from thalweg.options import LoadOptions
     from thalweg.reference import bundled_directory
 
     options = LoadOptions(**shared)

@@ -10,8 +10,6 @@ from thalweg.engines._memory import is_out_of_memory
 from thalweg.engines._progress import Progress
 from thalweg.prompts import Prompt, Shard, Skipped, batches
 
-__all__ = ["BatchOptions", "run_shards"]
-
 Result = TypeVar("Result")
 
 OUT_OF_MEMORY = "out of memory"

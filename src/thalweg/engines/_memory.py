@@ -2,8 +2,6 @@
 
 import torch
 
-__all__ = ["is_out_of_memory"]
-
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
 

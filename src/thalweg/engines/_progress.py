@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-__all__ = ["Progress", "progress_bar"]
-
 
 class Progress:
     """Counts rows and tokens; with bars, shows them."""

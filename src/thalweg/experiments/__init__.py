@@ -1,41 +1,45 @@
-"""What did the paper measure? One file an experiment: each orchestrates, none holds a formula.
+"""What did the paper measure? One folder an experiment, over a small shared driver.
 
-Reading order: :mod:`._options` (what a survey is asked), :mod:`._prepare` and :mod:`._facts` (models, data, what a run
-says about itself), :mod:`._measure` (one batch to rows of the tables), :mod:`._rows` (shards to a run),
-:mod:`._over_prompts` (the same for any experiment), :mod:`._survey` (the survey),
-:mod:`._checkpoints` (the same over a training) with :mod:`._checkpoint_list`, :mod:`._fetching` and
-:mod:`._emergence`, :mod:`._sink_rows` and
-:mod:`._attribute` (what writes the sink token's row), :mod:`._ablate` (without what writes it) with
-:mod:`._conditions` and :mod:`._index_list`, :mod:`._clip` (with it clamped) with :mod:`._gammas`; both stand on
-:mod:`._intervened` (one batch under an intervention) and :mod:`._sink_scan` (what the row is made of);
-:mod:`._lens` (what every state predicts) with :mod:`._blocks`, :mod:`._train_tuned` (translators for it);
-:mod:`._contrast` (prompts that sink most against those that sink least) with :mod:`._contrast_prompts`,
-:mod:`._contrast_tables` and :mod:`._head_values`; :mod:`._features` (texts at every state, each measured once)
-and :mod:`._probe` (what can be read out of them) with :mod:`._probe_data`;
-:mod:`._mteb` (how good embeddings they are); :mod:`._mcq` (how often each chooses right) with
-:mod:`._log_likelihoods`.
+In a folder: ``__init__`` the public function, whose signature is the Python call and the command line; ``measure`` what
+one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
+
+The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked),
+:mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._measure` (one batch),
+:mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
+once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
+an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them)
+and :mod:`._curves` (curves through depth).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from thalweg.experiments._ablate import ablate
-from thalweg.experiments._attribute import attribute, attributed, writing_blocks_of
+from thalweg.experiments._attribute import attribute
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
-from thalweg.experiments._emergence import write_emergence
-from thalweg.experiments._facts import hardware, learned_facts, versions
-from thalweg.experiments._features import TextFeatures, features
+from thalweg.experiments._declared import Experiment
 from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._probe import probe
-from thalweg.experiments._rows import aggregate, measure_rows
 from thalweg.experiments._survey import survey
-from thalweg.experiments._train_tuned import STEP_TOKENS, train_tuned, trained_lens
+
+if TYPE_CHECKING:
+    from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
+    from thalweg.experiments._checkpoints.emergence import write_emergence
+    from thalweg.experiments._facts import hardware, learned_facts, versions
+    from thalweg.experiments._features import TextFeatures, features
+    from thalweg.experiments._lens.training import STEP_TOKENS, train_tuned, trained_lens
+    from thalweg.experiments._survey.rows import aggregate, measure_rows
 
 __all__ = [
+    "BUILT_IN",
     "STEP_TOKENS",
     "Checkpoints",
+    "Experiment",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -45,6 +49,7 @@ __all__ = [
     "checkpoints",
     "clip",
     "contrast",
+    "experiments",
     "features",
     "hardware",
     "learned_facts",
@@ -53,6 +58,7 @@ __all__ = [
     "measure_rows",
     "mteb",
     "probe",
+    "register",
     "survey",
     "train_tuned",
     "trained_lens",
@@ -60,3 +66,61 @@ __all__ = [
     "write_emergence",
     "writing_blocks_of",
 ]
+
+BUILT_IN = (
+    "_checkpoints",
+    "_survey",
+    "_contrast",
+    "_attribute",
+    "_ablate",
+    "_clip",
+    "_lens",
+    "_mcq",
+    "_probe",
+    "_mteb",
+)
+"""Folders, in the order in which a page shows them."""
+
+_registered = list[Experiment]()
+
+
+def experiments() -> tuple[Experiment, ...]:
+    """Give every experiment, those that come with thalweg first."""
+    built_in = (import_module(f"{__name__}.{folder}").EXPERIMENT for folder in BUILT_IN)
+    return (*built_in, *_registered)
+
+
+def register(experiment: Experiment) -> Experiment:
+    """Add an experiment that was written elsewhere: verb, help, figures and report then know it.
+
+    Raises:
+        ValueError: another one has its name or its verb.
+    """
+    for known in experiments():
+        if experiment.name == known.name or experiment.verb == known.verb:
+            raise ValueError(f"expected a name and a verb of its own; {known.name} ({known.verb}) is there already")
+    _registered.append(experiment)
+    return experiment
+
+
+_WITH_TORCH = {
+    "STEP_TOKENS": "_lens.training",
+    "TextFeatures": "_features",
+    "aggregate": "_survey.rows",
+    "attributed": "_attribute.measure",
+    "features": "_features",
+    "hardware": "_facts",
+    "learned_facts": "_facts",
+    "measure_rows": "_survey.rows",
+    "train_tuned": "_lens.training",
+    "trained_lens": "_lens.training",
+    "versions": "_facts",
+    "write_emergence": "_checkpoints.emergence",
+    "writing_blocks_of": "_attribute.measure",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _WITH_TORCH:
+        return getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

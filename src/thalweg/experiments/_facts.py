@@ -12,8 +12,6 @@ from thalweg.prompts import Source, Tokenization
 from thalweg.reference import how_planted
 from thalweg.store import DataFacts, ModelFacts
 
-__all__ = ["data_facts", "hardware", "learned_facts", "model_facts", "versions"]
-
 PACKAGES = (
     "thalweg",
     "torch",

@@ -19,8 +19,6 @@ from thalweg.prompts import Prompt, read_shards, source_of_texts, tokenization
 from thalweg.prompts import Shard as Rows
 from thalweg.store import Features, FeatureStore, text_hash
 
-__all__ = ["TextFeatures", "features"]
-
 PART_BYTES, PART_ROWS = 2**26, 1024
 POOLINGS = {"mean": metrics.mean_over_tokens, "last": metrics.last_token}
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from thalweg.errors import UsageError
 
-__all__ = ["index_list", "index_text"]
-
 PIECE = re.compile(r"(\d+)(?:-(\d+))?")
 
 

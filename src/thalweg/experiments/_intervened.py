@@ -17,8 +17,6 @@ from thalweg.interventions import Intervention, intervene
 from thalweg.prompts import Prompt
 from thalweg.store import Thresholds
 
-__all__ = ["OnDemand", "Rows", "intervened", "joined"]
-
 LOGITS = 2**24
 """Numbers of a piece of the logits, so that tokens x vocabulary is never held whole."""
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio", "row_position")

@@ -15,8 +15,6 @@ from thalweg.errors import ModelError, OverflowInFloat16
 from thalweg.prompts import Prompt, padded
 from thalweg.store import RunHeader, schema
 
-__all__ = ["BatchRows", "MeasureOptions", "frames", "measure_batch", "refuse_overflow", "token_batch"]
-
 
 @dataclass(frozen=True)
 class MeasureOptions:

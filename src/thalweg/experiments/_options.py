@@ -2,16 +2,18 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from thalweg.capture import LoadOptions
 from thalweg.errors import UsageError
+from thalweg.options import LoadOptions
 
-__all__ = ["SurveyOptions"]
-
+BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
+"""What comes with thalweg; by their names, since the room that has them imports torch."""
 ENGINES = ("local",)
+Names = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
 from thalweg.engines import BatchOptions, progress_bar, run_shards
-from thalweg.experiments._blocks import BlockReading
+from thalweg.experiments._lens.blocks import BlockReading
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt, Source, Window, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
 from thalweg.store import ExperimentWriter, PartCounts, Shard
-
-__all__ = ["batching", "loaded", "measure_prompts", "missing_rows", "skip_counts", "unfinished"]
 
 CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
 Result = TypeVar("Result")

@@ -9,15 +9,10 @@ from typing import Any
 from thalweg.capture import IdentifiedModel, identify_model
 from thalweg.errors import UsageError
 from thalweg.experiments._facts import data_facts, hardware, model_facts, versions
-from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
-from thalweg.reference import BUNDLED_MODEL, bundled_directory
+from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader, Thresholds
-
-__all__ = ["BUNDLED_DATA", "Names", "Prepared", "named", "open_sources", "prepare", "prepared_from"]
-
-BUNDLED_DATA = "bundled"
-Names = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)

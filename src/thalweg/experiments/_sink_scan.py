@@ -14,8 +14,6 @@ from thalweg.experiments._over_prompts import batching
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt, read_shards
 
-__all__ = ["ROWS", "scanned"]
-
 ROWS = 64
 """Under a causal mask the first token's row is the same in every prompt that begins with it."""
 

@@ -7,19 +7,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.figures._pairs import Pair
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "ABLATION_COLUMNS",
-    "ARROW",
-    "ablation_answers",
-    "ablation_curves",
-    "ablation_table",
-    "ablations_of",
-    "change_of_loss",
-    "number",
-    "span_of",
-]
+from thalweg.store import Findings, Run
 
 ABLATION_COLUMNS = ("condition", "compression", "sinks", "entropy", "sink rate", "norm ratio", "next-token loss")
 INTACT = "intact"
@@ -30,7 +18,7 @@ KEY = ["model", "revision", "data"]
 ARROW = "->"
 
 
-def ablations_of(run: Run, pair: Pair, experiment: str = "ablation", table: str = "effects") -> list[Experiment]:
+def ablations_of(run: Run, pair: Pair, experiment: str = "ablation", table: str = "effects") -> list[Findings]:
     """Give what a run holds of one model's ablations on a data set, the latest last.
 
     Args:
@@ -43,7 +31,7 @@ def ablations_of(run: Run, pair: Pair, experiment: str = "ablation", table: str 
     return [one for one in found if one.table(table).filter(pair.rows).head(1).collect().height]
 
 
-def ablation_curves(experiment: Experiment, pair: Pair, metrics: Sequence[str]) -> pl.DataFrame:
+def ablation_curves(experiment: Findings, pair: Pair, metrics: Sequence[str]) -> pl.DataFrame:
     """Give metrics through depth under every condition.
 
     Args:
@@ -62,7 +50,7 @@ def ablation_curves(experiment: Experiment, pair: Pair, metrics: Sequence[str]) 
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(_CURVES, pl.Float64))
 
 
-def conditions_of(experiment: Experiment, pair: Pair | None = None) -> list[dict[str, Any]]:
+def conditions_of(experiment: Findings, pair: Pair | None = None) -> list[dict[str, Any]]:
     """Give the conditions that are measured, each with what a person calls it and its role.
 
     Args:
@@ -83,7 +71,7 @@ def conditions_of(experiment: Experiment, pair: Pair | None = None) -> list[dict
     return [row for row in named if (*(row[name] for name in KEY), row["condition"]) in known]
 
 
-def ablation_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
+def ablation_table(experiment: Findings) -> list[tuple[str, list[list[Any]]]]:
     """Give the averages as tables for a person, one for each model and data set.
 
     Args:
@@ -102,7 +90,7 @@ def ablation_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
     return tables
 
 
-def ablation_answers(experiment: Experiment) -> list[list[str]]:
+def ablation_answers(experiment: Findings) -> list[list[str]]:
     """Say in sentences what the ablation did, for each model and data set: every ablation, then the controls.
 
     Args:

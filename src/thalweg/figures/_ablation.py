@@ -11,9 +11,7 @@ from thalweg.figures._ablated import ablation_answers, ablation_curves
 from thalweg.figures._drawing import GREY, PALETTE, Look, draw_band, finish, panels, shade, styled
 from thalweg.figures._labels import from_zero_to_one, plain, title, unit
 from thalweg.figures._pairs import Pair, labels
-from thalweg.store import Experiment, Run
-
-__all__ = ["ABLATION_METRICS", "ablation", "condition_looks"]
+from thalweg.store import Findings, Run
 
 ABLATION_METRICS = ("entropy_normalized", "sink_rate", "sink_norm")
 ALONE = ("#E69F00", "#CC79A7", "#999933", "#882255", "#117733", "#661100")
@@ -23,7 +21,7 @@ _DASHES = ("--", ":", "-.")
 
 
 @styled
-def ablation(run: Run, pair: Pair, experiment: Experiment) -> Figure:
+def ablation(run: Run, pair: Pair, experiment: Findings) -> Figure:
     """Draw normalized entropy, sink rate and the sink token's norm through depth under every condition.
 
     Args:
@@ -91,7 +89,7 @@ def _draw(panel: Axes, rows: pl.DataFrame, metric: str, looks: dict[str, Look]) 
     finish(panel, x=site, y=f"[{unit(metric)}]", title=heading, log=log, unit_range=from_zero_to_one(metric))
 
 
-def _answer(experiment: Experiment, pair: Pair) -> str:
+def _answer(experiment: Findings, pair: Pair) -> str:
     """The sentence on all blocks together."""
     effects = experiment.table("effects").select("model", "revision", "data").unique(maintain_order=True).collect()
     place = list(effects.iter_rows()).index((pair.model, pair.revision, pair.data))

@@ -13,8 +13,6 @@ from thalweg.figures._labels import plain, unit
 from thalweg.figures._pairs import Pair, labels
 from thalweg.store import Run
 
-__all__ = ["attribution"]
-
 PARTS = {"attention": "attention", "mlp": "MLP"}
 WIDTH = 0.38
 

@@ -5,8 +5,6 @@ import polars as pl
 from thalweg.figures._pairs import Pair
 from thalweg.store import Run
 
-__all__ = ["BOUND_QUANTITIES", "bound_curves"]
-
 _NAN = float("nan")
 BOUND_QUANTITIES: dict[str, pl.Expr] = {
     "sigma1": pl.col("sigma1_sq").sqrt(),

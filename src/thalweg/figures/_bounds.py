@@ -11,8 +11,6 @@ from thalweg.figures._labels import plain, unit
 from thalweg.figures._pairs import Pair, compress_span, labels
 from thalweg.store import Run
 
-__all__ = ["BOUND_PANELS", "BoundLine", "BoundPanel", "bounds"]
-
 
 @dataclass(frozen=True)
 class BoundLine:

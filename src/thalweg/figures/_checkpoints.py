@@ -16,8 +16,6 @@ from thalweg.figures._pairs import Pair, pairs
 from thalweg.figures._training import TRAINING_METRICS, TRAINING_TITLES, TrainingAxis, compared_sizes, size_ticks
 from thalweg.store import Run
 
-__all__ = ["emergence", "sizes_profile", "step_colors", "training_grid", "training_maps", "training_profile"]
-
 DEPTH = ("entropy_normalized", "sink_rate", "sink_norm")
 
 

@@ -6,9 +6,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.figures._pairs import surveyed_span
-from thalweg.store import Experiment, Run
-
-__all__ = ["mcq_answers", "mcq_curves", "mcq_facts", "mcq_model", "mcq_tables", "mcqs_of"]
+from thalweg.store import Findings, Run
 
 QUANTILE = 1.959963984540054
 """Of the normal distribution, at 97.5%."""
@@ -17,17 +15,17 @@ MANY = 12
 """More tasks than this are shown by their groups alone, where lm-eval has averages of them."""
 
 
-def mcqs_of(run: Run) -> list[Experiment]:
+def mcqs_of(run: Run) -> list[Findings]:
     """Give what the run holds of multiple choice, the latest last."""
     return [one for one in run.experiments("mcq") if one.table("scores").head(1).collect().height]
 
 
-def mcq_model(experiment: Experiment) -> tuple[str, str]:
+def mcq_model(experiment: Findings) -> tuple[str, str]:
     """Give the model's name and revision."""
     return str(experiment.header.settings["model"]), str(experiment.header.settings["revision"])
 
 
-def mcq_curves(experiment: Experiment) -> pl.DataFrame:
+def mcq_curves(experiment: Findings) -> pl.DataFrame:
     """Give accuracies by state.
 
     Args:
@@ -60,7 +58,7 @@ def mcq_curves(experiment: Experiment) -> pl.DataFrame:
     ).sort(_place(rows, "task"), _place(rows, "metric"), "index", maintain_order=True)
 
 
-def mcq_facts(experiment: Experiment) -> str:
+def mcq_facts(experiment: Findings) -> str:
     """Say what was asked of which lens, in one line."""
     rows = experiment.table("scores").collect()
     asked = rows.unique("task", maintain_order=True)
@@ -73,7 +71,7 @@ def mcq_facts(experiment: Experiment) -> str:
     return f"{_lens_name(experiment)}; {'; '.join(said)}{left}; scored by lm-eval {_version(experiment)}"
 
 
-def mcq_answers(run: Run, experiment: Experiment) -> list[str]:
+def mcq_answers(run: Run, experiment: Findings) -> list[str]:
     """Say in a sentence for each task where a state chooses best, and from where on it does better than chance.
 
     Args:
@@ -87,7 +85,7 @@ def mcq_answers(run: Run, experiment: Experiment) -> list[str]:
     ]
 
 
-def mcq_tables(experiment: Experiment) -> list[tuple[str, tuple[str, ...], list[list[Any]]]]:
+def mcq_tables(experiment: Findings) -> list[tuple[str, tuple[str, ...], list[list[Any]]]]:
     """Give the accuracies as tables for a person.
 
     Args:
@@ -114,7 +112,7 @@ def mcq_tables(experiment: Experiment) -> list[tuple[str, tuple[str, ...], list[
     return tables
 
 
-def _lens_name(experiment: Experiment) -> str:
+def _lens_name(experiment: Findings) -> str:
     asked = experiment.header.settings
     if asked["lens"] == "tuned":
         return "tuned lens"
@@ -164,5 +162,5 @@ def _place(rows: pl.DataFrame, column: str) -> pl.Expr:
     return pl.col(column).cast(pl.Enum(rows[column].unique(maintain_order=True)))
 
 
-def _version(experiment: Experiment) -> str:
+def _version(experiment: Findings) -> str:
     return experiment.header.versions.get("lm-eval", "of an unknown version")

@@ -10,9 +10,7 @@ from thalweg.figures._clipped import QUANTITIES, clip_answers, clip_curves, clip
 from thalweg.figures._drawing import GREY, draw_band, finish, line_look, panels, styled
 from thalweg.figures._labels import from_zero_to_one, plain, title, unit
 from thalweg.figures._pairs import Pair, labels
-from thalweg.store import Experiment, Run
-
-__all__ = ["CLIP_TITLES", "CLIP_UNITS", "clip"]
+from thalweg.store import Findings, Run
 
 CLIP_TITLES = {"loss": "Next-token loss"}
 CLIP_UNITS = {"loss": "nats"}
@@ -20,7 +18,7 @@ MARKS = (":", "-.")
 
 
 @styled
-def clip(run: Run, pair: Pair, experiment: Experiment) -> Figure:
+def clip(run: Run, pair: Pair, experiment: Findings) -> Figure:
     """Draw normalized entropy, sink rate and next-token loss against gamma.
 
     Args:
@@ -60,6 +58,6 @@ def _draw(panel: Axes, rows: pl.DataFrame, quantity: str, marks: dict[str, float
     panel.set_xscale("log")
 
 
-def _answer(experiment: Experiment, pair: Pair) -> str:
+def _answer(experiment: Findings, pair: Pair) -> str:
     curves = experiment.table("curves").select("model", "revision", "data").unique(maintain_order=True).collect()
     return clip_answers(experiment)[list(curves.iter_rows()).index((pair.model, pair.revision, pair.data))]

@@ -7,9 +7,7 @@ import polars as pl
 
 from thalweg.figures._ablated import ARROW, change_of_loss, number, span_of
 from thalweg.figures._pairs import Pair
-from thalweg.store import Experiment
-
-__all__ = ["CLIP_COLUMNS", "clip_answers", "clip_curves", "clip_marks", "clip_table"]
+from thalweg.store import Findings
 
 CLIP_COLUMNS = ("gamma", "compression", "entropy", "sink rate", "norm ratio", "next-token loss")
 KEY = ["model", "revision", "data"]
@@ -17,7 +15,7 @@ QUANTITIES = {"entropy_normalized": "entropy_normalized", "sink_rate": "sinks", 
 """What is drawn, and what the compress phase calls it."""
 
 
-def clip_curves(experiment: Experiment, pair: Pair) -> pl.DataFrame:
+def clip_curves(experiment: Findings, pair: Pair) -> pl.DataFrame:
     """Give entropy, sink rate and next-token loss against gamma.
 
     Args:
@@ -45,7 +43,7 @@ def clip_curves(experiment: Experiment, pair: Pair) -> pl.DataFrame:
     return pl.concat(frames).sort(pl.col("quantity").cast(pl.Enum(list(QUANTITIES))), "gamma")
 
 
-def clip_marks(experiment: Experiment, pair: Pair) -> dict[str, float]:
+def clip_marks(experiment: Findings, pair: Pair) -> dict[str, float]:
     """Give the largest ordinary and the largest massive coordinate of the sink's row, those that are known."""
     rows = experiment.table("sweeps").filter(pair.rows).collect().to_dicts()
     named = {"largest ordinary coordinate": "ordinary", "largest massive coordinate": "peak"}
@@ -53,7 +51,7 @@ def clip_marks(experiment: Experiment, pair: Pair) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value) and value > 0}
 
 
-def clip_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
+def clip_table(experiment: Findings) -> list[tuple[str, list[list[Any]]]]:
     """Give the averages as tables for a person, one for each model and data set.
 
     Args:
@@ -73,7 +71,7 @@ def clip_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
     return tables
 
 
-def clip_answers(experiment: Experiment) -> list[str]:
+def clip_answers(experiment: Findings) -> list[str]:
     """Say in a sentence what clipping does, one for each model and data set.
 
     Args:
@@ -127,7 +125,7 @@ def _row(rows: pl.DataFrame, gamma: float) -> list[Any]:
     ]
 
 
-def _what(experiment: Experiment, own: dict[str, Any]) -> str:
+def _what(experiment: Findings, own: dict[str, Any]) -> str:
     """Which coordinates, and where."""
     settings = experiment.header.settings
     row = "the sink token's row"

@@ -14,8 +14,6 @@ from thalweg.figures._labels import from_zero_to_one, plain, unit
 from thalweg.figures._pairs import Pair, labels
 from thalweg.store import Run
 
-__all__ = ["CHANGE_COLORS", "contrast"]
-
 CHANGE_COLORS = "RdBu_r"
 """White for no change; its two ends are told apart with every kind of colour blindness."""
 

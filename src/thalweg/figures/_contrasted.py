@@ -9,20 +9,7 @@ import polars as pl
 from thalweg.figures._labels import title
 from thalweg.figures._pairs import Pair
 from thalweg.figures._sink_map import sink_grid
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "CONTRAST_COLUMNS",
-    "ContrastMap",
-    "changed_heads",
-    "contrast_answer",
-    "contrast_answers",
-    "contrast_maps",
-    "contrast_of",
-    "contrast_prompts",
-    "contrast_scope",
-    "contrast_table",
-]
+from thalweg.store import Findings, Run
 
 CONTRAST_COLUMNS = ("block", "head", "top", "bottom", "difference", "low", "high", "q", "mixing", "mixing q")
 LISTED = 20
@@ -50,7 +37,7 @@ class ContrastMap:
         return f"{title(self.metric)}: {'top minus bottom prompts' if self.of_change else 'top prompts'}"
 
 
-def contrast_of(run: Run, pair: Pair) -> tuple[Experiment, dict[str, Any]] | None:
+def contrast_of(run: Run, pair: Pair) -> tuple[Findings, dict[str, Any]] | None:
     """Give the latest contrast in which prompts of a model and data set were compared, and its row of ``rankings``."""
     for experiment in reversed(run.experiments("contrast")):
         rows = experiment.table("rankings").filter(pair.rows & (pl.col("prompts") > 0)).collect()
@@ -59,7 +46,7 @@ def contrast_of(run: Run, pair: Pair) -> tuple[Experiment, dict[str, Any]] | Non
     return None
 
 
-def contrast_maps(experiment: Experiment, pair: Pair, by: str) -> list[ContrastMap]:
+def contrast_maps(experiment: Findings, pair: Pair, by: str) -> list[ContrastMap]:
     """Give the maps of the paper's Figs. 5, 26 and 27.
 
     Args:
@@ -82,7 +69,7 @@ def contrast_maps(experiment: Experiment, pair: Pair, by: str) -> list[ContrastM
     return maps
 
 
-def contrast_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
+def contrast_table(experiment: Findings) -> list[tuple[str, list[list[Any]]]]:
     """Give the heads that change most, a table for each model and data set in which prompts were compared.
 
     Args:
@@ -99,7 +86,7 @@ def contrast_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
     ]
 
 
-def contrast_answers(experiment: Experiment) -> list[str]:
+def contrast_answers(experiment: Findings) -> list[str]:
     """Say in a sentence whether heads change, one for each model and data set."""
     rows = experiment.table("rankings").collect()
     several = rows.height > 1
@@ -109,7 +96,7 @@ def contrast_answers(experiment: Experiment) -> list[str]:
     ]
 
 
-def contrast_answer(experiment: Experiment, row: dict[str, Any]) -> str:
+def contrast_answer(experiment: Findings, row: dict[str, Any]) -> str:
     """Say it for one row of ``rankings``."""
     if not row["prompts"]:
         return f"nothing is compared: {row['reason']}"
@@ -143,13 +130,13 @@ def contrast_scope(row: dict[str, Any]) -> str:
     return "; ".join([said, *skipped])
 
 
-def contrast_prompts(experiment: Experiment, row: dict[str, Any]) -> pl.DataFrame:
+def contrast_prompts(experiment: Findings, row: dict[str, Any]) -> pl.DataFrame:
     """Give both ends of the ranking by all heads: ``side rank prompt tokens score``."""
     rows = _own(experiment.table("prompts").collect(), row)
     return rows.select("side", "rank", "prompt", "tokens", "score")
 
 
-def changed_heads(experiment: Experiment, row: dict[str, Any]) -> pl.DataFrame:
+def changed_heads(experiment: Findings, row: dict[str, Any]) -> pl.DataFrame:
     """Give the heads that change in what prompts are ranked by, most first; columns as in ``CONTRAST_COLUMNS``."""
     own = _own(experiment.table("heads").collect(), row)
     changed = own.filter(metric=row["by"]).filter("changes")

@@ -7,23 +7,13 @@ from typing import Any
 import polars as pl
 
 from thalweg.figures._pairs import Pair
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "ATTRIBUTION_COLUMNS",
-    "answer",
-    "attribution_answers",
-    "attribution_table",
-    "contribution_bars",
-    "row_along",
-    "writer",
-]
+from thalweg.store import Findings, Run
 
 ATTRIBUTION_COLUMNS = ("block", "part", "norm", "along", "share", "writes", "dimensions")
 EMBEDDING = -1  # its place on an axis of blocks
 
 
-def writer(run: Run, pair: Pair) -> tuple[Experiment, dict[str, Any]] | None:
+def writer(run: Run, pair: Pair) -> tuple[Findings, dict[str, Any]] | None:
     """Give the latest attribution of a model on a data set and its row of ``writers``; None where there is none."""
     for experiment in reversed(run.experiments("attribution")):
         rows = experiment.table("writers").filter(pair.rows).collect()
@@ -32,7 +22,7 @@ def writer(run: Run, pair: Pair) -> tuple[Experiment, dict[str, Any]] | None:
     return None
 
 
-def contribution_bars(experiment: Experiment, pair: Pair) -> pl.DataFrame:
+def contribution_bars(experiment: Findings, pair: Pair) -> pl.DataFrame:
     """Give the averages of the parts that add to the sink token's row.
 
     Args:
@@ -70,7 +60,7 @@ def row_along(bars: pl.DataFrame) -> pl.DataFrame:
     return along.select((pl.col("at") + 1).alias("state"), pl.col("mean").cum_sum())
 
 
-def attribution_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
+def attribution_table(experiment: Findings) -> list[tuple[str, list[list[Any]]]]:
     """Give the averages as tables for a person, one for each model and data set.
 
     Args:
@@ -84,12 +74,12 @@ def attribution_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]
     return [(_title(row), _rows(_own(means, row))) for row in writers.iter_rows(named=True)]
 
 
-def attribution_answers(experiment: Experiment) -> list[str]:
+def attribution_answers(experiment: Findings) -> list[str]:
     """Say in a sentence what writes the massive row, one for each model and data set."""
     return [answer(experiment, row) for row in experiment.table("writers").collect().iter_rows(named=True)]
 
 
-def answer(experiment: Experiment, row: dict[str, Any]) -> str:
+def answer(experiment: Findings, row: dict[str, Any]) -> str:
     """Say it for one row of ``writers``."""
     return _answer(row, _own(experiment.table("attribution").collect(), row))
 

@@ -11,8 +11,6 @@ import polars as pl
 from thalweg.figures._pairs import Pair, labels
 from thalweg.store import Run
 
-__all__ = ["curves", "share_of_depth"]
-
 COLUMNS = ("series", "model", "revision", "data", "metric", "site", "index", "depth", "mean", "lower", "upper", "n")
 
 

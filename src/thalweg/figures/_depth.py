@@ -12,8 +12,6 @@ from thalweg.figures._labels import from_zero_to_one, plain, title, unit
 from thalweg.figures._pairs import Pair, compress_span, latest_pairs
 from thalweg.store import Run
 
-__all__ = ["depth_profile", "mixing", "norms"]
-
 
 @styled
 def depth_profile(run: Run, data: str) -> Figure:

@@ -13,22 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = [
-    "BOUND",
-    "GREY",
-    "PALETTE",
-    "PHASE",
-    "STYLE",
-    "Look",
-    "Panels",
-    "draw_band",
-    "finish",
-    "line_look",
-    "panels",
-    "shade",
-    "styled",
-]
-
 STYLE = str(files("thalweg.figures") / "thalweg.mplstyle")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
 GREY = "#8C8C8C"

@@ -2,8 +2,6 @@
 
 from thalweg.catalogue import METRICS
 
-__all__ = ["from_zero_to_one", "plain", "title", "unit"]
-
 _BY_NAME = {metric.name: metric for metric in METRICS}
 # Quantities that one panel derives from columns; everything else comes from the catalogue.
 _DERIVED_UNITS = {"sigma1": "activation units"}

@@ -8,8 +8,6 @@ from thalweg.figures._lens_read import LENS_TITLES, LENS_UNITS, lens_series
 from thalweg.figures._pairs import Pair, labels, surveyed_span
 from thalweg.store import Run
 
-__all__ = ["LENS_LOG", "LENS_PANELS", "lens"]
-
 LENS_PANELS = ("perplexity", "output_entropy", "agreement", "kl")
 LENS_LOG = ("perplexity",)
 

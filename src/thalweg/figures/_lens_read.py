@@ -7,19 +7,7 @@ import polars as pl
 
 from thalweg.figures._ablated import ablations_of, number
 from thalweg.figures._pairs import Pair
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "LENS_COLUMNS",
-    "LENS_TITLES",
-    "LENS_UNITS",
-    "lens_answer",
-    "lens_answers",
-    "lens_name",
-    "lens_series",
-    "lens_table",
-    "lenses_of",
-]
+from thalweg.store import Findings, Run
 
 LENS_TITLES = {
     "perplexity": "Perplexity",
@@ -40,12 +28,12 @@ KEY = ("model", "revision", "data")
 OF_COLUMNS = ("perplexity", "loss", "output_entropy", "agreement", "kl")
 
 
-def lenses_of(run: Run, pair: Pair) -> list[Experiment]:
+def lenses_of(run: Run, pair: Pair) -> list[Findings]:
     """Give the lenses that a run holds of a model on a data set, the latest last."""
     return ablations_of(run, pair, "lens", "curves")
 
 
-def lens_name(experiment: Experiment) -> str:
+def lens_name(experiment: Findings) -> str:
     """Say which lens it is, and what of: ``logit lens, blocks of 512 tokens``."""
     asked = experiment.header.settings
     name = "tuned lens" if asked["lens"] == "tuned" else "logit lens"
@@ -87,7 +75,7 @@ def lens_series(run: Run, pair: Pair) -> pl.DataFrame:
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(columns, pl.Float64))
 
 
-def lens_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
+def lens_table(experiment: Findings) -> list[tuple[str, list[list[Any]]]]:
     """Give the averages as tables for a person, one for each model and data set.
 
     Args:
@@ -111,7 +99,7 @@ def lens_table(experiment: Experiment) -> list[tuple[str, list[list[Any]]]]:
     return tables
 
 
-def lens_answers(experiment: Experiment) -> list[str]:
+def lens_answers(experiment: Findings) -> list[str]:
     """Say in a sentence what the states predict, one for each model and data set."""
     curves = experiment.table("curves").collect()
     return [lens_answer(curves.filter(**dict(zip(KEY, own, strict=True)))) for own in _keys(curves)]

@@ -9,15 +9,13 @@ from thalweg.figures._choices import mcq_curves, mcq_facts, mcq_model
 from thalweg.figures._drawing import GREY, draw_band, finish, line_look, panels, shade, styled
 from thalweg.figures._labels import plain
 from thalweg.figures._pairs import labels, surveyed_span
-from thalweg.store import Experiment, Run
-
-__all__ = ["mcq"]
+from thalweg.store import Findings, Run
 
 COLUMNS = 4
 
 
 @styled
-def mcq(run: Run, experiment: Experiment) -> Figure:
+def mcq(run: Run, experiment: Findings) -> Figure:
     """Draw how often every state chooses right.
 
     Args:

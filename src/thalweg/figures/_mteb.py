@@ -9,16 +9,14 @@ from thalweg.figures._drawing import Look, draw_band, finish, line_look, panels,
 from thalweg.figures._labels import plain
 from thalweg.figures._pairs import labels, surveyed_span
 from thalweg.figures._task_scores import ALL, FEW_TASKS, mteb_answer, mteb_curves, mteb_model, mteb_task_curves
-from thalweg.store import Experiment, Run
-
-__all__ = ["mteb"]
+from thalweg.store import Findings, Run
 
 NAMED = 8
 """Tasks that a legend can name; more are told apart by their type alone."""
 
 
 @styled
-def mteb(run: Run, experiment: Experiment) -> Figure:
+def mteb(run: Run, experiment: Findings) -> Figure:
     """Draw mean main scores by state, over all tasks and over those of each type, and the single tasks beside them.
 
     Args:
@@ -46,7 +44,7 @@ def mteb(run: Run, experiment: Experiment) -> Figure:
     return figure
 
 
-def _tasks(panel: Axes, experiment: Experiment, kinds: list[str]) -> None:
+def _tasks(panel: Axes, experiment: Findings, kinds: list[str]) -> None:
     rows = mteb_task_curves(experiment)
     names = list(dict.fromkeys(rows["series"]))
     named = len(names) <= NAMED

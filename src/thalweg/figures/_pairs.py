@@ -7,8 +7,6 @@ import polars as pl
 
 from thalweg.store import ModelFacts, Run, RunHeader
 
-__all__ = ["Pair", "compress_span", "labels", "latest_pairs", "pairs", "surveyed_span"]
-
 
 @dataclass(frozen=True)
 class Pair:

@@ -11,15 +11,13 @@ from thalweg.figures._drawing import GREY, draw_band, finish, line_look, panels,
 from thalweg.figures._labels import plain
 from thalweg.figures._pairs import labels, surveyed_span
 from thalweg.figures._probed import SPLITS, probe_answer, probe_curves, probe_levels
-from thalweg.store import Experiment, Run
-
-__all__ = ["probe", "probe_models"]
+from thalweg.store import Findings, Run
 
 DASHES = {"chance": "--", "most frequent class": ":"}
 
 
 @styled
-def probe(run: Run, experiment: Experiment) -> Figure:
+def probe(run: Run, experiment: Findings) -> Figure:
     """Draw train, validation and test accuracy by state.
 
     Args:
@@ -46,7 +44,7 @@ def probe(run: Run, experiment: Experiment) -> Figure:
 
 
 @styled
-def probe_models(run: Run, group: Sequence[Experiment]) -> Figure:
+def probe_models(run: Run, group: Sequence[Findings]) -> Figure:
     """Draw the test accuracy of several models against the share of depth.
 
     Args:
@@ -64,16 +62,16 @@ def probe_models(run: Run, group: Sequence[Experiment]) -> Figure:
     return figure
 
 
-def _levels(panel: Axes, experiment: Experiment) -> None:
+def _levels(panel: Axes, experiment: Findings) -> None:
     for name, level in probe_levels(experiment).items():
         panel.axhline(level, color=GREY, linestyle=DASHES[name], linewidth=1.2, label=name)
 
 
-def _about(experiment: Experiment) -> tuple[str, str, str]:
+def _about(experiment: Findings) -> tuple[str, str, str]:
     row = experiment.table("accuracy").select("model", "revision", "data").head(1).collect().row(0)
     return str(row[0]), str(row[1]), str(row[2])
 
 
-def _named(run: Run, experiment: Experiment) -> str:
+def _named(run: Run, experiment: Findings) -> str:
     model, revision, _ = _about(experiment)
     return labels(run.header)[model, revision]

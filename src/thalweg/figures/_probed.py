@@ -6,40 +6,28 @@ from typing import Any
 import polars as pl
 
 from thalweg.figures._pairs import surveyed_span
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "PROBE_COLUMNS",
-    "SPLITS",
-    "compared_probes",
-    "probe_answer",
-    "probe_curves",
-    "probe_facts",
-    "probe_levels",
-    "probe_table",
-    "probes_of",
-]
+from thalweg.store import Findings, Run
 
 PROBE_COLUMNS = ("state", "depth", "train", "validation", "test", "test, 95%", "test loss", "converged")
 SPLITS = ("train", "validation", "test")
 OF_ONE_MODEL = ("model", "revision")
 
 
-def probes_of(run: Run) -> list[Experiment]:
+def probes_of(run: Run) -> list[Findings]:
     """Give the run's probes that are trained, the latest last."""
     return [one for one in run.experiments("probe") if one.table("accuracy").head(1).collect().height]
 
 
-def compared_probes(run: Run) -> list[list[Experiment]]:
+def compared_probes(run: Run) -> list[list[Findings]]:
     """Give groups of two probes or more that differ in nothing but the model."""
-    groups = dict[str, list[Experiment]]()
+    groups = dict[str, list[Findings]]()
     for one in probes_of(run):
         asked = {name: value for name, value in one.header.settings.items() if name not in OF_ONE_MODEL}
         groups.setdefault(repr(sorted(asked.items(), key=lambda item: item[0])), []).append(one)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def probe_curves(experiment: Experiment) -> pl.DataFrame:
+def probe_curves(experiment: Findings) -> pl.DataFrame:
     """Give accuracies by state.
 
     Args:
@@ -61,14 +49,14 @@ def probe_curves(experiment: Experiment) -> pl.DataFrame:
     ).sort(pl.col("split").cast(pl.Enum(SPLITS)), "index")
 
 
-def probe_levels(experiment: Experiment) -> dict[str, float]:
+def probe_levels(experiment: Findings) -> dict[str, float]:
     """Give what needs no model: chance on the test split, and the answer that training gives most often."""
     row = experiment.table("splits").filter(split="test").collect().row(0, named=True)
     found = {"chance": row["chance"], "most frequent class": row["majority"]}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def probe_facts(experiment: Experiment) -> str:
+def probe_facts(experiment: Findings) -> str:
     """Say what was trained on what, in one line."""
     asked, splits = experiment.header.settings, experiment.table("splits").collect()
     how = "logistic regression" if asked["classifier"] == "logistic" else _recipe(asked)
@@ -78,7 +66,7 @@ def probe_facts(experiment: Experiment) -> str:
     return f"{how}; {pooled}; {sizes}{pair}"
 
 
-def probe_answer(run: Run, experiment: Experiment) -> str:
+def probe_answer(run: Run, experiment: Findings) -> str:
     """Say in a sentence where a linear classifier reads most, and in which phase that is.
 
     Args:
@@ -108,7 +96,7 @@ def probe_answer(run: Run, experiment: Experiment) -> str:
     return said + _phase(run, experiment, best)
 
 
-def probe_table(experiment: Experiment) -> list[list[Any]]:
+def probe_table(experiment: Findings) -> list[list[Any]]:
     """Give the accuracies as a table for a person.
 
     Args:
@@ -130,7 +118,7 @@ def _row(state: int, own: dict[str, dict[str, Any] | None], blocks: int) -> list
     return [state, f"{state / blocks:.0%}", *shown, interval, test["loss"], converged]
 
 
-def _phase(run: Run, experiment: Experiment, state: int) -> str:
+def _phase(run: Run, experiment: Findings, state: int) -> str:
     span = surveyed_span(run, str(experiment.header.settings["model"]), str(experiment.header.settings["revision"]))
     if span is None:
         return ""

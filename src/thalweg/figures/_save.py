@@ -29,9 +29,7 @@ from thalweg.figures._probed import compared_probes, probes_of
 from thalweg.figures._sink_map import sink_map
 from thalweg.figures._task_scores import mteb_model, mtebs_of
 from thalweg.figures._training import compared_sizes, trainings
-from thalweg.store import Experiment, Run, slug
-
-__all__ = ["save_figures"]
+from thalweg.store import Findings, Run, slug
 
 # Without dates and versions, so that the same run gives the same files.
 _METADATA: dict[str, dict[str, None]] = {
@@ -122,7 +120,7 @@ def _probed(run: Run) -> Iterator[tuple[str, Figure]]:
         yield f"probe_models_{group[0].header.key}", probe_models(run, group)
 
 
-def _probe_name(experiment: Experiment) -> str:
+def _probe_name(experiment: Findings) -> str:
     model, revision, data = experiment.table("accuracy").select("model", "revision", "data").head(1).collect().row(0)
     return f"{slug(model, revision)}_{slug(data)}"
 
@@ -145,7 +143,7 @@ def _chosen(run: Run) -> Iterator[tuple[str, Figure]]:
         yield f"mcq_{name}{'' if latest[name] is one else f'_{one.header.key}'}", mcq(run, one)
 
 
-def _choice_name(experiment: Experiment) -> str:
+def _choice_name(experiment: Findings) -> str:
     tuned = "_tuned" if experiment.header.settings["lens"] == "tuned" else ""
     return f"{slug(*mcq_model(experiment))}{tuned}"
 

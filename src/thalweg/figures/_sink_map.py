@@ -11,8 +11,6 @@ from thalweg.figures._pairs import Pair, labels
 from thalweg.figures._sink_scores import sink_scores
 from thalweg.store import Run
 
-__all__ = ["sink_grid", "sink_map"]
-
 
 def sink_grid(scores: pl.DataFrame, blocks: int) -> np.ndarray:
     """Give the mean sink scores as a grid, heads down and blocks across; what has no value is NaN."""

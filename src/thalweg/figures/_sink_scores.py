@@ -5,8 +5,6 @@ import polars as pl
 from thalweg.figures._pairs import Pair
 from thalweg.store import Run
 
-__all__ = ["sink_scores"]
-
 
 def sink_scores(run: Run, pair: Pair) -> pl.DataFrame:
     """Give every head's scores, averaged over the prompts that are long enough to tell a sink from arithmetic.

@@ -6,8 +6,6 @@ import polars as pl
 
 from thalweg.store import Run
 
-__all__ = ["DEPTH_COLUMNS", "depth_table"]
-
 DEPTH_COLUMNS = {
     "depth": None,
     "normalized entropy": ("state", "entropy_normalized"),

@@ -7,37 +7,25 @@ from typing import Any
 import polars as pl
 
 from thalweg.figures._pairs import surveyed_span
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "FEW_TASKS",
-    "mteb_answer",
-    "mteb_curves",
-    "mteb_facts",
-    "mteb_model",
-    "mteb_table",
-    "mteb_task_curves",
-    "mtebs_of",
-    "state_ranges",
-]
+from thalweg.store import Findings, Run
 
 ALL = "all"
 FEW_TASKS = 8
 """Below this many the interval over tasks is wider than any curve: it is told and not drawn."""
 
 
-def mtebs_of(run: Run) -> list[Experiment]:
+def mtebs_of(run: Run) -> list[Findings]:
     """Give the run's scores on MTEB, the latest last."""
     return [one for one in run.experiments("mteb") if one.table("means").head(1).collect().height]
 
 
-def mteb_model(experiment: Experiment) -> tuple[str, str]:
+def mteb_model(experiment: Findings) -> tuple[str, str]:
     """Give the model's name and revision."""
     row = experiment.table("means").select("model", "revision").head(1).collect().row(0)
     return str(row[0]), str(row[1])
 
 
-def mteb_curves(experiment: Experiment) -> pl.DataFrame:
+def mteb_curves(experiment: Findings) -> pl.DataFrame:
     """Give mean main scores by state.
 
     Args:
@@ -61,7 +49,7 @@ def mteb_curves(experiment: Experiment) -> pl.DataFrame:
     )
 
 
-def mteb_task_curves(experiment: Experiment) -> pl.DataFrame:
+def mteb_task_curves(experiment: Findings) -> pl.DataFrame:
     """Give the main score of each task by state: the columns ``series type index mean lower upper``."""
     score = pl.col("score")
     return (
@@ -78,7 +66,7 @@ def mteb_task_curves(experiment: Experiment) -> pl.DataFrame:
     )
 
 
-def mteb_table(experiment: Experiment) -> tuple[tuple[str, ...], list[list[Any]]]:
+def mteb_table(experiment: Findings) -> tuple[tuple[str, ...], list[list[Any]]]:
     """Give the scores as a table for a person.
 
     Args:
@@ -98,7 +86,7 @@ def mteb_table(experiment: Experiment) -> tuple[tuple[str, ...], list[list[Any]]
     return columns, [_row(state, blocks, kinds, found) for state in states]
 
 
-def mteb_facts(experiment: Experiment) -> str:
+def mteb_facts(experiment: Findings) -> str:
     """Say what was scored, and how, in one line."""
     asked = experiment.header.settings
     scores = experiment.table("tasks").select("task", "metric").unique(maintain_order=True).collect()
@@ -108,7 +96,7 @@ def mteb_facts(experiment: Experiment) -> str:
     return f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'} ({', '.join(tasks)}); {metrics}; {pooled}"
 
 
-def mteb_answer(run: Run, experiment: Experiment) -> str:
+def mteb_answer(run: Run, experiment: Findings) -> str:
     """Say in a sentence which state is the best embedding, what is as good, and in which phase it lies.
 
     Args:
@@ -158,7 +146,7 @@ def _ties(rows: list[dict[str, Any]], best: int) -> str:
     return f"; the tasks do not tell it from {'state' if len(tied) == 1 else 'states'} {state_ranges(tied)}"
 
 
-def _phase(run: Run, experiment: Experiment, state: int) -> str:
+def _phase(run: Run, experiment: Findings, state: int) -> str:
     span = surveyed_span(run, *mteb_model(experiment))
     if span is None:
         return ""

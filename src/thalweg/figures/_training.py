@@ -7,22 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.store import Experiment, Run
-
-__all__ = [
-    "CHECKPOINT_COLUMNS",
-    "SIZE_COLUMNS",
-    "TRAINING_METRICS",
-    "TRAINING_TITLES",
-    "TrainingAxis",
-    "checkpoint_answers",
-    "checkpoint_table",
-    "compared_sizes",
-    "emergence_sentence",
-    "short_count",
-    "size_ticks",
-    "trainings",
-]
+from thalweg.store import Findings, Run
 
 TRAINING_METRICS = {
     "max_norm_ratio": "norm_ratio",
@@ -126,7 +111,7 @@ def short_count(number: int) -> str:
     return str(number)
 
 
-def checkpoint_table(experiment: Experiment) -> list[tuple[str, tuple[str, ...], list[list[Any]]]]:
+def checkpoint_table(experiment: Findings) -> list[tuple[str, tuple[str, ...], list[list[Any]]]]:
     """Give what is reached at each checkpoint, or by each size, as tables for a person.
 
     Args:
@@ -152,7 +137,7 @@ def checkpoint_table(experiment: Experiment) -> list[tuple[str, tuple[str, ...],
     return tables
 
 
-def checkpoint_answers(experiment: Experiment) -> list[str]:
+def checkpoint_answers(experiment: Findings) -> list[str]:
     """Say in a sentence when each phenomenon emerges, for each model and data set with several checkpoints."""
     rows = experiment.table("emergence").collect()
     several = rows.select("model", "data").n_unique() > 1

@@ -14,8 +14,6 @@ from torch import Tensor
 from thalweg.errors import UsageError
 from thalweg.shapes import Bool, Float
 
-__all__ = ["Clamp", "Intervention", "Positions", "Remove", "Replace", "Rescale", "StateEdit"]
-
 Positions = Sequence[int] | Tensor
 """The same for every prompt, or integers ``batch chosen``, a row a prompt; -1 stands for none."""
 

@@ -13,8 +13,6 @@ from thalweg.interventions._edits import Clamp, Intervention, Positions, Remove,
 from thalweg.interventions._positions import Tokens, rows_at, suspended
 from thalweg.shapes import Int
 
-__all__ = ["intervene"]
-
 
 @contextmanager
 def intervene(

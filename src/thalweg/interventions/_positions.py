@@ -12,8 +12,6 @@ from thalweg.errors import UsageError
 from thalweg.interventions._edits import Positions
 from thalweg.shapes import Bool, Int
 
-__all__ = ["Tokens", "rows_at", "suspended"]
-
 _suspended = ContextVar("suspended", default=False)
 
 

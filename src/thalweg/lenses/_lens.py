@@ -6,8 +6,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float
 
-__all__ = ["Lens"]
-
 
 @runtime_checkable
 class Lens(Protocol):

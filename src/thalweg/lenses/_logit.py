@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from thalweg.capture import Subject, Unembedding, unembedding_of
 from thalweg.shapes import Float
 
-__all__ = ["LogitLens", "device_of", "without_norm"]
-
 LOGITS = 2**24
 """Numbers of a piece of the logits, so that tokens x vocabulary is never held whole: 64 MiB of float32."""
 

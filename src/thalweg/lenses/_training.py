@@ -18,8 +18,6 @@ from thalweg.lenses._logit import LogitLens, device_of
 from thalweg.lenses._tuned import Translator
 from thalweg.shapes import Float
 
-__all__ = ["Recipe", "Training"]
-
 
 @dataclass(frozen=True)
 class Recipe:

@@ -14,8 +14,6 @@ from thalweg.capture import Subject
 from thalweg.lenses._logit import LogitLens, device_of
 from thalweg.shapes import Float
 
-__all__ = ["Translator", "TunedLens", "translators_of"]
-
 
 @dataclass(frozen=True)
 class Translator:

@@ -27,8 +27,6 @@ from thalweg.errors import ModelError
 from thalweg.lenses._tuned import TunedLens, translators_of
 from thalweg.store import write_whole
 
-__all__ = ["TunedFiles", "read_tuned", "require_made_for", "save_tuned", "tuned_lens", "unembedding_hash"]
-
 SPACE = "AlignmentResearch/tuned-lens"
 KIND = "linear_tuned_lens"
 CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"

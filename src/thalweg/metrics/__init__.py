@@ -245,7 +245,7 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         for file in _FILES:
             module = import_module(f"{__name__}.{file}")
-            if name in module.__all__:
+            if name in vars(module):
                 return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -7,8 +7,6 @@ questions too. No torch.
 import math
 from dataclasses import dataclass
 
-__all__ = ["Accuracy", "accuracy"]
-
 QUANTILE = 1.959963984540054
 """Of the normal distribution, at 97.5%."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from thalweg.shapes import Bool, Float, Int
 
-__all__ = ["continuation_likelihood", "target_likelihoods"]
-
 
 def target_likelihoods(
     state: Float[Tensor, "token vocabulary"],

@@ -20,8 +20,6 @@ from thalweg.metrics._norms import sink_and_rest
 from thalweg.metrics._view import first
 from thalweg.shapes import Bool, Float, Int
 
-__all__ = ["Attribution", "SinkRow", "attribution", "sink_row"]
-
 RANKS = 4
 
 

@@ -6,8 +6,6 @@ least half of the prompts that have a row ratio. a is the first such state, b th
 
 import polars as pl
 
-__all__ = ["KEYS", "SHARE", "boundaries"]
-
 KEYS = ["model", "revision", "data"]
 SHARE = 0.5
 

@@ -11,8 +11,6 @@ from thalweg.metrics._boundaries import KEYS, boundaries
 from thalweg.metrics._effects import effects, measurements
 from thalweg.metrics._verdicts import compress_means, depth_means
 
-__all__ = ["changes"]
-
 
 def changes(
     states: pl.LazyFrame,

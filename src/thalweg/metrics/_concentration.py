@@ -12,8 +12,6 @@ from thalweg.metrics._padded import at, count, log_length, real
 from thalweg.metrics._sinks import sink_rate
 from thalweg.shapes import Float, Int
 
-__all__ = ["colsum_concentration", "colsum_floor", "colsum_rate"]
-
 
 def colsum_concentration(
     column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]

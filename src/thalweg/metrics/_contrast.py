@@ -18,19 +18,6 @@ from scipy.stats import false_discovery_control  # pyright: ignore[reportMissing
 
 from thalweg.shapes import Bool, Float, Int
 
-__all__ = [
-    "Comparable",
-    "Contrast",
-    "HeadChanges",
-    "TopAndBottom",
-    "comparable",
-    "contrast",
-    "head_changes",
-    "mean_of_others",
-    "permutations_needed",
-    "top_and_bottom",
-]
-
 LEAST_PERMUTATIONS, MOST_PERMUTATIONS = 10_000, 250_000
 FOR_INTERVALS = 10_000
 TIE = 1e-5  # of a head's standard deviation: what float32 sums leave of equal differences

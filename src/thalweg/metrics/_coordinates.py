@@ -15,8 +15,6 @@ from torch import Tensor
 from thalweg.metrics._attribution import SinkRow, reference_state
 from thalweg.shapes import Float
 
-__all__ = ["SinkCoordinates", "sink_coordinates"]
-
 HELD = 0.01
 SHARE = 0.5
 

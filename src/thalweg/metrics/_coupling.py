@@ -14,8 +14,6 @@ import polars as pl
 from thalweg.metrics._boundaries import KEYS
 from thalweg.metrics._trajectory import trajectory
 
-__all__ = ["Correlation", "coupling", "fisher_mean", "step_correlation"]
-
 COLUMNS = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
 LARGEST = 1 - 1e-12
 FLAT = 1e-12

@@ -13,8 +13,6 @@ from thalweg.catalogue import metrics_at
 from thalweg.metrics._boundaries import KEYS
 from thalweg.metrics._intervals import VALUES, with_statistics
 
-__all__ = ["effects", "measurements"]
-
 PLACE = ["site", "index", "metric"]
 SITES = {"state": "states", "block": "blocks"}
 GEOMETRIC = frozenset(row.name for row in metrics_at("state") if row.kind == "geometric")

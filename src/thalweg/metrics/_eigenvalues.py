@@ -29,8 +29,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float
 
-__all__ = ["Eigenvalues", "eigenvalues", "gram_matrix"]
-
 SMALL = 384
 BLOCKED = 128
 DIRECTIONS = 8

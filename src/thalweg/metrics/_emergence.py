@@ -16,8 +16,6 @@ import polars as pl
 
 from thalweg.metrics._boundaries import KEYS
 
-__all__ = ["checkpoint_curves", "emergence", "training_order", "training_step"]
-
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
 BARE = re.compile(r"(\d+)")
 LAST = "main"

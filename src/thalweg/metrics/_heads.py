@@ -14,8 +14,6 @@ from thalweg.metrics._patterns import attended, svi
 from thalweg.metrics._sinks import sink_score, top_position, top_score
 from thalweg.shapes import Float, Int
 
-__all__ = ["head_metrics"]
-
 
 def head_metrics(
     *,

@@ -12,8 +12,6 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["STATISTICS", "gathered", "with_statistics"]
-
 STATISTICS = ("mean", "std", "low", "high", "n")
 LOGGED = ("mean", "low", "high")
 VALUES = "values"

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float, Int
 
-__all__ = ["agreement", "kl_to_last", "log_probabilities", "output_entropy", "token_loss"]
-
 
 def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> Float[Tensor, "token vocabulary"]:
     """Ln softmax(logits), in float32.

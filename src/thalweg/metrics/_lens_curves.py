@@ -11,8 +11,6 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["lens_curves"]
-
 QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 KEY = ["model", "revision", "data"]
 COLUMNS = [*KEY, "state", "metric", "value", "low", "high", "scored", "n"]

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float, Int
 
-__all__ = ["next_token_loss"]
-
 
 def next_token_loss(
     logits: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " token"], /

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float
 
-__all__ = ["median"]
-
 SAMPLE = 4096
 SPREAD = 128  # ranks of the sample on either side: four standard deviations of a random sample's middle rank
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from thalweg.metrics._padded import log_length, mean, positions, precision
 from thalweg.shapes import Float, Int
 
-__all__ = ["mixing", "mixing_normalized", "mixing_over_log_length"]
-
 
 def mixing(
     row_entropy: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]

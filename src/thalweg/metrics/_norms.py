@@ -21,8 +21,6 @@ from torch import Tensor
 from thalweg.metrics._view import StateView, first
 from thalweg.shapes import Float
 
-__all__ = ["MassiveActivation", "Norms", "massive_activations", "norms"]
-
 
 @dataclass(frozen=True, slots=True)
 class Norms:

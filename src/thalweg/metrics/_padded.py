@@ -11,8 +11,6 @@ from torch import Tensor
 
 from thalweg.shapes import Bool, Float, Int
 
-__all__ = ["at", "count", "is_real", "log_length", "mean", "positions", "precision", "real"]
-
 
 def precision(values: Tensor, /) -> torch.dtype:
     """The dtype to compute in on the device of these values."""

@@ -12,8 +12,6 @@ from thalweg.metrics._padded import count, mean, real
 from thalweg.metrics._sinks import sink_score
 from thalweg.shapes import Float, Int
 
-__all__ = ["attended", "diagonal", "previous", "svi"]
-
 
 def diagonal(
     values: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]

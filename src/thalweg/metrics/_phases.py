@@ -13,8 +13,6 @@ import polars as pl
 from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
 from thalweg.metrics._trajectory import trajectory
 
-__all__ = ["phases"]
-
 INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
 PHASES = ("mix", "compress", "refine")
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float, Int
 
-__all__ = ["last_token", "mean_over_tokens"]
-
 
 def mean_over_tokens(
     state: Float[Tensor, "batch token width"], lengths: Int[Tensor, " batch"], /

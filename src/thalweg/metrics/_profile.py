@@ -14,8 +14,6 @@ from thalweg.catalogue import Site, metrics_at
 from thalweg.metrics._boundaries import KEYS, boundaries
 from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
 
-__all__ = ["profile", "short_prompts"]
-
 RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from thalweg.metrics._padded import at, count, positions, precision, real
 from thalweg.shapes import Float, Int
 
-__all__ = ["importance", "sink_rate", "sink_score", "sink_uniform", "top_position", "top_score"]
-
 TIE = 1e-6
 
 

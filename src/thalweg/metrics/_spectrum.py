@@ -13,19 +13,6 @@ from torch import Tensor
 from thalweg.metrics._view import StateView
 from thalweg.shapes import Float
 
-__all__ = [
-    "anisotropy",
-    "dominance",
-    "effective_rank",
-    "entropy",
-    "entropy_normalized",
-    "frobenius_sq",
-    "sigma1_sq",
-    "sigma2_sq",
-    "sigma3_sq",
-    "spectrum",
-]
-
 
 def spectrum(state: Float[Tensor, "token width"], /) -> Float[Tensor, " rank"]:
     """Squared singular values of a state, from the Gram matrix on its smaller side.

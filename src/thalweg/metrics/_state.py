@@ -29,8 +29,6 @@ from thalweg.metrics._theory import (
 from thalweg.metrics._view import StateView
 from thalweg.shapes import Float
 
-__all__ = ["StateMeasurement", "bound_violated", "measure_state"]
-
 SPECTRAL = (
     "entropy",
     "entropy_normalized",

@@ -8,8 +8,6 @@ import polars as pl
 
 from thalweg.metrics._intervals import gathered, with_statistics
 
-__all__ = ["task_means"]
-
 EVERY_TYPE = "all"
 KEY = ["model", "revision", "type", "state"]
 PAIRED = {"mean": "behind", "low": "behind_low", "high": "behind_high"}

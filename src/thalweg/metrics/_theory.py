@@ -28,8 +28,6 @@ from torch import Tensor
 from thalweg.metrics._view import StateView
 from thalweg.shapes import Float
 
-__all__ = ["MassiveBound", "Theorem", "massive_bound", "spread_entropy", "theorem"]
-
 SPAN = 1e-6
 
 

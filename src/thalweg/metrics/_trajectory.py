@@ -7,8 +7,6 @@ from typing import Literal
 
 import polars as pl
 
-__all__ = ["trajectory"]
-
 
 def trajectory(profile: pl.DataFrame, site: Literal["state", "block"], metric: str, /) -> dict[int, float]:
     """Means of one metric by index, ascending.

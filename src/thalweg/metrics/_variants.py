@@ -19,8 +19,6 @@ from thalweg.metrics._eigenvalues import gram_matrix
 from thalweg.metrics._spectrum import entropy, spectrum
 from thalweg.shapes import Float
 
-__all__ = ["entropy_centred", "entropy_skean_1", "entropy_skean_2", "entropy_wei", "entropy_without_sink"]
-
 
 def entropy_without_sink(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> float:
     """Entropy of the other rows, the sink's row left out.

@@ -18,8 +18,6 @@ import polars as pl
 from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
 from thalweg.metrics._effects import effects
 
-__all__ = ["compress_means", "depth_means", "verdict", "verdicts"]
-
 REMOVED, NEGLIGIBLE = 0.1, 0.01
 PHENOMENA = ("compression", "sinks")
 

@@ -17,8 +17,6 @@ from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues, gram_matrix
 from thalweg.metrics._median import median
 from thalweg.shapes import Float
 
-__all__ = ["StateView", "first"]
-
 ENTRY_FLOOR = 100.0
 ENTRY_RATIO = 1000.0
 

@@ -16,8 +16,6 @@ import polars as pl
 from thalweg.metrics._boundaries import KEYS, boundaries
 from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
 
-__all__ = ["Writers", "attribution_profile", "writers", "writing_blocks"]
-
 THRESHOLD = 0.9
 HELD = 0.01
 PART = ["block", "part"]

@@ -18,8 +18,6 @@ from torch import Tensor
 from thalweg.metrics._padded import at, count, mean, positions, precision, real
 from thalweg.shapes import Bool, Float, Int
 
-__all__ = ["SinkAndRest", "dormant", "dormant_rate", "head_write_norm", "sink_and_rest_norms", "write_factors"]
-
 DORMANT = 0.1
 
 

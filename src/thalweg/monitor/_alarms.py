@@ -7,8 +7,6 @@ from itertools import pairwise
 
 from thalweg.monitor._options import Alarm, Alarms
 
-__all__ = ["Watch"]
-
 _log = logging.getLogger("thalweg.monitor")
 
 

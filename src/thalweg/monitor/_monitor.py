@@ -19,8 +19,6 @@ from thalweg.monitor._record import Ending, Record
 from thalweg.monitor._sharded import is_sharded
 from thalweg.monitor._untouched import generators_kept
 
-__all__ = ["Monitor", "Take"]
-
 Take = Callable[[nn.Module, int], dict[str, float] | None]
 """A way to measure: :meth:`Monitor.begin`, :meth:`Monitor.step` or :meth:`Monitor.measure`."""
 

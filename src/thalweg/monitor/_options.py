@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from thalweg.errors import UsageError
 from thalweg.experiments import SurveyOptions
 
-__all__ = ["Alarm", "Alarms", "MonitorOptions"]
-
 
 @dataclass(frozen=True)
 class Alarm:

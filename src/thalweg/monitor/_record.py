@@ -30,8 +30,6 @@ from thalweg.store import (
     open_run,
 )
 
-__all__ = ["Ending", "Record", "step_name"]
-
 HEADER = "run.json"
 Ending = Literal["finished", "interrupted", "failed"]
 

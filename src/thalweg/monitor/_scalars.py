@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["SHOWN", "scalars"]
-
 SHOWN = 24
 """Curves of one metric at most; the run directory has every state and block."""
 METRICS = (

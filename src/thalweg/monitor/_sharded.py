@@ -8,8 +8,6 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
-__all__ = ["gathered", "is_sharded"]
-
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether a forward pass needs every process: FSDP, or weights that are distributed tensors."""

@@ -13,8 +13,6 @@ from thalweg.errors import UsageError
 from thalweg.monitor._monitor import Monitor, Take
 from thalweg.monitor._options import MonitorOptions
 
-__all__ = ["ThalwegCallback", "watch"]
-
 SPEAKING = (PrinterCallback, ProgressCallback)
 """Callbacks that print what is logged: our numbers are for the trackers."""
 

@@ -16,8 +16,6 @@ from thalweg.capture import attention_implementation
 from thalweg.errors import ModelError
 from thalweg.monitor._sharded import gathered
 
-__all__ = ["generators_kept", "plain_model", "untouched"]
-
 ANY_DTYPE = ("eager", "sdpa")
 
 

@@ -21,8 +21,6 @@ from thalweg.prompts._source import _is_path, _local_reader, _refuse_path
 from thalweg.prompts._template import Template, _listed, _nearest, _value, choose_template
 from thalweg.prompts._text_files import Tsv
 
-__all__ = ["Example", "Examples", "LabelledData", "open_labelled", "split_in_three", "splits_on_hub"]
-
 NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
 TEXTS = (("text",), ("sentence",), ("content",), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question",))
 LABEL = "label"

@@ -5,8 +5,6 @@ The facts come from public documentation, read in 2026, not from loading the dat
 
 from dataclasses import dataclass
 
-__all__ = ["LABELLED_DATA", "LabelledHubData"]
-
 
 @dataclass(frozen=True)
 class LabelledHubData:

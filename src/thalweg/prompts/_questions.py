@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-__all__ = ["Question", "QuestionForm", "form_of"]
-
 Record = Mapping[str, object]
 BLANK = "_"
 

@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Texts"]
-
 
 @dataclass(frozen=True)
 class Texts:

@@ -17,8 +17,6 @@ from thalweg.prompts._source import Source
 from thalweg.prompts._text_files import Txt
 from thalweg.prompts._tokens import Prompt, Tokenization, _encoded, _surroundings
 
-__all__ = ["TokenBlocks", "is_running_text", "token_blocks"]
-
 RUNNING = ("wikitext2", "Salesforce/wikitext", "wikitext")
 BETWEEN = "\n\n"
 CHARACTERS = 8  # of a token, to begin with: how much text is read for the blocks asked for

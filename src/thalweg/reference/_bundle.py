@@ -6,8 +6,6 @@ from pathlib import Path
 from thalweg.reference._planted import Plant, planted_llama
 from thalweg.reference._tokenizer import byte_tokenizer
 
-__all__ = ["BUNDLED_MODEL", "BUNDLED_PLANT", "bundled_directory", "how_planted", "write_planted_model"]
-
 BUNDLED_MODEL = "reference"
 BUNDLED_PLANT = Plant(write_block=1, remove_block=6, values={17: 1500.0, 42: -900.0}, heads=(0, 2, 3))
 PLANTED = {

@@ -24,8 +24,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thalweg.reference._tokenizer import BEGIN, VOCABULARY
 
-__all__ = ["Plant", "planted_llama"]
-
 WRITE_NEURON, REMOVE_NEURON = 0, 1
 MARK_GAIN, SINK_QUERY, SINK_KEY = 3.5, 16.0, 4.0
 

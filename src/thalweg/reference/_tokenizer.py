@@ -3,8 +3,6 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["BEGIN", "VOCABULARY", "byte_tokenizer"]
-
 BEGIN = 256
 VOCABULARY = 257
 

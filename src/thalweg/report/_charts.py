@@ -30,8 +30,6 @@ from thalweg.figures import (
 )
 from thalweg.store import Run
 
-__all__ = ["Chart", "bound_charts", "depth_charts", "norm_charts", "series_colors", "sink_chart"]
-
 _Values = list[float | None]
 _Places = list[int] | list[float]
 _DASHES = ("solid", "dash", "dashdot", "dot")

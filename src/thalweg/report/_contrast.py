@@ -24,9 +24,7 @@ from thalweg.figures import (
 from thalweg.report._charts import Chart, _chart, _figure, _number
 from thalweg.report._tables import Table
 from thalweg.report._words import amount
-from thalweg.store import Experiment, Run
-
-__all__ = ["ContrastPage", "contrast_pages"]
+from thalweg.store import Findings, Run
 
 HEADS, PROMPTS = 20, 10
 
@@ -50,7 +48,7 @@ def contrast_pages(run: Run) -> list[ContrastPage]:
     return [_page(run, pair, *found) for pair in latest_pairs(run) if (found := contrast_of(run, pair)) is not None]
 
 
-def _page(run: Run, pair: Pair, experiment: Experiment, row: dict[str, Any]) -> ContrastPage:
+def _page(run: Run, pair: Pair, experiment: Findings, row: dict[str, Any]) -> ContrastPage:
     return ContrastPage(
         label=labels(run.header)[pair.model, pair.revision],
         data=pair.data,
@@ -90,14 +88,14 @@ def _map(one: ContrastMap) -> Chart:
     return _chart(one.title, drawn)
 
 
-def _heads(experiment: Experiment, row: dict[str, Any]) -> Table:
+def _heads(experiment: Findings, row: dict[str, Any]) -> Table:
     changed = changed_heads(experiment, row)
     cells = tuple(tuple(map(_cell, line)) for line in changed.head(HEADS).iter_rows())
     rest = changed.height - len(cells)
     return Table(CONTRAST_COLUMNS[: changed.width], cells, f"{rest:,} more heads change." if rest else "")
 
 
-def _prompts(experiment: Experiment, row: dict[str, Any]) -> Table:
+def _prompts(experiment: Findings, row: dict[str, Any]) -> Table:
     ends = contrast_prompts(experiment, row)
     shown = ends.filter(ends["rank"] < PROMPTS)
     rows = tuple(

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from thalweg.report._words import amount, counted, listing
 from thalweg.store import Coverage, ModelFacts, Run
 
-__all__ = ["Fact", "FactGroup", "how_to_finish", "how_to_survey", "run_facts"]
-
 
 @dataclass(frozen=True)
 class Fact:

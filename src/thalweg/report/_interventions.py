@@ -33,9 +33,7 @@ from thalweg.figures import (
 )
 from thalweg.report._charts import _MATPLOTLIB_DASHES, Chart, _add, _chart, _figure, _literal, _shade
 from thalweg.report._tables import Table
-from thalweg.store import Experiment, Run
-
-__all__ = ["ComparedPage", "ablation_pages", "clip_pages"]
+from thalweg.store import Findings, Run
 
 MARK = PALETTE[1]
 
@@ -72,7 +70,7 @@ def clip_pages(run: Run) -> list[ComparedPage]:
     return [_clip_page(run, pair, experiment) for pair, own in found for experiment in reversed(own)]
 
 
-def _ablation_page(run: Run, pair: Pair, experiment: Experiment) -> ComparedPage:
+def _ablation_page(run: Run, pair: Pair, experiment: Findings) -> ComparedPage:
     rows = ablation_curves(experiment, pair, (*ABLATION_METRICS, "rest_norm"))
     ends = experiment.table("effects").filter(pair.rows).select("compress_first", "compress_last").head(1).collect()
     first, last = ends.row(0)
@@ -88,7 +86,7 @@ def _ablation_page(run: Run, pair: Pair, experiment: Experiment) -> ComparedPage
     )
 
 
-def _clip_page(run: Run, pair: Pair, experiment: Experiment) -> ComparedPage:
+def _clip_page(run: Run, pair: Pair, experiment: Findings) -> ComparedPage:
     rows, marks = clip_curves(experiment, pair), clip_marks(experiment, pair)
     place = _place(experiment, pair, "curves")
     _, cells = clip_table(experiment)[place]
@@ -102,7 +100,7 @@ def _clip_page(run: Run, pair: Pair, experiment: Experiment) -> ComparedPage:
     )
 
 
-def _place(experiment: Experiment, pair: Pair, table: str) -> int:
+def _place(experiment: Findings, pair: Pair, table: str) -> int:
     """Where the pair is among what the experiment holds."""
     keys = experiment.table(table).select("model", "revision", "data").unique(maintain_order=True).collect()
     return list(keys.iter_rows()).index((pair.model, pair.revision, pair.data))
@@ -112,7 +110,7 @@ def _title(run: Run, pair: Pair) -> str:
     return f"{labels(run.header)[pair.model, pair.revision]} on {pair.data}"
 
 
-def _settings(experiment: Experiment) -> str:
+def _settings(experiment: Findings) -> str:
     asked = experiment.header.settings
     return ", ".join(f"{name.replace('_', ' ')}: {_setting(value)}" for name, value in asked.items())
 

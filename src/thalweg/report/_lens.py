@@ -23,9 +23,7 @@ from thalweg.figures import (
 )
 from thalweg.report._charts import Chart, _add, _chart, _figure, _shade
 from thalweg.report._tables import Table
-from thalweg.store import Experiment, Run
-
-__all__ = ["LensPage", "lens_pages"]
+from thalweg.store import Findings, Run
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def lens_pages(run: Run) -> list[LensPage]:
     return [_page(run, pair, found) for pair in pairs(run) if (found := lenses_of(run, pair))]
 
 
-def _page(run: Run, pair: Pair, found: list[Experiment]) -> LensPage:
+def _page(run: Run, pair: Pair, found: list[Findings]) -> LensPage:
     rows, span = lens_series(run, pair), surveyed_span(run, pair.model, pair.revision)
     return LensPage(
         f"{labels(run.header)[pair.model, pair.revision]} on {pair.data}",
@@ -60,12 +58,12 @@ def _page(run: Run, pair: Pair, found: list[Experiment]) -> LensPage:
     )
 
 
-def _said(experiment: Experiment, pair: Pair) -> str:
+def _said(experiment: Findings, pair: Pair) -> str:
     name = lens_name(experiment)
     return f"{name[:1].upper()}{name[1:]}: {lens_answer(experiment.table('curves').filter(pair.rows).collect())}"
 
 
-def _table(experiment: Experiment, pair: Pair) -> tuple[str, Table]:
+def _table(experiment: Findings, pair: Pair) -> tuple[str, Table]:
     keys = experiment.table("curves").select("model", "revision", "data").unique(maintain_order=True).collect()
     place = list(keys.iter_rows()).index((pair.model, pair.revision, pair.data))
     title, cells = lens_table(experiment)[place]

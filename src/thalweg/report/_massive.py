@@ -9,8 +9,6 @@ from thalweg.figures import Pair
 from thalweg.report._words import amount, listing, percent
 from thalweg.store import Run
 
-__all__ = ["Answer", "massive_answer", "massive_table", "where_answer"]
-
 _LISTED = 5
 
 

@@ -18,9 +18,7 @@ from thalweg.figures import (
 )
 from thalweg.report._charts import Chart, _add, _chart, _figure, _shade
 from thalweg.report._tables import Table
-from thalweg.store import Experiment, Run
-
-__all__ = ["McqPage", "mcq_pages"]
+from thalweg.store import Findings, Run
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def mcq_pages(run: Run) -> list[McqPage]:
     return [_page(run, one) for one in reversed(mcqs_of(run))]
 
 
-def _page(run: Run, experiment: Experiment) -> McqPage:
+def _page(run: Run, experiment: Findings) -> McqPage:
     rows, span = mcq_curves(experiment), surveyed_span(run, *mcq_model(experiment))
     return McqPage(
         labels(run.header)[mcq_model(experiment)],

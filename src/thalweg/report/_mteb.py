@@ -19,9 +19,7 @@ from thalweg.report._charts import Chart, _add, _chart, _figure, _shade
 from thalweg.report._interventions import ComparedPage
 from thalweg.report._tables import Table
 from thalweg.report._words import amount
-from thalweg.store import Experiment, Run
-
-__all__ = ["mteb_pages"]
+from thalweg.store import Findings, Run
 
 INK = "#111111"
 NAMED = 12
@@ -32,7 +30,7 @@ def mteb_pages(run: Run) -> list[ComparedPage]:
     return [_page(run, one) for one in reversed(mtebs_of(run))]
 
 
-def _page(run: Run, experiment: Experiment) -> ComparedPage:
+def _page(run: Run, experiment: Findings) -> ComparedPage:
     model, revision = mteb_model(experiment)
     columns, rows = mteb_table(experiment)
     span = surveyed_span(run, model, revision)

@@ -31,8 +31,6 @@ from thalweg.report._training import sizes_pages, training_pages
 from thalweg.report._words import counted
 from thalweg.store import Run, open_run
 
-__all__ = ["write_report"]
-
 TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 _PROFILE = ("entropy_normalized", "sink_rate", "sink_norm")

@@ -22,9 +22,7 @@ from thalweg.report._charts import Chart, _add, _chart, _figure, _shade
 from thalweg.report._interventions import ComparedPage
 from thalweg.report._tables import Table
 from thalweg.report._words import amount
-from thalweg.store import Experiment, Run
-
-__all__ = ["probe_pages"]
+from thalweg.store import Findings, Run
 
 DASHES = {"chance": "dash", "most frequent class": "dot"}
 
@@ -34,7 +32,7 @@ def probe_pages(run: Run) -> list[ComparedPage]:
     return [_page(run, one) for one in reversed(probes_of(run))]
 
 
-def _page(run: Run, experiment: Experiment) -> ComparedPage:
+def _page(run: Run, experiment: Findings) -> ComparedPage:
     about = experiment.table("accuracy").select("model", "revision", "data").head(1).collect().row(0)
     model, revision, data = map(str, about)
     cells = tuple(tuple(map(_cell, row)) for row in probe_table(experiment))

@@ -9,8 +9,6 @@ from thalweg.report._massive import Answer
 from thalweg.report._words import counted, listing, percent, spans
 from thalweg.store import Run
 
-__all__ = ["SinkingHeads", "shortest_prompt", "sink_answer", "sinking_heads"]
-
 _LISTED = 20
 
 

@@ -8,8 +8,6 @@ from thalweg.report._massive import massive_table, phases_row
 from thalweg.report._words import amount, listing, percent, spans
 from thalweg.store import Run
 
-__all__ = ["Table", "coupling_rows", "massive_rows", "phase_rows"]
-
 _MASSIVE_ROWS = 20
 
 

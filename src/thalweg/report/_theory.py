@@ -8,8 +8,6 @@ from thalweg.figures import Pair, compress_span
 from thalweg.report._words import amount, counted
 from thalweg.store import Run
 
-__all__ = ["TheoremVerdict", "Tightness", "theorem_verdict"]
-
 # What is left between measurement and bound, always counted so that it is positive where the bound holds.
 _SLACKS = (
     ("entropy", "nats", pl.col("entropy_bound") - pl.col("entropy")),

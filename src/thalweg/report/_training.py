@@ -26,9 +26,7 @@ from thalweg.figures import (
 from thalweg.report._charts import Chart, _add, _chart, _figure, _number
 from thalweg.report._tables import Table
 from thalweg.report._words import amount
-from thalweg.store import Experiment, Run
-
-__all__ = ["SizesPage", "TrainingPage", "sizes_pages", "training_pages"]
+from thalweg.store import Findings, Run
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def sizes_pages(run: Run) -> list[SizesPage]:
     return pages
 
 
-def _experiment(run: Run) -> Experiment:
+def _experiment(run: Run) -> Findings:
     return run.experiments("checkpoints")[-1]
 
 
@@ -86,7 +84,7 @@ def _training_page(run: Run, axis: TrainingAxis) -> TrainingPage:
     )
 
 
-def _table(experiment: Experiment, name: str) -> Table:
+def _table(experiment: Findings, name: str) -> Table:
     _, columns, rows = next(table for table in checkpoint_table(experiment) if table[0] == name)
     return Table(columns, tuple(tuple(map(_cell, row)) for row in rows))
 

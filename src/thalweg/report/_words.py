@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-__all__ = ["amount", "counted", "listing", "percent", "spans"]
-
 GAP = "\N{EN DASH}"
 
 

@@ -4,17 +4,19 @@ A run is a directory: ``run.json``, four tables in parts (``layers heads massive
 tables (``profile phases coupling``). Files are there whole or not at all, so a run that was killed at any moment can be
 read, and goes on where it stopped.
 
-In reading order: ``_schemas`` the columns · ``_header`` run.json · ``_identity`` when two runs are one · ``_names``
+In reading order: ``_columns`` what a column is · ``_schemas`` the columns · ``_header`` run.json ·
+``_identity`` when two runs are one · ``_names``
 safe file names · ``_files`` whole files · ``_headerfile`` run.json on disk · ``_parts`` what is finished · ``_writer``
 and ``_create`` writing · ``_reader`` reading ·
 ``_experiment_schemas``, ``_experiment_header`` and ``_experiments`` what experiments add · ``_features`` pooled states
 of texts.
 """
 
+from thalweg.store._columns import Column, Table, Tables
 from thalweg.store._create import create_or_resume
 from thalweg.store._experiment_header import ExperimentHeader
 from thalweg.store._experiment_schemas import EXPERIMENTS, ExperimentTables, experiment_schema
-from thalweg.store._experiments import Experiment, ExperimentWriter, open_experiment
+from thalweg.store._experiments import ExperimentWriter, Findings, open_experiment
 from thalweg.store._features import Features, FeatureStore, text_hash
 from thalweg.store._files import os_errors_as_run_errors, write_whole
 from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Thresholds
@@ -26,14 +28,15 @@ from thalweg.store._writer import RunWriter
 
 __all__ = [
     "EXPERIMENTS",
+    "Column",
     "Coverage",
     "DataFacts",
-    "Experiment",
     "ExperimentHeader",
     "ExperimentTables",
     "ExperimentWriter",
     "FeatureStore",
     "Features",
+    "Findings",
     "ModelFacts",
     "PartCounts",
     "Run",
@@ -41,6 +44,8 @@ __all__ = [
     "RunIdentity",
     "RunWriter",
     "Shard",
+    "Table",
+    "Tables",
     "Thresholds",
     "create_or_resume",
     "experiment_schema",

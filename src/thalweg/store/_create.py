@@ -12,8 +12,6 @@ from thalweg.store._headerfile import HEADER, read_header, write_header
 from thalweg.store._schemas import PART_TABLES
 from thalweg.store._writer import RunWriter
 
-__all__ = ["create_or_resume", "locked"]
-
 _LOCK = ".lock"
 SESSION = ("command", "resolved", "versions", "hardware")
 OF_PROMPTS = ("data", "max_length", "thresholds", "seed", "variants", "keep_text")

@@ -12,8 +12,6 @@ from thalweg.errors import RunError
 from thalweg.store._files import write_whole
 from thalweg.store._header import Coverage, Status
 
-__all__ = ["ExperimentHeader", "experiment_key", "read_experiment", "write_experiment"]
-
 
 class ExperimentHeader(BaseModel):
     """One experiment of a run; the same run may hold the same experiment with other settings.

@@ -11,8 +11,6 @@ import polars as pl
 
 from thalweg.store._schemas import DATA_KEY, KEY, conform_to
 
-__all__ = ["EXPERIMENTS", "ExperimentTables", "conform_experiment", "experiment_schema"]
-
 
 @dataclass(frozen=True)
 class ExperimentTables:

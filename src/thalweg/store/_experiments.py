@@ -29,11 +29,9 @@ from thalweg.store._names import Shard, part_name, part_prefix, row_range
 from thalweg.store._parts import COUNTS_KEY
 from thalweg.store._writer import RunWriter, check_rows, write_frame
 
-__all__ = ["Experiment", "ExperimentWriter", "experiments_of", "open_experiment"]
-
 
 @dataclass(frozen=True)
-class Experiment:
+class Findings:
     """One experiment of a run, for reading.
 
     Attributes:
@@ -59,10 +57,10 @@ class Experiment:
         return pl.scan_parquet(files, schema=columns) if files else pl.LazyFrame(schema=columns)
 
 
-def experiments_of(run: Path, experiment: str) -> list[Experiment]:
+def experiments_of(run: Path, experiment: str) -> list[Findings]:
     """Give what a run holds of one experiment, the latest last."""
     directory = run / experiment
-    found = [Experiment(directory, read_experiment(path)) for path in sorted(directory.glob("*.json"))]
+    found = [Findings(directory, read_experiment(path)) for path in sorted(directory.glob("*.json"))]
     return sorted(found, key=lambda one: (one.header.updated is not None, one.header.updated, one.header.key))
 
 
@@ -130,9 +128,9 @@ class ExperimentWriter:
         }
         self.header = write_experiment(self._directory, self.header.model_copy(update=changes))
 
-    def reading(self) -> Experiment:
+    def reading(self) -> Findings:
         """The experiment as it can be read now."""
-        return Experiment(self._directory, self.header)
+        return Findings(self._directory, self.header)
 
     def __enter__(self) -> "ExperimentWriter":
         return self

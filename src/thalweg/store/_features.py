@@ -21,8 +21,6 @@ from thalweg.errors import RunError
 from thalweg.store._experiment_header import experiment_key
 from thalweg.store._files import TEMPORARY, os_errors_as_run_errors, write_whole
 
-__all__ = ["FEATURES", "FeatureStore", "Features", "text_hash"]
-
 FEATURES = "features"
 OPEN_FILES = 64
 ABSENT = -1

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from thalweg.errors import RunError
 
-__all__ = ["TEMPORARY", "os_errors_as_run_errors", "write_whole"]
-
 TEMPORARY = ".tmp"
 
 

@@ -7,17 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from thalweg.store._identity import RunIdentity
 
-__all__ = [
-    "FORMAT",
-    "Coverage",
-    "DataFacts",
-    "ModelFacts",
-    "PartCounts",
-    "RunHeader",
-    "Status",
-    "Thresholds",
-]
-
 FORMAT = 1
 Status = Literal["started", "finished", "interrupted", "failed"]
 Count = Annotated[int, Field(ge=0)]

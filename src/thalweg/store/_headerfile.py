@@ -10,8 +10,6 @@ from thalweg.errors import RunError
 from thalweg.store._files import write_whole
 from thalweg.store._header import FORMAT, RunHeader
 
-__all__ = ["HEADER", "read_header", "write_header"]
-
 HEADER = "run.json"
 
 

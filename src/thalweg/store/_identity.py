@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-__all__ = ["RunIdentity"]
-
 
 @dataclass(frozen=True)
 class RunIdentity:

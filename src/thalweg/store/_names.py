@@ -4,8 +4,6 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-__all__ = ["Shard", "part_name", "part_prefix", "row_range", "slug"]
-
 _LONGEST = 48
 _ROWS = re.compile(r"\.(\d{9,})-(\d{9,})\.parquet\Z")
 

@@ -14,8 +14,6 @@ from thalweg.store._header import Coverage, PartCounts
 from thalweg.store._names import part_prefix, row_range
 from thalweg.store._schemas import PART_TABLES
 
-__all__ = ["COUNTS_KEY", "Part", "committed_parts", "finished_files", "pair_coverage"]
-
 COUNTS_KEY = "thalweg"  # in the metadata of a part of prompts/, so that counts survive a kill together with their rows
 
 

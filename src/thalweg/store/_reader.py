@@ -6,13 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.store._experiments import Experiment, experiments_of
+from thalweg.store._experiments import Findings, experiments_of
 from thalweg.store._header import RunHeader
 from thalweg.store._headerfile import read_header
 from thalweg.store._parts import committed_parts, finished_files
 from thalweg.store._schemas import AGGREGATES, schema
-
-__all__ = ["Run", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Run:
         """The aggregated tables that have not been written yet, as after a run that was stopped."""
         return tuple(table for table in AGGREGATES if not self._file(table).exists())
 
-    def experiments(self, experiment: str) -> list[Experiment]:
+    def experiments(self, experiment: str) -> list[Findings]:
         """What the run holds of one experiment, such as ``ablation``: one entry for each settings, the latest last."""
         return experiments_of(self.path, experiment)
 

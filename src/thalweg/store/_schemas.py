@@ -9,8 +9,6 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["AGGREGATES", "DATA_KEY", "KEY", "PART_TABLES", "conform", "conform_to", "schema"]
-
 PART_TABLES = ("layers", "heads", "massive", "prompts")
 AGGREGATES = ("profile", "phases", "coupling")
 

@@ -20,8 +20,6 @@ from thalweg.store._names import Shard, part_name
 from thalweg.store._parts import COUNTS_KEY, committed_parts, finished_files, pair_coverage
 from thalweg.store._schemas import AGGREGATES, PART_TABLES, conform
 
-__all__ = ["RunWriter", "check_rows", "write_frame"]
-
 
 class RunWriter:
     """The one process that writes a run; made by :func:`create_or_resume`.

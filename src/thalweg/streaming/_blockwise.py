@@ -21,8 +21,6 @@ from thalweg.shapes import Float, Int
 from thalweg.streaming._masks import MaskBlock, RowMask, mask_block
 from thalweg.streaming._statistics import AttentionStatistics
 
-__all__ = ["AttentionResult", "streamed_attention"]
-
 LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
 UNSEEN = -1e30

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from thalweg.shapes import Bool, Float
 
-__all__ = ["MaskBlock", "RowMask", "mask_block"]
-
 RowMask = Callable[[Tensor, Tensor], Tensor]
 """``(rows, keys) -> seen``: index vectors to a boolean block ``batch|1 head|1 rows keys``."""
 

@@ -6,8 +6,6 @@ from torch import Tensor
 from thalweg.shapes import Float, Int
 from thalweg.streaming._statistics import AttentionStatistics
 
-__all__ = ["statistics_of_map"]
-
 
 def statistics_of_map(
     attention: Float[Tensor, "batch head token token"], /, *, lengths: Int[Tensor, " batch"] | None = None

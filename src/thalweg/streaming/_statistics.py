@@ -6,8 +6,6 @@ from torch import Tensor
 
 from thalweg.shapes import Float, Int
 
-__all__ = ["AttentionStatistics"]
-
 
 @dataclass(frozen=True)
 class AttentionStatistics:

@@ -1,0 +1,53 @@
+"""Attribution: which part of which block writes the sink token's row (the paper, Fig. 19)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from thalweg.experiments._declared import Experiment
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.store import Findings
+
+
+def attribute(
+    model: str | Path = BUNDLED_MODEL,
+    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    *,
+    out: str | Path | None = None,
+    options: SurveyOptions | None = None,
+) -> Findings:
+    """Measure what attention and MLP of each block add to the sink token's row, and name the blocks that write it.
+
+    The embedding and all contributions add up to the last state; that they do is checked in every block and prompt. A
+    run that exists is joined: finished shards are not measured again, and a higher ``limit`` extends it.
+
+    Args:
+        model: hub id or directory; "reference" is the model that comes with thalweg.
+        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
+        out: the run directory; ``runs/<model>`` by default.
+        options: as for a survey.
+
+    Returns:
+        The experiment, for reading: tables ``states``, ``contributions`` and ``dimensions`` by prompt, ``attribution``
+        (averages) and ``writers`` (the blocks whose MLPs write the massive row, or why there are none).
+
+    Raises:
+        UsageError: a model, a data set, an option or the directory cannot be used; the message says what to do.
+        ProofError: the model's blocks are not their input plus attention plus MLP.
+
+    Example:
+        >>> attribute(out="runs/demo").table("writers").collect()["writing_blocks"].to_list()  # doctest: +SKIP
+        [[1]]
+    """
+    from thalweg.experiments._attribute.measure import attributed
+    from thalweg.experiments._prepare import prepare
+
+    return attributed(prepare(model, data, out=out, options=options))
+
+
+EXPERIMENT = Experiment(
+    name="attribution",
+    function=attribute,
+    group="Intervene",
+    answers=("writers", "attribution"),
+    view="thalweg.experiments._attribute.view",
+)

@@ -1,0 +1,202 @@
+"""Log-likelihoods of continuations at every state: each input is read once, and never again in this run."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from thalweg import metrics
+from thalweg.capture import IdentifiedModel, Subject, watch_states
+from thalweg.engines import progress_bar, run_shards
+from thalweg.errors import UsageError
+from thalweg.experiments._mcq.requests import Request
+from thalweg.experiments._measure import refuse_overflow, token_batch
+from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._over_prompts import batching, loaded
+from thalweg.lenses import LogitLens, TunedLens
+from thalweg.prompts import Prompt, Shard
+from thalweg.store import FeatureStore, text_hash
+
+BATCHES = 4
+"""Full batches that are written together."""
+
+Found = tuple[list[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """The tokens that some requests ask for, in the order of the rows that predict them.
+
+    Attributes:
+        places: which of the rows that are kept.
+        tokens: the token to come.
+        owners: whose it is.
+    """
+
+    places: Tensor
+    tokens: Tensor
+    owners: Tensor
+
+
+class LogLikelihoods:
+    """Answers requests at every state of a model through a lens; measures what the run does not hold.
+
+    Whoever calls it holds the run: an experiment that is open for writing.
+
+    Attributes:
+        store: what the run holds: by request and state the log-likelihood, and 1 where the continuation is greedy.
+        passes: inputs that went through the model.
+    """
+
+    def __init__(
+        self,
+        model: IdentifiedModel,
+        run: str | Path,
+        lens: Callable[[Subject], LogitLens | TunedLens],
+        settings: Mapping[str, JsonValue],
+        options: SurveyOptions,
+        subject: Callable[[], Subject] | None = None,
+    ) -> None:
+        """Find what the run holds; nothing is loaded yet.
+
+        Args:
+            model: identified; loaded once a request is missing.
+            run: the run's directory.
+            lens: puts the lens on the loaded model.
+            settings: which lens that is.
+            options: how prompts share a forward pass.
+            subject: gives the model, loaded and proved, where another one has it already.
+        """
+        self._model, self._put, self._options, self._load = model, lens, options, subject
+        named = {name: getattr(model, name) for name in ("name", "revision", "weights", "configuration", "dtype")}
+        self.store = FeatureStore(run, {"holds": "log-likelihoods of requests", **named, **settings})
+        self.passes = 0
+
+    def __call__(self, requests: Sequence[Request], *, title: str = "requests") -> np.ndarray:
+        """Answer requests.
+
+        Args:
+            requests: any; those with the same input are read together.
+            title: of the bar.
+
+        Returns:
+            requests x states x 2, float32: log-likelihood in nats, and whether the continuation is greedy.
+
+        Raises:
+            UsageError: an input does not fit into memory.
+            OverflowInFloat16: a float16 state holds an Inf.
+            RunError: the disk is full or cannot be written; what is whole stays.
+        """
+        digests = [_digest(request) for request in requests]
+        missing = {
+            digest: request for digest, request in zip(digests, requests, strict=True) if digest not in self.store
+        }
+        if missing:
+            self._measure(missing, title)
+        return self.store.read(digests)[:]
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model, loaded and proved the first time that it is needed."""
+        return loaded(self._model, "unembedding") if self._load is None else self._load()
+
+    @cached_property
+    def lens(self) -> LogitLens | TunedLens:
+        """The lens on it."""
+        return self._put(self.subject)
+
+    def _measure(self, missing: Mapping[str, Request], title: str) -> None:
+        by_input = dict[tuple[int, ...], list[tuple[str, Request]]]()
+        for digest, request in missing.items():
+            by_input.setdefault(request.tokens, []).append((digest, request))
+        asked = [by_input[tokens] for tokens in sorted(by_input, key=len, reverse=True)]  # the longest tells what fits
+        prompts = [Prompt(row, own[0][1].tokens, text="", sha256="", truncated=False) for row, own in enumerate(asked)]
+        options = batching(self.subject, self._options)
+
+        def finish(shard: Shard, results: list[Found]) -> None:
+            if results:
+                digests = [digest for own, _ in results for digest in own]
+                self.store.write(digests, np.concatenate([values for _, values in results]))
+            if shard.skipped:
+                longest = max(len(prompts[row.row]) for row in shard.skipped)
+                raise UsageError(
+                    f"a request of {longest} tokens does not fit into memory. Try a smaller --max-length, or a smaller "
+                    "--dtype; what is answered stays."
+                )
+
+        with progress_bar(title, len(prompts), shown=self._options.progress) as progress:
+            run_shards(
+                _shards(prompts, BATCHES * options.token_budget),
+                measure=lambda batch: self._answered(batch, [asked[prompt.row] for prompt in batch]),
+                finish=finish,
+                options=options,
+                progress=progress,
+            )
+
+    @torch.no_grad()
+    def _answered(self, batch: Sequence[Prompt], asked: Sequence[Sequence[tuple[str, Request]]]) -> Found:
+        """Every request about the inputs of one batch, at all states."""
+        depths = [max(len(request.targets) for _, request in own) for own in asked]
+        targets, count = _targets(asked, depths), sum(map(len, asked))
+        lens, found = self.lens, list[Tensor]()  # the lens runs the model when it is made, which nobody may watch
+
+        def see(index: int, state: Tensor) -> None:
+            for prompt, own in zip(batch, state, strict=True):
+                refuse_overflow(index, own[: len(prompt)])
+            kept = [
+                own[len(prompt) - depth : len(prompt)] for prompt, own, depth in zip(batch, state, depths, strict=True)
+            ]
+            found.append(_read(lens, index, torch.cat(kept), targets, count))
+
+        with watch_states(self.subject, see):
+            self.subject.parts.body(input_ids=token_batch(self.subject, batch), use_cache=False)
+        self.passes += len(batch)
+        return [digest for own in asked for digest, _ in own], torch.stack(found, 1).numpy()
+
+
+def _read(lens: LogitLens | TunedLens, state: int, rows: Tensor, targets: _Targets, count: int) -> Tensor:
+    """Continuation x 2 of some rows at one state; of the vocabulary one piece of the rows is held."""
+    likelihoods, greedy = list[Tensor](), list[Tensor]()
+    for piece in torch.arange(len(rows)).split((lens.model if isinstance(lens, TunedLens) else lens).rows_at_once):
+        first, stop = int(piece[0]), int(piece[-1]) + 1
+        read = metrics.log_probabilities(lens.logits(state, rows[first:stop]))
+        begin, end = torch.searchsorted(targets.places, torch.tensor([first, stop])).tolist()
+        places, tokens = (targets.places[begin:end] - first).to(read.device), targets.tokens[begin:end].to(read.device)
+        values, best = metrics.target_likelihoods(read, places, tokens)
+        likelihoods.append(values.cpu())
+        greedy.append(best.cpu())
+    sums, every = metrics.continuation_likelihood(torch.cat(likelihoods), torch.cat(greedy), targets.owners, count)
+    return torch.stack([sums.float(), every.float()], -1)
+
+
+def _digest(request: Request) -> str:
+    """By what a request is found: the tokens that enter, and those that are to come."""
+    return text_hash(json.dumps([request.tokens, request.targets]))
+
+
+def _targets(asked: Sequence[Sequence[tuple[str, Request]]], depths: Sequence[int]) -> _Targets:
+    """What requests ask of rows of which the last of every input are kept, as many as its longest request needs."""
+    rows, first, owner = list[tuple[int, int, int]](), 0, 0
+    for own, depth in zip(asked, depths, strict=True):
+        for _, request in own:
+            begin = first + depth - len(request.targets)
+            rows += [(begin + place, token, owner) for place, token in enumerate(request.targets)]
+            owner += 1
+        first += depth
+    return _Targets(*torch.tensor(sorted(rows, key=lambda row: row[0])).T.contiguous())
+
+
+def _shards(prompts: Sequence[Prompt], tokens: int) -> Iterator[Shard]:
+    """Inputs that are written together, about so many tokens."""
+    first, size = 0, 0
+    for place, prompt in enumerate(prompts):
+        size += len(prompt)
+        if size >= tokens or place == len(prompts) - 1:
+            yield Shard(first, place + 1, tuple(prompts[first : place + 1]), ())
+            first, size = place + 1, 0

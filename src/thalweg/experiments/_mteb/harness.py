@@ -1,0 +1,381 @@
+"""MTEB's tasks, scores and result cache, with every state of a model as an embedding; the one file that imports mteb.
+
+To mteb a state is a model of its own: an encoder that has no weights and answers from what ``embed`` gives. All states
+are scored on the same texts, with the same random choices.
+"""
+
+import copy
+import difflib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thalweg.errors import DataError, UsageError
+from thalweg.store import slug
+
+Array = npt.NDArray[Any]
+ENGLISH = ("eng",)
+BATCH = 256
+"""Texts that mteb hands over together; those that are not measured yet are batched anew."""
+
+SKEAN32 = (
+    "AmazonCounterfactualClassification",
+    "AmazonReviewsClassification",
+    "ArxivClusteringS2S",
+    "AskUbuntuDupQuestions",
+    "BIOSSES",
+    "Banking77Classification",
+    "BiorxivClusteringS2S",
+    "EmotionClassification",
+    "MTOPDomainClassification",
+    "MTOPIntentClassification",
+    "MassiveIntentClassification",
+    "MassiveScenarioClassification",
+    "MedrxivClusteringS2S",
+    "MindSmallReranking",
+    "RedditClustering",
+    "SICK-R",
+    "STS12",
+    "STS13",
+    "STS14",
+    "STS15",
+    "STS16",
+    "STS17",
+    "STSBenchmark",
+    "SciDocsRR",
+    "SprintDuplicateQuestions",
+    "StackExchangeClustering",
+    "StackOverflowDupQuestions",
+    "ToxicConversationsClassification",
+    "TweetSentimentExtractionClassification",
+    "TwentyNewsgroupsClustering",
+    "TwitterSemEval2015",
+    "TwitterURLCorpus",
+)
+"""The 32 English tasks of Skean et al. (2025), which the paper takes too, by their names in mteb."""
+
+SETS = {"skean32": SKEAN32}
+SUBSETS = {"AmazonCounterfactualClassification": ("en",), "STS17": ("en-en",)}
+"""Where English is several subsets: the one of MTEB's English benchmark."""
+
+
+@dataclass(frozen=True)
+class States:
+    """What is scored: the states of one model.
+
+    Attributes:
+        name: the model's name and revision, for the result cache.
+        key: stands for everything that changes an embedding.
+        count: how many states there are.
+        embed: gives texts at one state, rows x width.
+    """
+
+    name: str
+    key: str
+    count: int
+    embed: Callable[[Sequence[str], int], Array]
+
+
+@dataclass(frozen=True)
+class StateScore:
+    """What one state scores on one subset of a task.
+
+    Attributes:
+        task: its name.
+        type: mteb's word for its kind, such as STS.
+        metric: what the score is, the task's main one.
+        state: 0..L.
+        split: of the task's data.
+        subset: of the task's data.
+        score: as mteb gives it; NaN where it is undefined.
+        data_revision: of the task's data.
+        reason: why there is no score.
+    """
+
+    task: str
+    type: str
+    metric: str
+    state: int
+    split: str
+    subset: str
+    score: float
+    data_revision: str
+    reason: str | None = None
+
+
+class _NotFinite(Exception):
+    """An embedding holds a NaN or an infinity."""
+
+
+class _StateEncoder:
+    """One state, as mteb wants an encoder; similarity is the cosine."""
+
+    def __init__(self, states: States, state: int) -> None:
+        self._states, self._state = states, state
+        self.mteb_model_meta = _meta(states, state)
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **options: Any,
+    ) -> Array:
+        """Give the texts of all batches at this state."""
+        del task_metadata, hf_split, hf_subset, prompt_type, options  # a state reads no instructions
+        rows = self._states.embed([text for batch in inputs for text in batch["text"]], self._state)
+        if not np.isfinite(rows).all():
+            raise _NotFinite
+        return rows
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Cosine of every row of one with every row of the other."""
+        from mteb.similarity_functions import cos_sim
+
+        return cos_sim(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Cosine of each row of one with its row of the other."""
+        from mteb.similarity_functions import pairwise_cos_sim
+
+        return pairwise_cos_sim(embeddings1, embeddings2)
+
+
+def mteb_tasks(tasks: str | Sequence[Any], languages: Sequence[str] = ENGLISH) -> list[Any]:
+    """Find tasks by name.
+
+    Args:
+        tasks: mteb's names, several joined by commas or as a list; "skean32" stands for the tasks of that name. Tasks
+            that are objects of mteb's own classes are taken as they are.
+        languages: three-letter codes of the subsets to take, none for all.
+
+    Returns:
+        Tasks of mteb, their data not loaded yet, in the order given.
+
+    Raises:
+        UsageError: mteb is not installed, or a task is unknown, given twice, not of texts, or not in these languages.
+
+    Example:
+        >>> [task.metadata.name for task in mteb_tasks("STS12,Banking77Classification")]
+        ['STS12', 'Banking77Classification']
+    """
+    _require_mteb()
+    wanted = list[Any]()
+    for one in [tasks] if isinstance(tasks, str) else tasks:
+        names = [name.strip() for name in one.split(",")] if isinstance(one, str) else [one]
+        wanted += [task for name in names if name != "" for task in SETS.get(name, (name,))]
+    if not wanted:
+        raise UsageError("--tasks must name at least one MTEB task, or skean32; got none.")
+    with _calm():
+        found = [_named(one, tuple(languages)) if isinstance(one, str) else one for one in wanted]
+    names = [task.metadata.name for task in found]
+    for task in found:
+        _refuse(task, names)
+    return found
+
+
+def state_scores(
+    task: Any, states: States, cache: Path, *, done: Callable[[], None] = lambda: None
+) -> list[StateScore]:
+    """Score every state on a task, through mteb's own evaluation and result cache.
+
+    The first state that is scored asks for all texts; the data is not loaded where every state is in the cache.
+
+    Args:
+        task: of :func:`mteb_tasks`.
+        states: the model.
+        cache: directory of mteb's result cache.
+        done: told after every state.
+
+    Returns:
+        One score for each state, split and subset.
+
+    Raises:
+        DataError: the task's data cannot be loaded.
+    """
+    from mteb import ResultCache
+
+    results = ResultCache(cache)
+    with _calm(), _loaded(task) as load:
+        rows = list[StateScore]()
+        for state in range(states.count):
+            rows += _of_state(task, states, state, results, load)
+            done()
+        return rows
+
+
+def _of_state(task: Any, states: States, state: int, results: Any, load: Callable[[], None]) -> list[StateScore]:
+    encoder, name = _StateEncoder(states, state), task.metadata.name
+    stored = results.load_task_result(name, encoder.mteb_model_meta)
+    same = _is_of(stored, task)
+    if not same or stored.get_missing_evaluations(task):
+        load()
+        try:
+            _evaluate(encoder, _as_new(task), results, "only-missing" if same else "always")
+        except _NotFinite:
+            revision = str(task.metadata.dataset.get("revision", ""))
+            return [_row(task, state, *place, float("nan"), revision, "not finite") for place in _places(task)]
+        stored = results.load_task_result(name, encoder.mteb_model_meta)  # as it is found by whoever comes later
+    scores = {(split, one["hf_subset"]): one["main_score"] for split, own in stored.scores.items() for one in own}
+    return [_row(task, state, *place, float(scores[place]), stored.dataset_revision) for place in _places(task)]
+
+
+def _is_of(stored: Any, task: Any) -> bool:
+    """Whether there is a result, of this data and by this version of mteb."""
+    return stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
+
+
+def _evaluate(encoder: Any, task: Any, results: Any, overwrite: str) -> None:
+    import mteb
+
+    mteb.evaluate(
+        encoder,
+        task,
+        cache=results,
+        overwrite_strategy=overwrite,
+        encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
+        co2_tracker=False,
+        show_progress_bar=False,
+    )
+
+
+def _row(
+    task: Any, state: int, split: str, subset: str, score: float, revision: str, reason: str | None = None
+) -> StateScore:
+    about = task.metadata
+    if reason is None and not np.isfinite(score):
+        reason = "undefined on these embeddings"
+    return StateScore(
+        task=about.name,
+        type=str(about.type),
+        metric=about.main_score,
+        state=state,
+        split=split,
+        subset=subset,
+        score=score,
+        data_revision=revision,
+        reason=reason,
+    )
+
+
+def _places(task: Any) -> list[tuple[str, str]]:
+    return [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
+
+
+def _as_new(task: Any) -> Any:
+    """The same task and data with the random choices still to be made, so that every state gets the same."""
+    fresh = copy.copy(task)
+    fresh.rng_state, fresh.np_rng = copy.deepcopy((task.rng_state, task.np_rng))
+    return fresh
+
+
+@contextmanager
+def _loaded(task: Any) -> Iterator[Callable[[], None]]:
+    """Gives what loads the task's data once; it is let go at the end, unless it was there before."""
+    before = task.data_loaded
+
+    def load() -> None:
+        try:
+            task.load_data()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _no_data(task, error) from error
+
+    yield load
+    if task.data_loaded and not before:
+        task.unload_data()
+
+
+def _no_data(task: Any, error: Exception) -> DataError:
+    found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return DataError(
+        f"{task.metadata.name}: expected its data, {task.metadata.dataset['path']}, from the hub; got {found}. Check "
+        "the network, set HF_HUB_OFFLINE=1 to use a copy downloaded before, or leave the task out of --tasks."
+    )
+
+
+def _named(name: str, languages: tuple[str, ...]) -> Any:
+    from mteb.get_tasks import TASK_LIST, get_task
+
+    known = [task.metadata.name for task in TASK_LIST]
+    if name not in known:
+        near = _nearest(name, known)
+        advice = f"Nearest: {', '.join(near)}." if near else "mteb.get_tasks() lists them."
+        raise UsageError(f"--tasks {name} is no task of the installed mteb, nor one of {', '.join(SETS)}. {advice}")
+    subsets = SUBSETS.get(name) if languages == ENGLISH else None
+    language = list(languages) if languages and subsets is None else None
+    try:
+        task = get_task(name, languages=language, hf_subsets=subsets, exclusive_language_filter=language is not None)
+    except ValueError as error:
+        spoken = sorted({code.split("-")[0] for code in get_task(name).metadata.languages})
+        raise UsageError(
+            f"--tasks {name} has nothing in {', '.join(languages)}; it has {', '.join(spoken)}. Name them with "
+            "--languages, or all."
+        ) from error
+    splits = list(task.eval_splits)
+    return task.filter_eval_splits(["test"] if "test" in splits else splits)
+
+
+def _nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Names that hold it come first, the shortest of them before the others, then names that are spelled alike."""
+    holding = sorted((one for one in known if name.lower() in one.lower()), key=len)
+    folded = {one.lower(): one for one in known}
+    alike = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
+    return list(dict.fromkeys([*holding, *alike]))[:3]
+
+
+def _refuse(task: Any, names: Sequence[str]) -> None:
+    about = task.metadata
+    if names.count(about.name) > 1:
+        raise UsageError(f"--tasks {about.name} is given twice; name each once.")
+    if list(about.modalities) != ["text"]:
+        raise UsageError(f"--tasks {about.name} is about {', '.join(about.modalities)}; a language model reads text.")
+
+
+def _meta(states: States, state: int) -> Any:
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+
+    described = {
+        "name": f"{slug(states.name)}/state-{state}",
+        "revision": states.key,
+        "framework": ["PyTorch"],
+        "similarity_fn_name": ScoringFunction.COSINE,
+        "use_instructions": False,
+    }
+    return ModelMeta.create_empty(described)
+
+
+def _require_mteb() -> None:
+    try:
+        with _calm():
+            import mteb  # noqa: F401
+    except ImportError as error:
+        raise UsageError("MTEB's tasks need mteb, which is not installed. Run: pip install mteb") from error
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Without what mteb and its scorers remark for each of many states: older tasks, fits that did not converge."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    logger, shown = logging.getLogger("mteb"), not are_progress_bars_disabled()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            enable_progress_bars()

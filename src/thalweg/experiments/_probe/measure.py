@@ -1,0 +1,157 @@
+"""Probes: what a linear classifier reads out of every state (the paper, Figs. 8 and 31)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from thalweg import metrics
+from thalweg.engines import progress_bar
+from thalweg.errors import DataError
+from thalweg.experiments._features import TextFeatures
+from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._probe.data import ProbeData, Split
+from thalweg.experiments._probe.linear import Probes, train_linear
+from thalweg.experiments._probe.logistic import fit_logistic
+from thalweg.experiments._probe.recipe import Recipe
+from thalweg.prompts import Example
+from thalweg.store import ExperimentWriter, Features
+
+NAME = "probe"
+RIGHT = 1
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe changes a number."""
+    return {"classifier": "logistic", "seed": recipe.seed} if recipe.classifier == "logistic" else vars(recipe)
+
+
+def _fill(
+    writer: ExperimentWriter,
+    key: dict[str, str],
+    data: ProbeData,
+    measured: TextFeatures,
+    recipe: Recipe,
+    options: SurveyOptions,
+) -> None:
+    """Measure what is missing, train, and write both tables, the accuracies last."""
+    features = measured(data.texts, title=f"features: {Path(key['model']).name} on {data.name}")
+    kept = _kept(data, features)
+    train = kept[data.splits[0].name]
+    probes, converged = _trained(features, *train, data, recipe, options)
+    rows = [
+        {"split": name, **row}
+        for name, (places, examples) in kept.items()
+        for row in _accuracies(probes.scores(features, places), examples, data)
+    ]
+    columns = [pl.lit(value).alias(name) for name, value in key.items()]
+    flags = pl.DataFrame(
+        {"state": range(len(converged)), "converged": converged}, schema_overrides={"converged": pl.Boolean()}
+    )
+    splits = [_split_row(split, kept[split.name][1], train[1], data) for split in data.splits]
+    writer.write_table("splits", pl.DataFrame(splits).with_columns(columns))
+    writer.write_table("accuracy", pl.DataFrame(rows).join(flags, on="state", how="left").with_columns(columns))
+
+
+def _kept(data: ProbeData, features: Features) -> dict[str, tuple[np.ndarray, list[Example]]]:
+    """By split the rows of the features, and the examples, that have any; a question goes with the first it lacks.
+
+    Raises:
+        DataError: a split has none left.
+    """
+    found, first = dict[str, tuple[np.ndarray, list[Example]]](), 0
+    for split in data.splits:
+        present = features.present[first : first + len(split.examples)]
+        lost = {one.row for one, there in zip(split.examples, present, strict=True) if not there}
+        places = [place for place, one in enumerate(split.examples) if one.row not in lost]
+        if not places:
+            raise DataError(f"{split.source}: expected texts with tokens in the {split.name} split; got none.")
+        found[split.name] = (np.array(places) + first, [split.examples[place] for place in places])
+        first += len(split.examples)
+    return found
+
+
+def _trained(
+    features: Features,
+    places: np.ndarray,
+    examples: Sequence[Example],
+    data: ProbeData,
+    recipe: Recipe,
+    options: SurveyOptions,
+) -> tuple[Probes, list[bool | None]]:
+    """The classifiers, and where it is a question, whether each converged."""
+    classes, count, states = data.classes(examples), len(data.labels), features.shape[1]
+    logistic = recipe.classifier == "logistic"
+    total = states if logistic else recipe.epochs * len(places)
+    with progress_bar(f"{recipe.classifier} probes", total, shown=options.progress) as progress:
+        if not logistic:
+            probes = train_linear(features, places, torch.from_numpy(classes), count, recipe, done=progress.rows)
+            return probes, [None] * states
+        probes, converged = fit_logistic(
+            lambda state: features.state(state)[places], states, classes, count, recipe, done=progress.rows
+        )
+        return probes, [*converged]
+
+
+def _accuracies(scores: Tensor, examples: Sequence[Example], data: ProbeData) -> list[dict[str, Any]]:
+    """A row a state: how often it is right; NaN where a score is."""
+    classes = torch.from_numpy(data.classes(examples))
+    right, count = _right_pairs(scores, examples, classes) if data.pair else _right(scores, classes)
+    rows = list[dict[str, Any]]()
+    for state, own in enumerate(scores):
+        defined = not own.isnan().any()
+        found = metrics.accuracy(int(right[state]), count) if defined else metrics.accuracy(0, 0)
+        loss = float(functional.cross_entropy(own.double(), classes)) if defined else torch.nan
+        rows.append({"state": state, **vars(found), "loss": loss})
+    return rows
+
+
+def _right(scores: Tensor, classes: Tensor) -> tuple[Tensor, int]:
+    return (scores.argmax(-1) == classes).sum(-1), len(classes)
+
+
+def _right_pairs(scores: Tensor, examples: Sequence[Example], classes: Tensor) -> tuple[Tensor, int]:
+    """By question: its right option scores most, and no wrong one as much."""
+    margin = scores[..., RIGHT] - scores[..., 1 - RIGHT]
+    _, question = np.unique([one.row for one in examples], return_inverse=True)
+    place, count = torch.from_numpy(question), int(question.max()) + 1
+    best = {
+        wanted: margin.new_full((len(margin), count), -torch.inf).scatter_reduce(
+            1, place[classes == wanted].expand(len(margin), -1), margin[:, classes == wanted], "amax"
+        )
+        for wanted in (RIGHT, 1 - RIGHT)
+    }
+    return (best[RIGHT] > best[1 - RIGHT]).sum(-1), count
+
+
+def _split_row(split: Split, kept: Sequence[Example], train: Sequence[Example], data: ProbeData) -> dict[str, Any]:
+    reasons = dict(split.read.skipped)
+    if lost := len(split.examples) - len(kept):
+        reasons["no tokens"] = lost
+    most = Counter(one.label for one in train).most_common(1)[0][0]
+    return {
+        "split": split.name,
+        "source": split.source,
+        "rows": len({one.row for one in split.examples}) + (0 if _shared(split) else sum(split.read.skipped.values())),
+        "examples": len(kept),
+        "questions": len({one.row for one in kept}) if data.questions else None,
+        "skipped": ", ".join(f"{reason}: {count}" for reason, count in reasons.items()),
+        "classes": len(data.labels),
+        "chance": float(np.mean([1 / (one.options or len(data.labels)) for one in _answered(kept, pair=data.pair)])),
+        "majority": torch.nan if data.pair else float(np.mean([one.label == most for one in kept])),
+    }
+
+
+def _shared(split: Split) -> bool:
+    return len(split.examples) < len(split.read.examples)
+
+
+def _answered(examples: Sequence[Example], *, pair: bool) -> list[Example]:
+    """One example for each answer: of pairs the first of each question."""
+    return list({one.row: one for one in examples}.values()) if pair else list(examples)

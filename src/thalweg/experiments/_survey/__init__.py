@@ -1,0 +1,67 @@
+"""The survey: every state and every attention head of every prompt, for models and data sets, into one run."""
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+
+from thalweg.errors import ThalwegError
+from thalweg.experiments._declared import Experiment
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.store import Run, create_or_resume, open_run
+
+
+def survey(
+    models: str | Path | Sequence[str | Path] = BUNDLED_MODEL,
+    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    *,
+    out: str | Path | None = None,
+    options: SurveyOptions | None = None,
+) -> Run:
+    """Measure models on data sets, and write a run directory that can be read without them.
+
+    A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it.
+
+    Args:
+        models: hub ids or directories; with thalweg come "reference", which was trained, and "planted", which was
+            built.
+        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
+        out: the run directory; ``runs/<model>`` by default.
+        options: everything else.
+
+    Returns:
+        The run, opened for reading: ``run.profile.collect()``.
+
+    Raises:
+        UsageError: a model, a data set, an option or the directory cannot be used; the message says what to do.
+        KeyboardInterrupt: finished shards stay, and the run's status says interrupted.
+
+    Example:
+        >>> run = survey(out="runs/demo")  # doctest: +SKIP
+        >>> run.phases.select("compress_first", "compress_last").collect().row(0)  # doctest: +SKIP
+        (2, 6)
+    """
+    from thalweg.experiments._prepare import prepare
+    from thalweg.experiments._survey.measure import ModelSurvey
+    from thalweg.experiments._survey.rows import aggregate
+
+    prepared = prepare(models, data, out=out, options=options)
+    with create_or_resume(prepared.path, prepared.header) as writer:
+        try:
+            for model, how in zip(prepared.models, prepared.tokenizations, strict=True):
+                ModelSurvey(model, how, writer, prepared.options).run(prepared.sources)
+                gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
+        except ThalwegError:
+            aggregate(writer)  # what came before the one that cannot be measured can be looked at
+            raise
+        aggregate(writer)
+        writer.update(status="finished")
+    return open_run(prepared.path)
+
+
+EXPERIMENT = Experiment(
+    name="survey",
+    function=survey,
+    group="Measure",
+    answers=(),
+    view="thalweg.experiments._survey.view",
+)

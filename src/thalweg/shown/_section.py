@@ -1,0 +1,280 @@
+"""The vocabulary of what a person sees: chapters of sections, and a section's sentences, panels and tables.
+
+What is said here is said once: the terminal, the figures and the page are three paintings of the same sections. Text is
+plain text from anywhere; whoever paints it escapes it. Numbers are plain numbers; whoever paints them writes them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
+"""Told apart with every kind of colour blindness (Okabe and Ito)."""
+GREY, INK, MARK = "#8C8C8C", "#222222", "#D55E00"
+
+Dash = Literal["-", "--", "-.", ":"]
+DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A mean and its spread along an axis.
+
+    Attributes:
+        name: what the legend calls it; lines of one name in one section are shown and hidden together.
+        rows: the columns ``at mean`` and, for a band, ``lower upper``, in order of ``at``; NaN is a gap.
+        color: as ``#RRGGBB``.
+        dash: solid lines have a marker at every value.
+        width: in points; the painter's own by default.
+        named: whether the legend names it.
+        band: whether the spread is drawn.
+        step: drawn as steps, each value reaching half-way to its neighbours.
+    """
+
+    name: str
+    rows: pl.DataFrame
+    color: str = PALETTE[0]
+    dash: Dash = "-"
+    width: float | None = None
+    named: bool = True
+    band: bool = True
+    step: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Values as bars side by side with those of the panel's other bars; ``rows`` as a line's, the spread a whisker."""
+
+    name: str
+    rows: pl.DataFrame
+    color: str = PALETTE[0]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Single points: the columns ``at mean`` and, where hovering names them, ``label``."""
+
+    name: str
+    rows: pl.DataFrame
+    color: str = PALETTE[0]
+    named: bool = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A straight line: a level across the panel or, upright, a mark up and down it."""
+
+    name: str
+    value: float
+    color: str = GREY
+    dash: Dash = "--"
+    upright: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map of values.
+
+    Attributes:
+        grid: rows up the y axis and columns along the x axis, both from 0; NaN is a gap.
+        unit: of the values, for the colour bar.
+        low: the least value that a colour stands for.
+        high: the largest.
+        log: colours follow the logarithm; what is not above 0 is a gap.
+        diverging: colours run to both sides of 0.
+        dots: cells that are marked.
+        dotted: what a mark says.
+    """
+
+    grid: np.ndarray
+    unit: str
+    low: float
+    high: float
+    log: bool = False
+    diverging: bool = False
+    dots: np.ndarray | None = None
+    dotted: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """States, or the blocks that read them, that are shaded: first and last, both inside."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Where an axis has its marks, and what they are called."""
+
+    places: Sequence[float]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of a panel's lines stand for, where they are too many to be named: a colour bar.
+
+    Attributes:
+        title: of the bar, with its unit.
+        low: what the first colour stands for.
+        high: what the last one stands for.
+        ticks: along the bar.
+        colors: from first to last.
+    """
+
+    title: str
+    low: float
+    high: float
+    ticks: Ticks
+    colors: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its axes with their units, and what is on it.
+
+    Attributes:
+        title: what it shows.
+        x: the axis along, with its unit where it has one.
+        y: the axis up, with its unit in brackets.
+        lines: with their bands; later ones lie on top.
+        bars: side by side.
+        points: single ones.
+        rules: levels and marks.
+        heat: a map; a panel with one has no lines.
+        spans: shaded, such as the compress phase.
+        log_x: the axis along is logarithmic.
+        log_y: the axis up is logarithmic; what is not above 0 is a gap.
+        share: values lie between 0 and 1, and the axis shows all of that.
+        ticks: of the axis along; whole numbers as there is room for by default.
+        scale: what the colours of the lines stand for.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...] = ()
+    bars: tuple[Bars, ...] = ()
+    points: tuple[Points, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    heat: Heat | None = None
+    spans: tuple[Span, ...] = ()
+    log_x: bool = False
+    log_y: bool = False
+    share: bool = False
+    ticks: Ticks | None = None
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells: words, numbers, or None where there is nothing.
+
+    Attributes:
+        title: what the table holds.
+        columns: the headings, with units where they have some.
+        rows: as many cells as columns.
+        note: what stands below, such as how many rows are not shown.
+        folded: what to call it on a page that folds it away; empty shows it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+    folded: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is shown of one model, on one data set, by one setting of an experiment.
+
+    Attributes:
+        title: of what, as ``gpt2 on gsm8k``; empty where it goes on with the section before.
+        name: of its figure's file, without folder and ending; empty where there is no figure.
+        sentences: what was found, without full stops.
+        panels: in reading order.
+        tables: in reading order.
+        facts: what was asked and of what, in one line, without a full stop.
+        key: of the findings it is drawn from.
+        headline: what stands above the figure; the title by default.
+        legend: one for all panels, or each panel its own.
+        columns: panels side by side, at most.
+        size: of a panel on paper, width and height in inches.
+    """
+
+    title: str
+    name: str = ""
+    sentences: Sequence[str] = ()
+    panels: Sequence[Panel] = ()
+    tables: Sequence[Table] = ()
+    facts: str = ""
+    key: str = ""
+    headline: str = ""
+    legend: Literal["shared", "each"] = "shared"
+    columns: int = 3
+    size: tuple[float, float] = (3.5, 2.7)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one experiment has to show under one heading.
+
+    Attributes:
+        title: the heading.
+        anchor: names it in links.
+        sections: none and the chapter is left out.
+        note: how to read it, in whole sentences.
+    """
+
+    title: str
+    anchor: str
+    sections: Sequence[Section]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question that a person brings, and what the run says.
+
+    Attributes:
+        question: as asked.
+        verdict: yes, no, partly or unknown.
+        text: the answer in numbers, a whole sentence.
+        notes: what to know beside it, whole sentences.
+    """
+
+    question: str
+    verdict: Literal["yes", "no", "partly", "unknown"]
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """The answers about one model on one data set, on top of the page.
+
+    Attributes:
+        title: the model.
+        about: on what, as ``on gsm8k, 500 prompts``.
+        remark: what has to be known before anything is believed.
+        answers: in reading order.
+        details: single lines below, such as the strongest heads.
+    """
+
+    title: str
+    about: str
+    answers: Sequence[Answer]
+    remark: str = ""
+    details: Sequence[str] = ()
+
+
+def line_of(number: int, name: str, rows: pl.DataFrame, **more: Any) -> Line:
+    """Give the n-th line of a panel its look: past the palette's end, dashes tell them apart."""
+    return Line(name, rows, PALETTE[number % len(PALETTE)], DASHES[number // len(PALETTE) % len(DASHES)], **more)
