@@ -1,0 +1,169 @@
+"""What every state predicts: the paper's Figures 8 (left) and 28, with agreement and KL beside."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
+from thalweg.experiments._told import SHADED, held, shaded
+from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
+from thalweg.store import Findings, Run, slug
+
+COLUMNS = {
+    "perplexity": "perplexity",
+    "loss": "loss",
+    "output_entropy": "output entropy",
+    "agreement": "agreement",
+    "kl": "KL to last",
+}
+"""What a table shows, and what it calls it."""
+
+NOTE = (
+    "Every state through final norm and unembedding, as if the model stopped there. Perplexity is exp(sum of losses / "
+    f"number of scored tokens). The band is the 95% interval over prompts or blocks. {SHADED}"
+)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    metric: str
+    title: str
+    unit: str
+    log: bool = False
+    share: bool = False
+
+
+AXES = (
+    _Axis("perplexity", "Perplexity", "no unit", log=True),
+    _Axis("output_entropy", "Entropy of the output", "nats"),
+    _Axis("agreement", "Top-1 agreement with the last state", "share of tokens", share=True),
+    _Axis("kl", "KL to the last state", "nats"),
+)
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """One lens's averages over the tokens of one data set."""
+
+    findings: Findings
+    rows: pl.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Which lens it is, and what of: ``logit lens, blocks of 512 tokens``."""
+        asked = self.findings.header.settings
+        norm = "" if asked["final_norm"] else " without final norm"
+        block = asked["block_length"]
+        return f"{asked['lens']} lens{norm}, {'row by row' if block is None else f'blocks of {block} tokens'}"
+
+    def by_state(self, metric: str) -> dict[int, float]:
+        rows = self.rows.filter(metric=metric).sort("state")
+        return dict(rows.select("state", "value").iter_rows())
+
+
+def chapters(run: Run) -> Iterator[Chapter]:
+    """Every model and data set that was read through a lens, then every lens that was trained."""
+    sections = [section for pair in pairs(run) for section in (*_read(run, pair), *_trained(run, pair))]
+    yield Chapter("Lens", "lens", sections, NOTE)
+
+
+def _read(run: Run, pair: Pair) -> Iterator[Section]:
+    """All lenses in one set of panels, then of each what it says: the terminal shows those of its own lens alone."""
+    every = held(run, "lens", "curves", pair.rows)
+    lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
+    if not lenses:
+        return
+    title = _title(run, pair)
+    data = f"_{slug(pair.data)}" if len(run.header.data) > 1 else ""
+    panels = _panels(lenses, surveyed_span(run, pair.model, pair.revision))
+    yield Section(title, f"lens_{slug(pair.model, pair.revision)}{data}", panels=panels, columns=2, size=(4.2, 2.8))
+    for lens in lenses:
+        said, key = _sentence(lens), lens.findings.header.key
+        yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(lens, pair)], key=key)
+
+
+def _title(run: Run, pair: Pair) -> str:
+    return f"{labels(run.header)[pair.model, pair.revision]} on {pair.data}"
+
+
+def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None) -> list[Panel]:
+    times = Counter(lens.name for lens in lenses)
+    names = [lens.name if times[lens.name] == 1 else f"{lens.name} ({lens.findings.header.key})" for lens in lenses]
+    return [_panel(axis, list(zip(names, lenses, strict=True)), span) for axis in AXES]
+
+
+def _panel(axis: _Axis, lenses: Sequence[tuple[str, _Lens]], span: tuple[int, int] | None) -> Panel:
+    lines = [line_of(place, name, _curve(lens, axis.metric)) for place, (name, lens) in enumerate(lenses)]
+    return Panel(
+        axis.title,
+        "state",
+        f"[{axis.unit}]",
+        tuple(lines),
+        spans=shaded(span),
+        log_y=axis.log,
+        share=axis.share,
+    )
+
+
+def _curve(lens: _Lens, metric: str) -> pl.DataFrame:
+    """An average and its 95% interval, the average itself where there is none."""
+    ends = {end: pl.col(column).fill_nan(pl.col("value")) for end, column in (("lower", "low"), ("upper", "high"))}
+    return lens.rows.filter(metric=metric).sort("state").select(at="state", mean="value", **ends)
+
+
+def _table(lens: _Lens, pair: Pair) -> Table:
+    columns = [lens.by_state(metric) for metric in COLUMNS]
+    states = lens.rows["state"].unique().sort().to_list()
+    what = "prompts" if lens.findings.header.settings["block_length"] is None else "blocks"
+    scored, read = (max(lens.rows[name]) for name in ("scored", "n"))
+    return Table(
+        f"{pair.model} on {pair.data}: {lens.name}; {scored:,} tokens of {read:,} {what}",
+        ("state", *COLUMNS.values()),
+        [[state, *(number(column[state]) for column in columns)] for state in states],
+        folded="Averages by state over the scored tokens, every token counting once",
+    )
+
+
+def _sentence(lens: _Lens) -> str:
+    """What the states predict: averages over tokens, each token counting once."""
+    losses, perplexity = lens.by_state("loss"), lens.by_state("perplexity")
+    last = max(losses)
+    first, end = number(perplexity[0]), number(perplexity[last])
+    said = f"Perplexity is {first} at state 0 and {end} at state {last}, averaged over tokens"
+    said += _agreed([state for state, share in lens.by_state("agreement").items() if share >= 0.5], last)
+    fall = losses[0] - losses[last]
+    if fall > 0:
+        near = min(state for state, loss in losses.items() if losses[0] - loss >= 0.9 * fall)
+        said += f"; nine tenths of the fall in loss are reached at state {near}"
+    return said
+
+
+def _agreed(states: Sequence[int], last: int) -> str:
+    """From which state before the last one on it says what the last one says, at least half of the time."""
+    if not states or states[0] == last:
+        return ""
+    stays = len(states) == last + 1 - states[0]
+    there = f"from state {states[0]} on" if stays else f"at state {states[0]} for the first time"
+    return f"; {there} the most probable token is the last state's at least half of the time"
+
+
+def _trained(run: Run, pair: Pair) -> Iterator[Section]:
+    """How far every training of a tuned lens came."""
+    for training in held(run, "tuned_lens", "training", pair.rows):
+        losses = training.table("training").filter(pair.rows).collect()
+        title, key = f"{_title(run, pair)}: training of a tuned lens", training.header.key
+        yield Section(title, tables=[_losses(losses, f"{training.directory / key}", pair.model)], key=key)
+
+
+def _losses(losses: pl.DataFrame, place: str, model: str) -> Table:
+    steps = sorted({0, max(losses["step"])})
+    ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)
+    return Table(
+        "KL to the last state, nats",
+        ("state", *(f"KL at step {step}" for step in steps)),
+        [[state, *rows["kl"]] for (state,), rows in ends],
+        note=f"lens: {place}    use it: thalweg lens {model} --tuned {place}",
+        folded="KL to the last state before the first step and at the last one",
+    )

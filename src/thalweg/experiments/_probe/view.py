@@ -1,0 +1,201 @@
+"""What linear classifiers read out of every state: the paper's Figures 8 (right) and 31."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from thalweg.experiments._pairs import labels, surveyed_span
+from thalweg.experiments._told import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
+from thalweg.shown import Chapter, Dash, Panel, Rule, Section, Table, line_of, listing
+from thalweg.store import Findings, Run, slug
+
+COLUMNS = ("state", "depth", "train", "validation", "test", "test, 95%", "test loss", "converged")
+SPLITS = ("train", "validation", "test")
+DASHES: dict[str, Dash] = {"chance": "--", "most frequent class": ":"}
+ACCURACY = "accuracy [share of answers]"
+SIZE = (6.4, 3.6)
+NOTE = f"One linear classifier a state, on frozen features. The band is Wilson's 95% interval. {SHADED}"
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """The probes of one model on one data set, one a state, with what is needed to speak of them."""
+
+    findings: Findings
+    label: str
+    span: tuple[int, int] | None
+    splits: pl.DataFrame
+    accuracy: pl.DataFrame
+
+    @property
+    def data(self) -> str:
+        return str(self.accuracy["data"][0])
+
+    @property
+    def stem(self) -> str:
+        return f"probe_{slug(*model_of(self.findings))}_{slug(self.data)}"
+
+    @property
+    def last(self) -> int:
+        return max(self.accuracy["state"])
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """What needs no model: chance on the test split, and the answer that training gives most often."""
+        test = self.splits.filter(split="test").row(0, named=True)
+        levels = {"chance": test["chance"], "most frequent class": test["majority"]}
+        return {name: level for name, level in levels.items() if math.isfinite(level)}
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(Rule(name, level, dash=DASHES[name]) for name, level in self.levels.items())
+
+
+def chapters(run: Run) -> Iterator[Chapter]:
+    """Every probe that is trained, the latest first, and models against each other."""
+    every = [_probes(run, findings) for findings in held(run, "probe", "accuracy")]
+    by_key = {probes.findings.header.key: probes for probes in every}
+    names = stems([probes.findings for probes in every], lambda findings: by_key[findings.header.key].stem)
+    own = [_section(probes, names[probes.findings.header.key]) for probes in reversed(every)]
+    yield Chapter("Probes", "probe", [*own, *map(_several, _comparable(every))], NOTE)
+
+
+def _probes(run: Run, findings: Findings) -> _Probes:
+    model = model_of(findings)
+    splits, accuracy = (findings.table(name).collect() for name in ("splits", "accuracy"))
+    return _Probes(findings, labels(run.header)[model], surveyed_span(run, *model), splits, accuracy)
+
+
+def _comparable(every: Sequence[_Probes]) -> list[list[_Probes]]:
+    """Groups of two or more that differ in nothing but the model."""
+    groups = dict[str, list[_Probes]]()
+    for probes in every:
+        settings = probes.findings.header.settings.items()
+        asked = sorted((name, repr(value)) for name, value in settings if name not in ("model", "revision"))
+        groups.setdefault(repr(asked), []).append(probes)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _section(probes: _Probes, name: str) -> Section:
+    title, said = f"{probes.label} on {probes.data}", _sentence(probes)
+    return Section(
+        title,
+        name,
+        sentences=[said],
+        panels=[_panel(probes)],
+        tables=[_table(probes)],
+        facts=_facts(probes),
+        key=probes.findings.header.key,
+        headline=f"{title}: {said}",
+        size=SIZE,
+    )
+
+
+def _several(group: Sequence[_Probes]) -> Section:
+    """The test accuracy of several models against the share of depth."""
+    first = group[0]
+    lines = [line_of(place, probes.label, _test_by_depth(probes)) for place, probes in enumerate(group)]
+    title, x = f"Test accuracy on {first.data}", "share of depth [state / blocks]"
+    return Section(
+        f"{listing([probes.label for probes in group])} on {first.data}",
+        f"probe_models_{first.findings.header.key}",
+        panels=[Panel(title, x, ACCURACY, tuple(lines), rules=first.rules)],
+        size=SIZE,
+    )
+
+
+def _panel(probes: _Probes) -> Panel:
+    lines = [line_of(place, split, _by_state(probes, split)) for place, split in enumerate(SPLITS)]
+    return Panel(
+        "Accuracy by state",
+        "state",
+        ACCURACY,
+        tuple(line for line in lines if line.rows.height),
+        rules=probes.rules,
+        spans=shaded(probes.span),
+    )
+
+
+def _by_state(probes: _Probes, split: str) -> pl.DataFrame:
+    rows = probes.accuracy.filter(split=split).sort("state")
+    return rows.select(at="state", mean="accuracy", lower="low", upper="high")
+
+
+def _test_by_depth(probes: _Probes) -> pl.DataFrame:
+    return _by_state(probes, "test").with_columns(pl.col("at") / max(probes.last, 1))
+
+
+def _table(probes: _Probes) -> Table:
+    by_place = {(row["split"], row["state"]): row for row in probes.accuracy.to_dicts()}
+    states = probes.accuracy["state"].unique().sort().to_list()
+    levels = ", ".join(f"{name} {level:.3f}" for name, level in probes.levels.items())
+    return Table(
+        f"{model_of(probes.findings)[0]} on {probes.data}: accuracy by state; {levels}",
+        COLUMNS,
+        [
+            [state, depth(state, states[-1]), *_cells([by_place.get((split, state)) for split in SPLITS])]
+            for state in states
+        ],
+        folded="Share of right answers of the classifier trained on each state",
+    )
+
+
+def _cells(by_split: Sequence[dict[str, Any] | None]) -> list[Any]:
+    train, _, test = by_split
+    accuracies = [row and row["accuracy"] for row in by_split]
+    known = test is not None and math.isfinite(test["low"])
+    spread = f"{test['low']:.3f}-{test['high']:.3f}" if test and known else "-"
+    converged = {True: "yes", False: "no", None: "-"}[train and train["converged"]]
+    return [*accuracies, spread, test["loss"] if test else math.nan, converged]
+
+
+def _facts(probes: _Probes) -> str:
+    """What was trained on what, in one line."""
+    asked = probes.findings.header.settings
+    sizes = ", ".join(f"{row['split']} {row['examples']:,} from {row['source']}" for row in probes.splits.to_dicts())
+    pooled = "mean over tokens" if asked["pooling"] == "mean" else f"{asked['pooling']} token"
+    pair = "; one option at a time, the best-scored one is the answer" if asked["pair"] else ""
+    return f"{_recipe(asked)}; {pooled}; {sizes}{pair}"
+
+
+def _recipe(asked: dict[str, Any]) -> str:
+    if asked["classifier"] == "logistic":
+        return "logistic regression"
+    epochs = "one epoch" if asked["epochs"] == 1 else f"{asked['epochs']} epochs"
+    return f"linear layer, Adam {asked['learning_rate']:g}, {epochs}, batch {asked['batch']}, seed {asked['seed']}"
+
+
+def _sentence(probes: _Probes) -> str:
+    """Where a linear classifier reads most, and in which phase that is."""
+    known = probes.accuracy.filter(pl.col("accuracy").is_not_nan())
+    test = known.filter(split="test").sort("state")
+    if not test.height:
+        return "No state has a defined test accuracy"
+    chosen = "validation" if known.filter(split="validation").height else "test"
+    best = known.filter(split=chosen).sort("accuracy", "state", descending=[True, False])["state"][0]
+    if best not in test["state"]:
+        return f"State {best} is best on the validation split and undefined on the test split"
+    phase = "" if probes.span is None else f"; state {best} lies {phase_of(best, probes.span)}"
+    return f"{_best(test, best, chosen)}; {_above(test, probes.levels)}{phase}"
+
+
+def _best(test: pl.DataFrame, state: int, chosen: str) -> str:
+    best, last = test.row(by_predicate=pl.col("state") == state, named=True), test.row(-1, named=True)
+    overlap = state != last["state"] and best["low"] <= last["high"] and last["low"] <= best["high"]
+    return (
+        f"Best at state {state} of {last['state']} ({depth(state, last['state'])} of depth) by {chosen} accuracy: "
+        f"test {_score(best)}, last state {_score(last)}{' (the intervals overlap)' if overlap else ''}"
+    )
+
+
+def _score(row: dict[str, Any]) -> str:
+    return measured(row["accuracy"], row["low"], row["high"])
+
+
+def _above(test: pl.DataFrame, levels: dict[str, float]) -> str:
+    name, level = max(levels.items(), key=lambda item: item[1])
+    above = (test["low"] > level).sum()
+    return f"{above} of {test.height} states lie above {name} ({level:.3f}) with their whole interval"
