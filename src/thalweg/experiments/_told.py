@@ -1,6 +1,6 @@
 """What several views tell: whose numbers these are, what is as sure as it looks, where in the depth it lies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -30,18 +30,13 @@ def model_of(findings: Findings) -> tuple[str, str]:
     return str(settings["model"]), str(settings["revision"])
 
 
-def stems(every: Sequence[Findings], named: Callable[[Findings], str]) -> dict[str, str]:
-    """Name the figures of findings, given with the latest last: of several of one name the latest has it as it is.
+def stems(names: Mapping[str, str]) -> dict[str, str]:
+    """Name the figures' files, without an ending: of several of one name the latest has it as it is.
 
     Args:
-        every: findings of one experiment.
-        named: what a figure is called.
-
-    Returns:
-        By the findings' key the file's name without an ending.
+        names: what each figure would be called, by the key of its findings, the latest last.
     """
-    latest = {named(findings): findings.header.key for findings in every}
-    names = {findings.header.key: named(findings) for findings in every}
+    latest = {name: key for key, name in names.items()}
     return {key: name if latest[name] == key else f"{name}_{key}" for key, name in names.items()}
 
 

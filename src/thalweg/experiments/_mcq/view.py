@@ -18,15 +18,15 @@ MANY = 12
 """More tasks than this are shown by their groups alone, where lm-eval has averages of them."""
 
 NOTE = (
-    "Every state chooses by the log-likelihoods that the lens reads in it; tasks, prompts and scores are lm-eval's own. "
-    f"The band is 1.96 standard errors to each side. Dashed: chance. {SHADED}"
+    "Every state chooses by the log-likelihoods that the lens reads in it; tasks, prompts and scores are lm-eval's "
+    f"own. The band is 1.96 standard errors to each side. Dashed: chance. {SHADED}"
 )
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """Everything that was scored, the latest first."""
     every = held(run, "mcq", "scores")
-    names = stems(every, _stem)
+    names = stems({mcq.header.key: _stem(mcq) for mcq in every})
     yield Chapter("Multiple choice", "mcq", [_section(run, mcq, names) for mcq in reversed(every)], NOTE)
 
 

@@ -19,8 +19,8 @@ NAMED = 8
 """Tasks that a legend can name; more are told apart by their type alone."""
 
 NOTE = (
-    "MTEB's own tasks and scoring, every state an embedding. The band, where tasks are not few, is the 95% interval over "
-    "them. Tied: the 95% interval of the difference to the best state, task by task, reaches down to 0. "
+    "MTEB's own tasks and scoring, every state an embedding. The band, where tasks are not few, is the 95% interval "
+    "over them. Tied: the 95% interval of the difference to the best state, task by task, reaches down to 0. "
     f"{SHADED}"
 )
 
@@ -28,7 +28,7 @@ NOTE = (
 def chapters(run: Run) -> Iterator[Chapter]:
     """All scores on MTEB that the run holds, the latest first."""
     every = held(run, "mteb", "means")
-    names = stems(every, lambda mteb: f"mteb_{slug(*model_of(mteb))}")
+    names = stems({mteb.header.key: f"mteb_{slug(*model_of(mteb))}" for mteb in every})
     yield Chapter("Embeddings", "mteb", [_section(run, mteb, names) for mteb in reversed(every)], NOTE)
 
 

@@ -31,6 +31,10 @@ class _Probes:
     accuracy: pl.DataFrame
 
     @property
+    def key(self) -> str:
+        return self.findings.header.key
+
+    @property
     def data(self) -> str:
         return str(self.accuracy["data"][0])
 
@@ -57,10 +61,9 @@ class _Probes:
 def chapters(run: Run) -> Iterator[Chapter]:
     """Every probe that is trained, the latest first, and models against each other."""
     every = [_probes(run, findings) for findings in held(run, "probe", "accuracy")]
-    by_key = {probes.findings.header.key: probes for probes in every}
-    names = stems([probes.findings for probes in every], lambda findings: by_key[findings.header.key].stem)
-    own = [_section(probes, names[probes.findings.header.key]) for probes in reversed(every)]
-    yield Chapter("Probes", "probe", [*own, *map(_several, _comparable(every))], NOTE)
+    names = stems({probes.key: probes.stem for probes in every})
+    sections = [_section(probes, names[probes.key]) for probes in reversed(every)]
+    yield Chapter("Probes", "probe", [*sections, *map(_several, _comparable(every))], NOTE)
 
 
 def _probes(run: Run, findings: Findings) -> _Probes:
@@ -88,7 +91,7 @@ def _section(probes: _Probes, name: str) -> Section:
         panels=[_panel(probes)],
         tables=[_table(probes)],
         facts=_facts(probes),
-        key=probes.findings.header.key,
+        key=probes.key,
         headline=f"{title}: {said}",
         size=SIZE,
     )
@@ -101,7 +104,7 @@ def _several(group: Sequence[_Probes]) -> Section:
     title, x = f"Test accuracy on {first.data}", "share of depth [state / blocks]"
     return Section(
         f"{listing([probes.label for probes in group])} on {first.data}",
-        f"probe_models_{first.findings.header.key}",
+        f"probe_models_{first.key}",
         panels=[Panel(title, x, ACCURACY, tuple(lines), rules=first.rules)],
         size=SIZE,
     )
