@@ -84,16 +84,41 @@ def with_mcq(run: Path, scores: dict[str, list[float]], *, lens: str = "logit", 
     return run
 
 
-def with_lens(run: Path, perplexities: list[float], *, data: str = "words") -> Path:
-    """Add perplexities of the logit lens on a data set of the run, by state."""
-    asked = {"lens": "logit", "final_norm": True, "block_length": None}
+OF_PERPLEXITY = {
+    "loss": math.log,
+    "perplexity": float,
+    "output_entropy": lambda value: math.log(value) + 0.5,
+    "agreement": lambda value: 40 / value,
+    "kl": lambda value: math.log(value / 40),
+}
+"""What else a lens measures, made up from its perplexity; at 40 it says what the model says."""
+
+
+def with_lens(run: Path, perplexities: list[float], *, data: str = "words", **settings: Any) -> Path:
+    """Add averages of a lens, the logit lens by default, on a data set of the run, by state."""
+    asked = {"lens": "logit", "final_norm": True, "block_length": None, **settings}
     key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data}
+    ends = {"low": NAN, "high": NAN, "scored": 1090, "n": 2}
     rows = [
-        {**key, "state": state, "metric": metric, "value": power(value), "low": NAN, "high": NAN, "scored": 90, "n": 2}
-        for metric, power in (("loss", math.log), ("perplexity", float))
+        {**key, "state": state, "metric": metric, "value": made(value), **ends}
+        for metric, made in OF_PERPLEXITY.items()
         for state, value in enumerate(perplexities)
     ]
     with open_experiment(run, header((PLANTED,), (data,)), "lens", asked) as writer:
         writer.write_table("curves", pl.DataFrame(rows, schema=experiment_schema("lens", "curves")))
+        writer.update(status="finished")
+    return run
+
+
+def with_training(run: Path, losses: list[list[float]], *, data: str = "words") -> Path:
+    """Add a training of a tuned lens: KL by step and state."""
+    key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data}
+    rows = [
+        {**key, "step": step, "state": state, "kl": loss}
+        for step, own in enumerate(losses)
+        for state, loss in enumerate(own)
+    ]
+    with open_experiment(run, header((PLANTED,), (data,)), "tuned_lens", {"steps": len(losses)}) as writer:
+        writer.write_table("training", pl.DataFrame(rows, schema=experiment_schema("tuned_lens", "training")))
         writer.update(status="finished")
     return run

@@ -7,7 +7,7 @@ import polars as pl
 
 from thalweg.advice._answer import Answer
 from thalweg.advice._exits import phase_of
-from thalweg.figures import mtebs_of, probes_of, state_ranges
+from thalweg.shown import ranges
 from thalweg.store import Findings, ModelFacts, Run
 
 EMBEDDINGS = "which state for embeddings"
@@ -20,12 +20,14 @@ def best_embedding(run: Run, model: ModelFacts, span: tuple[int, int] | None, *,
     """
     own = (pl.col("model") == model.name) & (pl.col("revision") == model.revision)
     scored = [
-        (one, rows) for one in reversed(mtebs_of(run)) if (rows := _rows(one, "means", own & (pl.col("type") == "all")))
+        (one, rows)
+        for one in reversed(run.experiments("mteb"))
+        if (rows := _rows(one, "means", own & (pl.col("type") == "all")))
     ]
     scored = [pair for pair in scored if any(row["best"] for row in pair[1])]
     if scored:
         return _by_mteb(*max(scored, key=lambda pair: pair[1][0]["n"]), span, surveyed=surveyed)
-    probed = [(one, rows) for one in reversed(probes_of(run)) if (rows := _rows(one, "accuracy", own))]
+    probed = [(one, rows) for one in reversed(run.experiments("probe")) if (rows := _rows(one, "accuracy", own))]
     probed = [pair for pair in probed if _test(pair[1])]
     if probed:
         return _by_probe(*max(probed, key=lambda pair: _test(pair[1])[0]["n"]), span, surveyed=surveyed)
@@ -112,7 +114,7 @@ def _ties(tied: tuple[int, ...] | None, by: str) -> str:
         return f"{by} cannot tell which states are as good"
     if not tied:
         return f"by {by} no other state is as good"
-    return f"by {by} not to be told from {'state' if len(tied) == 1 else 'states'} {state_ranges(tied)}"
+    return f"by {by} not to be told from {'state' if len(tied) == 1 else 'states'} {ranges(tied)}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

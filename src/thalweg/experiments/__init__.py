@@ -8,7 +8,8 @@ The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`.
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
 an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them)
-and :mod:`._curves` (curves through depth).
+:mod:`._curves` (curves through depth)
+and :mod:`._told` (what several tell).
 """
 
 from importlib import import_module
@@ -24,6 +25,7 @@ from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._pairs import latest_pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._survey import survey
 
@@ -52,6 +54,7 @@ __all__ = [
     "experiments",
     "features",
     "hardware",
+    "latest_pairs",
     "learned_facts",
     "lens",
     "mcq",
@@ -60,6 +63,7 @@ __all__ = [
     "probe",
     "register",
     "survey",
+    "surveyed_span",
     "train_tuned",
     "trained_lens",
     "versions",

@@ -17,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 DASHES: dict[str, Dash] = {"chance": "--", "most frequent class": ":"}
 ACCURACY = "accuracy [share of answers]"
 SIZE = (6.4, 3.6)
+_NO_SPLIT = {"accuracy": None, "low": math.nan, "high": math.nan, "loss": math.nan, "converged": None}
 NOTE = f"One linear classifier a state, on frozen features. The band is Wilson's 95% interval. {SHADED}"
 
 
@@ -139,20 +140,18 @@ def _table(probes: _Probes) -> Table:
         f"{model_of(probes.findings)[0]} on {probes.data}: accuracy by state; {levels}",
         COLUMNS,
         [
-            [state, depth(state, states[-1]), *_cells([by_place.get((split, state)) for split in SPLITS])]
+            [state, depth(state, states[-1]), *_cells([by_place.get((split, state), _NO_SPLIT) for split in SPLITS])]
             for state in states
         ],
         folded="Share of right answers of the classifier trained on each state",
     )
 
 
-def _cells(by_split: Sequence[dict[str, Any] | None]) -> list[Any]:
+def _cells(by_split: Sequence[dict[str, Any]]) -> list[Any]:
     train, _, test = by_split
-    accuracies = [row and row["accuracy"] for row in by_split]
-    known = test is not None and math.isfinite(test["low"])
-    spread = f"{test['low']:.3f}-{test['high']:.3f}" if test and known else "-"
-    converged = {True: "yes", False: "no", None: "-"}[train and train["converged"]]
-    return [*accuracies, spread, test["loss"] if test else math.nan, converged]
+    spread = "-" if math.isnan(test["low"]) else f"{test['low']:.3f}-{test['high']:.3f}"
+    converged = {True: "yes", False: "no", None: "-"}[train["converged"]]
+    return [*(row["accuracy"] for row in by_split), spread, test["loss"], converged]
 
 
 def _facts(probes: _Probes) -> str:
