@@ -110,7 +110,7 @@ def with_lens(run: Path, perplexities: list[float], *, data: str = "words", **se
     return run
 
 
-def with_training(run: Path, losses: list[list[float]], *, data: str = "words") -> Path:
+def with_training(run: Path, losses: list[list[float]], *, data: str = "words", status: Any = "finished") -> Path:
     """Add a training of a tuned lens: KL by step and state."""
     key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data}
     rows = [
@@ -120,5 +120,5 @@ def with_training(run: Path, losses: list[list[float]], *, data: str = "words") 
     ]
     with open_experiment(run, header((PLANTED,), (data,)), "tuned_lens", {"steps": len(losses)}) as writer:
         writer.write_table("training", pl.DataFrame(rows, schema=experiment_schema("tuned_lens", "training")))
-        writer.update(status="finished")
+        writer.update(status=status)
     return run

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from matplotlib.patches import Rectangle
+from tests.viewed import means, sections, spans
 
-from thalweg.figures import lens as draw_lens
-from thalweg.figures import lens_answers, lens_series, lenses_of, pairs, surveyed_span
+from thalweg.experiments import surveyed_span
+from thalweg.experiments._lens import view
 from thalweg.store import open_run
 
 
@@ -55,14 +55,13 @@ def test_figures_and_report_show_it(thalweg, run):
     page = (path / "report.html").read_text()
     assert 'id="lens"' in page
     read = open_run(path)
-    (pair,) = pairs(read)
-    (experiment,) = lenses_of(read, pair)
-    assert lens_answers(experiment)[0].replace("'", "&#39;") in page
-    rows, curves = lens_series(read, pair), experiment.table("curves").collect()
-    assert rows["series"].unique().to_list() == ["logit lens, row by row"]
-    for metric in ("perplexity", "kl"):
+    together, alone = sections(view, read)
+    (findings,) = read.experiments("lens")
+    assert alone.sentences[0].replace("'", "&#39;") in page
+    curves = findings.table("curves").collect()
+    for panel, metric in ((together.panels[0], "perplexity"), (together.panels[3], "kl")):
         wanted = curves.filter(metric=metric).sort("state")["value"].to_list()
-        assert rows.filter(metric=metric).sort("state")["mean"].to_list() == wanted
+        assert means(panel) == {"logit lens, row by row": wanted}
 
 
 def test_the_phases_of_a_survey_are_shaded_and_every_lens_has_a_line(thalweg, data, tmp_path):
@@ -71,15 +70,12 @@ def test_the_phases_of_a_survey_are_shaded_and_every_lens_has_a_line(thalweg, da
     for asked in ((), ("--no-final-norm",)):
         assert thalweg("lens", "planted", "--data", data, "--limit", 4, *asked, "--out", path).code == 0
     read = open_run(path)
-    (pair,) = pairs(read)
-    first, last = surveyed_span(read, pair.model, pair.revision)
-    figure = draw_lens(read, pair)
-    for panel in figure.axes:
-        boxes = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
-        assert (boxes[0].get_x(), boxes[0].get_x() + boxes[0].get_width()) == (first - 0.5, last + 0.5)
-        assert len(panel.get_lines()) == 2
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"logit lens, row by row", "logit lens without final norm, row by row", "compress phase"} == set(names)
+    (model,) = read.header.models
+    together = sections(view, read)[0]
+    for panel in together.panels:
+        assert spans(panel) == {"compress phase": surveyed_span(read, model.name, model.revision)}
+        assert set(means(panel)) == {"logit lens, row by row", "logit lens without final norm, row by row"}
+        assert all(line.named for line in panel.lines)
 
 
 @pytest.mark.parametrize(

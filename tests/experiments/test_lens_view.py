@@ -100,6 +100,9 @@ def test_a_training_shows_how_far_it_came_and_how_to_use_it(tmp_path):
     assert table.rows == [[0, 3.0, 2.0], [1, 2.0, 1.0]]
     place = findings.directory / findings.header.key
     assert table.note == f"lens: {place}    use it: thalweg lens lab/planted --tuned {place}"
+    (half,) = sections(view, open_run(with_training(tmp_path / "half", [[3.0, 2.0]], status="interrupted")))
+    assert half.tables[0].columns == ("state", "KL at step 0")
+    assert half.tables[0].note == ""
 
 
 def test_a_run_without_a_lens_shows_none(tmp_path):

@@ -19,11 +19,8 @@ def best_embedding(run: Run, model: ModelFacts, span: tuple[int, int] | None, *,
     None where there is neither.
     """
     own = (pl.col("model") == model.name) & (pl.col("revision") == model.revision)
-    scored = [
-        (one, rows)
-        for one in reversed(run.experiments("mteb"))
-        if (rows := _rows(one, "means", own & (pl.col("type") == "all")))
-    ]
+    of_all = own & (pl.col("type") == "all")
+    scored = [(one, rows) for one in reversed(run.experiments("mteb")) if (rows := _rows(one, "means", of_all))]
     scored = [pair for pair in scored if any(row["best"] for row in pair[1])]
     if scored:
         return _by_mteb(*max(scored, key=lambda pair: pair[1][0]["n"]), span, surveyed=surveyed)

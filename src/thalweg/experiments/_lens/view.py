@@ -153,17 +153,20 @@ def _trained(run: Run, pair: Pair) -> Iterator[Section]:
     """How far every training of a tuned lens came."""
     for training in held(run, "tuned_lens", "training", pair.rows):
         losses = training.table("training").filter(pair.rows).collect()
-        title, key = f"{_title(run, pair)}: training of a tuned lens", training.header.key
-        yield Section(title, tables=[_losses(losses, f"{training.directory / key}", pair.model)], key=key)
+        place = training.directory / training.header.key
+        use = f"lens: {place}    use it: thalweg lens {pair.model} --tuned {place}"
+        note = use if training.header.status == "finished" else ""
+        title = f"{_title(run, pair)}: training of a tuned lens"
+        yield Section(title, tables=[_losses(losses, note)], key=training.header.key)
 
 
-def _losses(losses: pl.DataFrame, place: str, model: str) -> Table:
+def _losses(losses: pl.DataFrame, note: str) -> Table:
     steps = sorted({0, max(losses["step"])})
     ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)
     return Table(
         "KL to the last state, nats",
         ("state", *(f"KL at step {step}" for step in steps)),
         [[state, *rows["kl"]] for (state,), rows in ends],
-        note=f"lens: {place}    use it: thalweg lens {model} --tuned {place}",
+        note=note,
         folded="KL to the last state before the first step and at the last one",
     )
