@@ -20,11 +20,12 @@ def best_embedding(run: Run, model: ModelFacts, span: tuple[int, int] | None, *,
     """
     own = (pl.col("model") == model.name) & (pl.col("revision") == model.revision)
     of_all = own & (pl.col("type") == "all")
-    scored = [(one, rows) for one in reversed(run.experiments("mteb")) if (rows := _rows(one, "means", of_all))]
+    mtebs, probes = (list(reversed(run.experiments(name))) for name in ("mteb", "probe"))
+    scored = [(findings, rows) for findings in mtebs if (rows := _rows(findings, "means", of_all))]
     scored = [pair for pair in scored if any(row["best"] for row in pair[1])]
     if scored:
         return _by_mteb(*max(scored, key=lambda pair: pair[1][0]["n"]), span, surveyed=surveyed)
-    probed = [(one, rows) for one in reversed(run.experiments("probe")) if (rows := _rows(one, "accuracy", own))]
+    probed = [(findings, rows) for findings in probes if (rows := _rows(findings, "accuracy", own))]
     probed = [pair for pair in probed if _test(pair[1])]
     if probed:
         return _by_probe(*max(probed, key=lambda pair: _test(pair[1])[0]["n"]), span, surveyed=surveyed)
