@@ -51,7 +51,8 @@ TABLES = Tables(
                 *metrics(
                     HALF,
                     "top_score mixing mixing_normalized mixing_over_log_length colsum_concentration colsum_floor "
-                    "diagonal previous svi attended sink_value_norm rest_value_norm sink_key_norm rest_key_norm head_write_norm",
+                    "diagonal previous svi attended sink_value_norm rest_value_norm sink_key_norm rest_key_norm "
+                    "head_write_norm",
                 ),
                 *metrics(FLAG, "dormant"),
             ),
