@@ -15,14 +15,14 @@ class Column:
     Attributes:
         name: that of the definitions page.
         dtype: a polars type. A float that is undefined is NaN, a position or a count that is undefined is null.
-        unit: in words; empty for what has none.
         meaning: one sentence without a full stop.
+        unit: in words; empty for what has none.
     """
 
     name: str
     dtype: Any  # neither pl.DataType nor pl.Schema is a hint that the tests' runtime type checker accepts
-    unit: str = ""
     meaning: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""What clipping adds to a run: every column of its tables."""
+
+from thalweg.experiments import _columns as shared
+from thalweg.experiments._columns import NUMBER, NUMBERS, WHOLE, WHOLES, averaged, metrics
+from thalweg.store import Column, Table, Tables
+
+GAMMA = Column(
+    "gamma", NUMBER, "largest magnitude that coordinates of the sink token's row may have", "activation units"
+)
+
+TABLES = Tables(
+    parts={
+        "states": Table(
+            "one prompt, gamma and state",
+            (
+                *shared.KEY,
+                GAMMA,
+                shared.STATE,
+                *metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio"),
+                *metrics(WHOLE, "row_position"),
+            ),
+            order=("prompt", "gamma", "state"),
+        ),
+        "blocks": Table(
+            "one prompt, gamma and block",
+            (*shared.KEY, GAMMA, shared.BLOCK, *metrics(NUMBER, "sink_rate sink_score")),
+            order=("prompt", "gamma", "block"),
+        ),
+        "losses": Table(
+            "one prompt and gamma", (*shared.KEY, GAMMA, shared.LOSS, shared.TOKENS), order=("prompt", "gamma")
+        ),
+    },
+    wholes={
+        "sweeps": Table(
+            "one model on one data set",
+            (
+                *shared.DATA_KEY,
+                Column("gammas", NUMBERS, "every gamma of the sweep, smallest first", "activation units"),
+                Column("dims", WHOLES, "the massive coordinates", "dimensions"),
+                Column("peak", NUMBER, "largest magnitude of the massive coordinates; NaN without", "activation units"),
+                Column("ordinary", NUMBER, "largest magnitude of any other coordinate", "activation units"),
+            ),
+        ),
+        "curves": Table(
+            "one gamma, place and metric",
+            (
+                *shared.DATA_KEY,
+                GAMMA,
+                shared.SITE,
+                shared.INDEX,
+                shared.COMPARED,
+                *averaged("intact", "mean over prompts of the model as it is"),
+                *averaged("clipped", "mean over the same prompts, clipped"),
+                shared.DIFFERENCE,
+                shared.DIFFERENCE_LOW,
+                shared.HIGH,
+                shared.N,
+                shared.GEOMETRIC,
+                shared.COMPRESS_FIRST,
+                shared.COMPRESS_LAST,
+            ),
+        ),
+    },
+    plans=("sweeps",),
+)

@@ -1,0 +1,60 @@
+"""Columns that tables of several experiments share, and those that hold a metric of the catalogue."""
+
+from typing import Any
+
+import polars as pl
+
+from thalweg.catalogue import metric
+from thalweg.store import Column
+
+TEXT, FLAG, SMALL, WHOLE, WHOLES = pl.String(), pl.Boolean(), pl.Int32(), pl.Int64(), pl.List(pl.Int64())
+NUMBER, HALF, NUMBERS = pl.Float64(), pl.Float32(), pl.List(pl.Float64())
+
+BLOCK = Column("block", SMALL, "0..L-1", "block")
+COMPRESS_FIRST = Column("compress_first", SMALL, "first state of the compress phase; null without one", "state")
+COMPRESS_LAST = Column("compress_last", SMALL, "last state of the compress phase; null without one", "state")
+DATA = Column("data", TEXT, "name of the data set: short name, hub name, or the file's name")
+DIFFERENCE = Column(
+    "difference",
+    NUMBER,
+    "mean of the paired differences from `intact`; where `geometric`, of the factor",
+)
+GEOMETRIC = Column("geometric", FLAG, "whether averages are of logarithms, as for ratios")
+HAS_MASSIVE_ACTIVATIONS = Column("has_massive_activations", FLAG, "whether any state is massive for the model")
+HEAD = Column("head", SMALL, "query head, from 0", "head")
+HIGH = Column("high", NUMBER, "upper end of the interval that `low` begins")
+INDEX = Column("index", SMALL, "number of the state or block, null for a prompt or a mean over depth")
+LOSS = Column("loss", NUMBER, "mean next-token cross entropy of the prompt, in nats", "nats")
+DIFFERENCE_LOW = Column("low", NUMBER, "lower end of the 95% interval of `difference`")
+LOW = Column("low", NUMBER, "lower end of the 95% t interval of the mean")
+MEAN = Column("mean", NUMBER, "over prompts with a finite value; where `geometric`, averaged as a logarithm")
+COMPARED = Column("metric", TEXT, "what is compared")
+MODEL = Column("model", TEXT, "hub id or directory, as given")
+N = Column("n", WHOLE, "prompts that entered", "prompts")
+PROMPT = Column("prompt", WHOLE, "0-based row number in the data as read")
+PROMPTS = Column("prompts", WHOLE, "prompts measured", "prompts")
+REASON = Column("reason", TEXT, "why numbers of this row are undefined, or what is missing; null without one")
+REVISION = Column("revision", TEXT, "as asked for; `main` for the hub's default, `local` for a directory")
+SITE = Column("site", TEXT, "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks")
+STATE = Column("state", SMALL, "0..L", "state")
+STD = Column("std", NUMBER, "standard deviation over prompts (ddof 1); where `geometric`, that of the logarithm")
+TOKENS = Column("tokens", SMALL, "T, the number of real tokens", "tokens")
+
+MODEL_KEY = (MODEL, REVISION)
+DATA_KEY = (*MODEL_KEY, DATA)
+KEY = (*DATA_KEY, PROMPT)
+
+
+def metrics(dtype: Any, names: str) -> tuple[Column, ...]:
+    """Columns that hold metrics: unit and meaning are those of the catalogue."""
+    return tuple(Column(name, dtype, metric(name).unit, metric(name).title) for name in names.split())
+
+
+def averaged(name: str, meaning: str) -> tuple[Column, ...]:
+    """A mean over prompts with its standard deviation and its 95% interval."""
+    return (
+        Column(name, NUMBER, meaning),
+        Column(f"{name}_std", NUMBER, f"standard deviation over prompts of `{name}`"),
+        Column(f"{name}_low", NUMBER, f"lower end of the 95% interval of `{name}`"),
+        Column(f"{name}_high", NUMBER, "upper end of it"),
+    )
