@@ -115,7 +115,7 @@ class Span:
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
-    places: Sequence[float]
+    places: Sequence[int | float]
     names: Sequence[str]
 
 

@@ -105,7 +105,7 @@ def _embedding(rows: pl.DataFrame) -> Points:
 
 def _ticks(blocks: int) -> Ticks:
     """Some of the blocks, and the embedding, which needs the room of block 0 where blocks are many."""
-    step = next(step for step in (1, 2, 5, 10, 20, 50, blocks) if blocks <= 10 * step or step == blocks)
+    step = next((step for step in (1, 2, 5, 10, 20) if blocks <= 10 * step), 50)
     places = range(0 if step <= 2 else step, blocks, step)
     return Ticks((EMBEDDING, *places), ("emb", *map(str, places)))
 
