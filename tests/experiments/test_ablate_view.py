@@ -64,7 +64,7 @@ def test_looks_tell_controls_from_what_is_compared(section):
 
 def test_three_panels_show_every_condition_and_the_phase(section):
     assert [panel.x for panel in section.panels] == ["state", "block", "state"]
-    ran = [one for one in CONDITIONS if one[4] is not None]
+    ran = [condition for condition in CONDITIONS if condition[4] is not None]
     for panel, rest in zip(section.panels, (0, 0, len(ran)), strict=True):
         assert len(panel.lines) == len(ran) + rest
         assert panel.y.startswith("[")

@@ -88,10 +88,10 @@ def test_maps_hold_every_heads_own_number(run, section):
         assert heat.grid.shape == (MODEL.heads, MODEL.blocks)
         for block in range(MODEL.blocks):
             for head in range(MODEL.heads):
-                own = heads.filter(metric=metric, block=block, head=head).row(0, named=True)
-                assert heat.grid[head, block] == own[column]
+                row = heads.filter(metric=metric, block=block, head=head).row(0, named=True)
+                assert heat.grid[head, block] == row[column]
                 if heat.dots is not None:
-                    assert heat.dots[head, block] == own["changes"]
+                    assert heat.dots[head, block] == row["changes"]
     assert [heat.dots is None for heat in (score, sink, mixing)] == [True, False, False]
     for heat in (sink, mixing):
         assert {(block, head) for head, block in np.argwhere(heat.dots)} >= set(DEPENDENT)
@@ -234,10 +234,10 @@ def test_it_is_shown_where_there_is_one(tmp_path):
     run = contrasted_run(tmp_path / "run", prompts=20, data=("words", "sums"))
     assert sections(run) == []
     thalweg.contrast(run.path)
-    found = shown(open_run(run.path))
-    assert [section.title for section in found] == ["inert on words", "inert on sums"]
-    assert len({section.name for section in found}) == 2
-    assert all(section.name.startswith("contrast_lab-inert") for section in found)
+    both = shown(open_run(run.path))
+    assert [section.title for section in both] == ["inert on words", "inert on sums"]
+    assert len({section.name for section in both}) == 2
+    assert all(section.name.startswith("contrast_lab-inert") for section in both)
 
 
 def test_a_contrast_that_came_to_nothing_is_said_and_not_drawn(tmp_path):
@@ -266,5 +266,5 @@ def test_of_several_checkpoints_the_last_is_shown(tmp_path):
     checkpoints = [replace(MODEL, revision=f"step{step}") for step in (1, 2)]
     path = contrasted_run(tmp_path / "run", prompts=20, models=checkpoints).path
     thalweg.contrast(path)
-    found = {section.title: section.only for section in sections(open_run(path))}
-    assert found == {"lab/inert@step1 on words": "terminal", "lab/inert@step2 on words": ""}
+    where = {section.title: section.only for section in sections(open_run(path))}
+    assert where == {"lab/inert@step1 on words": "terminal", "lab/inert@step2 on words": ""}

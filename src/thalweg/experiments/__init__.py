@@ -7,8 +7,8 @@ The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`.
 :mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._measure` (one batch),
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
-an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them)
-and :mod:`._curves` (curves through depth).
+an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them),
+:mod:`._views` (what a run holds of an experiment) and :mod:`._curves` (curves through depth).
 """
 
 from importlib import import_module

@@ -13,7 +13,7 @@ from thalweg.store import Findings, Run, slug
 
 
 @dataclass(frozen=True)
-class PairFindings:
+class MeasuredPair:
     """What an experiment found by one of its settings, of one model on one data set.
 
     Attributes:
@@ -40,7 +40,7 @@ class PairFindings:
         return self.findings.table(name).filter(self.pair.rows).collect()
 
 
-def pair_findings(run: Run, experiment: str, table: str, *given: pl.Expr) -> Iterator[PairFindings]:
+def measured_pairs(run: Run, experiment: str, table: str, *given: pl.Expr) -> Iterator[MeasuredPair]:
     """Give what a run holds of an experiment: models and data sets in the header's order, the latest settings first.
 
     Args:
@@ -51,13 +51,13 @@ def pair_findings(run: Run, experiment: str, table: str, *given: pl.Expr) -> Ite
     """
     names, every = labels(run.header), run.experiments(experiment)
     for pair in pairs(run):
-        measured = [
+        some = [
             findings for findings in every if findings.table(table).filter(pair.rows, *given).head(1).collect().height
         ]
-        for findings in reversed(measured):
-            latest = findings is measured[-1]
+        for findings in reversed(some):
+            latest = findings is some[-1]
             stem = figure_stem(run, pair, experiment, "" if latest else findings.header.key)
-            yield PairFindings(pair, findings, f"{names[pair.model, pair.revision]} on {pair.data}", stem, latest)
+            yield MeasuredPair(pair, findings, f"{names[pair.model, pair.revision]} on {pair.data}", stem, latest)
 
 
 def figure_stem(run: Run, pair: Pair, what: str, key: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import PairFindings, compress_spans, means_over, pair_findings, settings_words
+from thalweg.experiments._views import MeasuredPair, compress_spans, means_over, measured_pairs, settings_words
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -78,26 +78,30 @@ class Condition:
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """What every ablation did to every model and data set."""
-    sections = [_section(found) for found in pair_findings(run, "ablation", "effects")]
+    sections = [_section(measured) for measured in measured_pairs(run, "ablation", "effects")]
     yield Chapter("Ablation", "ablation", sections, NOTE)
 
 
-def _section(found: PairFindings) -> Section:
-    effects, verdicts, planned = found.table("effects"), found.table("verdicts"), _planned(found.table("conditions"))
+def _section(measured: MeasuredPair) -> Section:
+    effects, verdicts, planned = (
+        measured.table("effects"),
+        measured.table("verdicts"),
+        _planned(measured.table("conditions")),
+    )
     conditions = [condition for condition in planned if condition.of(effects).height]
     ablated, controls = _ablated_sentences(conditions, verdicts), _control_sentences(conditions, verdicts)
     remarks = [_remark(condition) for condition in planned if condition.reason is not None]
-    what = f"{found.pair.model} on {found.pair.data}: {means_over(*_compress(effects))}"
+    what = f"{measured.pair.model} on {measured.pair.data}: {means_over(*_compress(effects))}"
     rows = [_row(condition, condition.of(effects), condition.of(verdicts)) for condition in conditions]
     return Section(
-        found.name,
-        found.stem,
+        measured.name,
+        measured.stem,
         [*ablated, *controls, *remarks],
-        [_panel(metric, conditions, effects, found) for metric in METRICS],
+        [_panel(metric, conditions, effects, measured) for metric in METRICS],
         [Table(what, COLUMNS, rows, folded="Every condition")],
-        settings_words(found.findings),
-        found.key,
-        headline=f"{found.name}: {ablated[-1] if ablated else 'not judged yet'}",
+        settings_words(measured.findings),
+        measured.key,
+        headline=f"{measured.name}: {ablated[-1] if ablated else 'not judged yet'}",
         size=(3.9, 3.4),
     )
 
@@ -125,10 +129,10 @@ def _series(row: dict[str, Any]) -> str:
     return f"without the {what} {row['blocks'].replace(',', ', ')}"
 
 
-def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, found: PairFindings) -> Panel:
+def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, measured: MeasuredPair) -> Panel:
     """One metric through depth under every condition."""
     site, log = METRICS[metric], metric == "sink_norm"
-    rows, count = effects.filter(site=site), found.pair.blocks + (site == "state")
+    rows, count = effects.filter(site=site), measured.pair.blocks + (site == "state")
     return Panel(
         f"{title(metric)} (others in grey)" if log else title(metric),
         site,

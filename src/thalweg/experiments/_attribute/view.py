@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import PairFindings, compress_spans, pair_findings, settings_words
+from thalweg.experiments._views import MeasuredPair, compress_spans, measured_pairs, settings_words
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -36,24 +36,24 @@ NOTE = (
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """What writes the sink token's row of every model and data set."""
-    sections = [_section(found) for found in pair_findings(run, "attribution", "writers")]
+    sections = [_section(measured) for measured in measured_pairs(run, "attribution", "writers")]
     yield Chapter("Attribution", "attribution", sections, NOTE)
 
 
-def _section(found: PairFindings) -> Section:
-    writers, means = found.table("writers").row(0, named=True), found.table("attribution")
+def _section(measured: MeasuredPair) -> Section:
+    writers, means = measured.table("writers").row(0, named=True), measured.table("attribution")
     said, added = _sentence(writers, means), _added(means)
     return Section(
-        found.name,
-        found.stem,
+        measured.name,
+        measured.stem,
         [said],
-        [_along(found, added, writers), _norms(found, added, writers)],
+        [_along(measured, added, writers), _norms(measured, added, writers)],
         [Table(_title(writers), COLUMNS, _rows(means), folded="Every part")],
-        settings_words(found.findings),
-        found.key,
-        headline=f"{found.name}: {said}",
+        settings_words(measured.findings),
+        measured.key,
+        headline=f"{measured.name}: {said}",
         size=(4.8, 3.2),
-        only="" if found.latest else "terminal",
+        only="" if measured.latest else "terminal",
     )
 
 
@@ -64,7 +64,7 @@ def _added(means: pl.DataFrame) -> pl.DataFrame:
     return means.select("part", "metric", "mean", at=pl.col("block").fill_null(EMBEDDING), **spread).sort("at", "part")
 
 
-def _along(found: PairFindings, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
+def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
     rows, state = added.filter(metric="along"), writers["reference_state"]
     sums = rows.group_by("at").agg(pl.col("mean").sum()).sort("at")
     # a state stands between two blocks, and steps where a block is
@@ -79,11 +79,11 @@ def _along(found: PairFindings, added: pl.DataFrame, writers: dict[str, Any]) ->
         ),
         points=(_embedding(rows),),
         spans=compress_spans(writers["compress_first"], writers["compress_last"]),
-        ticks=_ticks(found.pair.blocks),
+        ticks=_ticks(measured.pair.blocks),
     )
 
 
-def _norms(found: PairFindings, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
+def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
     rows = added.filter(metric="norm")
     return Panel(
         "Norm of what is added",
@@ -95,7 +95,7 @@ def _norms(found: PairFindings, added: pl.DataFrame, writers: dict[str, Any]) ->
         points=(_embedding(rows),),
         spans=compress_spans(writers["compress_first"], writers["compress_last"]),
         log_y=True,
-        ticks=_ticks(found.pair.blocks),
+        ticks=_ticks(measured.pair.blocks),
     )
 
 

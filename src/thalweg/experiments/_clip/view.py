@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import PairFindings, means_over, pair_findings, settings_words
+from thalweg.experiments._views import MeasuredPair, means_over, measured_pairs, settings_words
 from thalweg.shown import (
     ARROW,
     MARK,
@@ -41,24 +41,24 @@ NOTE = (
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """What every sweep of gamma did to every model and data set."""
-    sections = [_section(found) for found in pair_findings(run, "clip", "curves")]
+    sections = [_section(measured) for measured in measured_pairs(run, "clip", "curves")]
     yield Chapter("Clipping", "clip", sections, NOTE)
 
 
-def _section(found: PairFindings) -> Section:
-    curves, sweeps = found.table("curves"), found.table("sweeps").to_dicts()
+def _section(measured: MeasuredPair) -> Section:
+    curves, sweeps = measured.table("curves"), measured.table("sweeps").to_dicts()
     said, gammas = _sentence(curves), curves["gamma"].unique().sort()
-    what = f"{_clamped(found, sweeps)} clamped to gamma; {means_over(*_compress(curves))}"
+    what = f"{_clamped(measured, sweeps)} clamped to gamma; {means_over(*_compress(curves))}"
     rows = [_row(curves.filter(gamma=gamma), gamma) for gamma in gammas]
     return Section(
-        found.name,
-        found.stem,
+        measured.name,
+        measured.stem,
         [said],
         [_panel(quantity, curves, sweeps) for quantity in QUANTITIES],
-        [Table(f"{found.pair.model} on {found.pair.data}: {what}", COLUMNS, rows, folded="Every condition")],
-        settings_words(found.findings),
-        found.key,
-        headline=f"{found.name}: {said}",
+        [Table(f"{measured.pair.model} on {measured.pair.data}: {what}", COLUMNS, rows, folded="Every condition")],
+        settings_words(measured.findings),
+        measured.key,
+        headline=f"{measured.name}: {said}",
         size=(3.5, 3.1),
     )
 
@@ -144,9 +144,9 @@ def _compress(rows: pl.DataFrame) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _clamped(found: PairFindings, sweeps: list[dict[str, Any]]) -> str:
+def _clamped(measured: MeasuredPair, sweeps: list[dict[str, Any]]) -> str:
     """Which coordinates, and where."""
-    settings, row = found.findings.header.settings, "the sink token's row"
+    settings, row = measured.findings.header.settings, "the sink token's row"
     if settings.get("massive_only"):
         row = f"massive coordinates ({', '.join(map(str, sweeps[0]['dims'])) if sweeps else '-'}) of {row}"
     return f"{row} at states {settings['states']}" if "states" in settings else row

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from thalweg.experiments._pairs import latest_pairs
-from thalweg.experiments._views import PairFindings, head_grid, pair_findings
+from thalweg.experiments._views import MeasuredPair, head_grid, measured_pairs
 from thalweg.shown import Chapter, Heat, Panel, Section, Table, from_zero_to_one, title, unit
 from thalweg.store import Run
 
@@ -27,47 +27,51 @@ def chapters(run: Run) -> Iterator[Chapter]:
     """What differs between the prompts where heads sink most and those where they sink least."""
     shown, some = latest_pairs(run), pl.col("prompts") > 0
     compared = [
-        _section(found, everywhere=found.latest and found.pair in shown)
-        for found in pair_findings(run, "contrast", "rankings", some)
+        _section(measured, everywhere=measured.latest and measured.pair in shown)
+        for measured in measured_pairs(run, "contrast", "rankings", some)
     ]
-    nothing = [_nothing(found) for found in pair_findings(run, "contrast", "rankings", ~some)]
+    nothing = [_nothing(measured) for measured in measured_pairs(run, "contrast", "rankings", ~some)]
     yield Chapter("Top and bottom prompts", "contrast", [*compared, *nothing], NOTE)
 
 
-def _section(found: PairFindings, *, everywhere: bool) -> Section:
-    ranking, heads = found.table("rankings").row(0, named=True), found.table("heads")
-    panels, said, scope = _panels(found, heads, ranking["by"]), _sentence(ranking, heads), _scope(ranking)
-    rows, columns = panels[0].heat.grid.shape if panels[0].heat else (0, 0)
+def _section(measured: MeasuredPair, *, everywhere: bool) -> Section:
+    ranking, heads = measured.table("rankings").row(0, named=True), measured.table("heads")
+    panels, said, scope = _panels(measured, heads, ranking["by"]), _sentence(ranking, heads), _scope(ranking)
     return Section(
-        found.name,
-        found.stem,
+        measured.name,
+        measured.stem,
         [said],
         panels,
-        [_heads(ranking, heads), _prompts(ranking, found.table("prompts"))],
+        [_heads(ranking, heads), _prompts(ranking, measured.table("prompts"))],
         scope,
-        found.key,
-        headline=f"{found.name}: {said}. {scope}",
+        measured.key,
+        headline=f"{measured.name}: {said}. {scope}",
         columns=len(panels),
-        size=(max(3.4, min(5.5, 1.8 + 0.11 * columns)), max(2.9, min(6.5, 1.6 + 0.1 * rows))),
+        size=_size(measured.pair.blocks, heads["head"].n_unique()),
         only="" if everywhere else "terminal",
     )
 
 
-def _nothing(found: PairFindings) -> Section:
+def _size(blocks: int, heads: int) -> tuple[float, float]:
+    """As much paper as the map needs, within bounds."""
+    return max(3.4, min(5.5, 1.8 + 0.11 * blocks)), max(2.9, min(6.5, 1.6 + 0.1 * heads))
+
+
+def _nothing(measured: MeasuredPair) -> Section:
     """Where nothing is compared, that is answered to the person who asked, and nothing is drawn."""
-    reason = found.table("rankings")["reason"][0]
-    said = f"{found.pair.model} on {found.pair.data}: nothing is compared: {reason}"
-    return Section(found.name, sentences=[said], key=found.key, only="terminal")
+    reason = measured.table("rankings")["reason"][0]
+    said = f"{measured.pair.model} on {measured.pair.data}: nothing is compared: {reason}"
+    return Section(measured.name, sentences=[said], key=measured.key, only="terminal")
 
 
-def _panels(found: PairFindings, heads: pl.DataFrame, by: str) -> list[Panel]:
+def _panels(measured: MeasuredPair, heads: pl.DataFrame, by: str) -> list[Panel]:
     """What prompts are ranked by for the top prompts, then the differences of it, of the sink score and of mixing."""
-    blocks, rows = found.pair.blocks, heads.with_columns(changed=pl.col("changes").cast(pl.Float64))
+    blocks, rows = measured.pair.blocks, heads.with_columns(changed=pl.col("changes").cast(pl.Float64))
     top = head_grid(rows.filter(metric=by), "overall_top", blocks)
     maps = [_map(f"{title(by)}: top prompts", Heat(top, unit(by), 0.0, 1.0 if from_zero_to_one(by) else _largest(top)))]
     for metric in dict.fromkeys((by, "sink_score", "mixing")):
-        own = rows.filter(metric=metric)
-        grid, dots = (head_grid(own, column, blocks) for column in ("overall_difference", "changed"))
+        of_metric = rows.filter(metric=metric)
+        grid, dots = (head_grid(of_metric, column, blocks) for column in ("overall_difference", "changed"))
         largest = _largest(grid)
         changed = Heat(grid, unit(metric), -largest, largest, diverging=True, dots=dots == 1, dotted=CHANGES)
         maps.append(_map(f"{title(metric)}: top minus bottom prompts", changed))
