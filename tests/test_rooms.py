@@ -12,7 +12,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [
     ".".join(("thalweg", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__") for path in MODULES
 ]
-ROOMS = [name for path, name in zip(MODULES, NAMES, strict=True) if path.name == "__init__.py"]
+ROOMS = [name for path, name in zip(MODULES, NAMES, strict=True) if path.name == "__init__.py" and "._" not in name]
 OF_THIS_WORKPLACE = ("/work/", "THALWEG_TEST_DATA", "farm")
 
 

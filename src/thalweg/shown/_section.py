@@ -17,6 +17,7 @@ GREY, INK, MARK = "#8C8C8C", "#222222", "#D55E00"
 
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
+Place = Literal["", "page", "terminal"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Line:
         named: whether the legend names it.
         band: whether the spread is drawn.
         step: drawn as steps, each value reaching half-way to its neighbours.
+        group: lines of one group are shown and hidden together; its name by default.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Line:
     named: bool = True
     band: bool = True
     step: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Span:
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
-    places: Sequence[float]
+    places: Sequence[int | float]
     names: Sequence[str]
 
 
@@ -182,6 +185,7 @@ class Table:
         rows: as many cells as columns.
         note: what stands below, such as how many rows are not shown.
         folded: what to call it on a page that folds it away; empty shows it.
+        only: where alone it is shown; everywhere by default.
     """
 
     title: str
@@ -189,6 +193,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     note: str = ""
     folded: str = ""
+    only: Place = ""
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,8 @@ class Section:
         legend: one for all panels, or each panel its own.
         columns: panels side by side, at most.
         size: of a panel on paper, width and height in inches.
+        only: where alone it is shown; everywhere by default. What is for the terminal alone, such as an earlier
+            setting, is no figure either.
     """
 
     title: str
@@ -220,6 +227,7 @@ class Section:
     legend: Literal["shared", "each"] = "shared"
     columns: int = 3
     size: tuple[float, float] = (3.5, 2.7)
+    only: Place = ""
 
 
 @dataclass(frozen=True)

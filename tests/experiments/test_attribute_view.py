@@ -1,0 +1,206 @@
+"""What is shown of the writers: bars of what is added, steps of the row, and what the tables say in words."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.synthetic_run import PLAIN, PLANTED, build_run, header
+
+from thalweg.experiments._attribute.view import COLUMNS, _ticks, chapters
+from thalweg.shown import Span
+from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+
+ADDED = {("embedding", None): 2.0, ("mlp", 1): 900.0, ("mlp", 0): 90.0, ("attention", 1): 8.0, ("mlp", 6): -970.0}
+KEYS = {"model": PLANTED.name, "revision": "main"}
+WRITERS = {
+    "writing_blocks": [1],
+    "writing_share": 0.9,
+    "writing_threshold": 0.9,
+    "writing_agreement": 1.0,
+    "reference_state": 2,
+    "reference_agreement": 1.0,
+    "has_massive_activations": True,
+    "compress_first": 2,
+    "compress_last": 6,
+    "prompts": 4,
+    "massive_prompts": 4,
+    "reason": None,
+}
+
+
+def averages(data, *, writes=(1,), gap=False):
+    parts = [("embedding", None), *((part, block) for block in range(PLANTED.blocks) for part in ("attention", "mlp"))]
+    rows = []
+    for part, block in parts:
+        along = math.nan if gap else ADDED.get((part, block), 0.5)
+        own = {**KEYS, "data": data, "block": block, "part": part, "n": 4, "writes": part == "mlp" and block in writes}
+        numbers = {"norm": abs(along) + 1, "along": along, "share": along / 1000, "cosine": 0.5}
+        numbers["share_before"] = numbers["share"] if block is None or block < 2 else 0.0
+        dims = [17, 42] if part == "mlp" else []
+        rows += [
+            {**own, "metric": metric, "mean": mean, "std": 3.0, "low": mean - 1, "high": mean + 1, "dims": dims}
+            for metric, mean in numbers.items()
+        ]
+    return pl.DataFrame(rows, schema=experiment_schema("attribution", "attribution"))
+
+
+def with_attribution(path, *, data=("words",), writes=(1,), gap=False, settings=None, **changes):
+    """A run with an attribution made up from known numbers."""
+    empty = {name: pl.DataFrame(schema=experiment_schema("attribution", name)) for name in ("states", "dimensions")}
+    with open_experiment(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
+        for one in data:
+            part = {**KEYS, "data": one, "prompt": 0, "block": None, "part": "embedding", "before": True}
+            names = experiment_schema("attribution", "contributions")
+            rows = pl.DataFrame([{name: part.get(name) for name in names}], schema=names)
+            writer.write_part(Shard(PLANTED.name, "main", one, 0, 1), {**empty, "contributions": rows})
+        writer.write_table("attribution", pl.concat([averages(one, writes=writes, gap=gap) for one in data]))
+        found = [{**KEYS, "data": one, **WRITERS, "writing_blocks": list(writes), **changes} for one in data]
+        writer.write_table("writers", pl.DataFrame(found, schema=experiment_schema("attribution", "writers")))
+        writer.update(status="finished")
+    return open_run(path)
+
+
+def sections(run):
+    (chapter,) = chapters(run)
+    assert (chapter.title, chapter.anchor) == ("Attribution", "attribution")
+    return chapter.sections
+
+
+@pytest.fixture(scope="module")
+def section(tmp_path_factory):
+    (section,) = sections(with_attribution(tmp_path_factory.mktemp("runs") / "run"))
+    return section
+
+
+def test_bars_are_the_averages_with_the_embedding_before_block_0(section):
+    along, _ = section.panels
+    attention, mlp = along.bars
+    (embedding,) = along.points
+    assert (attention.name, mlp.name) == ("attention", "MLP")
+    assert attention.color != mlp.color
+    assert [bars.rows["at"].to_list() for bars in along.bars] == [list(range(PLANTED.blocks))] * 2
+    assert embedding.rows.select("at", "mean").rows() == [(-1, 2.0)]
+    (row,) = mlp.rows.filter(at=1).rows(named=True)
+    assert (row["mean"], row["lower"], row["upper"]) == (900, 897, 903)
+    assert {900.0, -970.0} <= set(mlp.rows["mean"])
+    assert 8.0 in set(attention.rows["mean"])
+
+
+def test_the_row_is_the_sum_of_what_was_added_before(section):
+    (steps,) = section.panels[0].lines
+    assert steps.name == "the row itself"
+    assert steps.step
+    # a state stands left of the block that reads it
+    assert steps.rows["at"].to_list() == [state - 0.5 for state in range(PLANTED.blocks + 1)]
+    assert steps.rows["mean"].to_list()[:3] == [2.0, 2.0 + 0.5 + 90.0, 92.5 + 8.0 + 900.0]
+    assert steps.rows["mean"][7] == pytest.approx(1000.5 + 4 * 1.0 + 0.5 - 970.0)
+
+
+def test_panels_show_parts_by_block_and_the_compress_phase(section):
+    along, norm = section.panels
+    assert [line.rows["mean"][1] for line in norm.lines] == [9.0, 901.0]
+    assert [line.name for line in norm.lines] == [bars.name for bars in along.bars]
+    assert [line.color for line in norm.lines] == [bars.color for bars in along.bars]
+    assert norm.log_y
+    for panel in section.panels:
+        assert "activation units" in panel.y
+        assert panel.x == "block"
+        assert panel.ticks.names[:2] == ("emb", "0")
+        assert panel.ticks.places[:2] == (-1, 0)
+        assert max(map(int, panel.ticks.names[1:])) < PLANTED.blocks
+        assert panel.spans == (Span("compress phase", 2, 6),)
+    assert along.title == "Added along the row's direction at state 2"
+    assert norm.title == "Norm of what is added"
+    assert "block 1's MLP writes 90.0% of the massive norm, into dimensions 17, 42" in section.headline
+
+
+def test_without_a_compress_phase_nothing_is_shaded(tmp_path):
+    reason = {"reason": "no massive activation", "has_massive_activations": False, "reference_state": 0}
+    edges = {"compress_first": None, "compress_last": None, "writing_share": math.nan}
+    (section,) = sections(with_attribution(tmp_path / "run", writes=(), **reason, **edges))
+    assert not any(panel.spans for panel in section.panels)
+    assert "no massive activation: nothing is written" in section.headline
+
+
+def test_numbers_that_are_missing_are_gaps(tmp_path):
+    run = with_attribution(tmp_path / "run", gap=True, writes=(), reason="no prompt has a reference state")
+    (section,) = sections(run)
+    for panel in section.panels:
+        for drawn in (*panel.lines, *panel.bars, *panel.points):
+            assert drawn.rows.height
+            assert drawn.rows["mean"].is_nan().all()
+
+
+def test_an_attribution_without_averages_of_any_part_is_empty(tmp_path):
+    run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has a reference state")
+    experiment = run.experiments("attribution")[-1]
+    experiment.table("attribution").collect().clear().write_parquet(
+        experiment.directory / f"attribution.{experiment.header.key}.parquet"
+    )
+    (section,) = sections(run)
+    for panel in section.panels:
+        assert not any(drawn.rows.height for drawn in (*panel.lines, *panel.bars, *panel.points))
+    assert section.tables[0].rows == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "block 1's MLP writes 90.0% of the massive norm, into dimensions 17, 42"),
+        ({"writing_share": 0.99998}, "block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42"),
+        (
+            {"writes": (0, 1), "writing_share": 0.99},
+            "the MLPs of blocks 0 and 1 write 99.0% of the massive norm (9.0% and 90.0%), into dimensions 17, 42",
+        ),
+        (
+            {"writes": (), "reason": "no massive activation", "has_massive_activations": False},
+            "no massive activation: nothing is written",
+        ),
+        ({"writes": (), "reason": "all MLPs together write 30%"}, "all MLPs together write 30%"),
+    ],
+)
+def test_one_sentence_says_it(tmp_path, changes, said):
+    (section,) = sections(with_attribution(tmp_path / "run", **changes))
+    assert section.sentences == [said]
+    assert section.headline == f"planted on words: {said}"
+
+
+def test_the_table_has_a_row_for_every_part(section):
+    (table,) = section.tables
+    assert table.title.startswith("lab/planted on words")
+    assert "(2)" in table.title
+    assert table.columns == COLUMNS
+    assert table.rows[0][:3] == [None, "embedding", 3.0]
+    assert table.rows[4] == [1, "mlp", 901.0, 900.0, 0.9, "yes", "17, 42"]
+    assert len(table.rows) == 1 + 2 * PLANTED.blocks
+    assert [row[5] for row in table.rows].count("yes") == 1
+
+
+def test_it_is_shown_where_there_is_one(tmp_path):
+    assert sections(build_run(tmp_path / "run", (PLANTED, PLAIN), ("words", "sums"))) == []
+    shown = sections(with_attribution(tmp_path / "run", data=("words", "sums")))
+    assert [section.title for section in shown] == ["planted on words", "planted on sums"]
+    assert len({section.name for section in shown}) == 2
+    assert all(section.name.startswith("attribution_lab-planted") for section in shown)
+
+
+def test_the_last_one_counts_and_earlier_ones_are_for_who_asks(tmp_path):
+    with_attribution(tmp_path / "run", writing_share=0.91)
+    run = with_attribution(tmp_path / "run", settings={"threshold": 0.5}, writing_share=0.97)
+    first, latest = run.experiments("attribution")
+    shown, earlier = sections(run)
+    assert (shown.key, shown.only, shown.facts) == (latest.header.key, "", "threshold: 0.5")
+    assert (earlier.key, earlier.only) == (first.header.key, "terminal")
+    assert "97.0%" in shown.headline
+    assert "91.0%" in earlier.headline
+    assert all(np.isfinite(bars.rows["mean"].to_numpy()).all() for bars in shown.panels[0].bars)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 10, 11, 24, 48, 80, 126])
+def test_ticks_are_some_blocks_of_the_model(blocks):
+    ticks = _ticks(blocks)
+    assert ticks.names[0] == "emb"
+    assert list(map(str, ticks.places[1:])) == list(ticks.names[1:])
+    assert 1 <= len(ticks.places) - 1 <= 10
+    assert all(0 <= place < blocks for place in ticks.places[1:])
