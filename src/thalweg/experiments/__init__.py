@@ -8,11 +8,8 @@ The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`.
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
 an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them),
-<<<<<<< HEAD
-:mod:`._curves` (curves through depth) and :mod:`._told` (what several tell).
-=======
-:mod:`._views` (what a run holds of an experiment) and :mod:`._curves` (curves through depth).
->>>>>>> views1
+:mod:`._views` (what a run holds of an experiment), :mod:`._told` (what several tell) and :mod:`._curves` (curves through
+depth).
 """
 
 from importlib import import_module
