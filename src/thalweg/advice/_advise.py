@@ -8,7 +8,7 @@ from thalweg.advice._answer import Advice, Unanswered
 from thalweg.advice._early_exit import ACCURACY, PERPLEXITY, exits_by_accuracy, exits_by_perplexity
 from thalweg.advice._embeddings import EMBEDDINGS, best_embedding
 from thalweg.errors import UsageError
-from thalweg.figures import latest_pairs, surveyed_span
+from thalweg.experiments import latest_pairs, surveyed_span
 from thalweg.store import ModelFacts, Run, open_run
 
 COSTS = (1.0, 5.0, 10.0)

@@ -7,8 +7,8 @@ The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`.
 :mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._measure` (one batch),
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
-an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them)
-and :mod:`._curves` (curves through depth).
+an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them),
+:mod:`._curves` (curves through depth) and :mod:`._head_grid` (maps of heads).
 """
 
 from importlib import import_module
@@ -24,6 +24,7 @@ from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._survey import survey
 
@@ -40,6 +41,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Pair",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -52,14 +54,18 @@ __all__ = [
     "experiments",
     "features",
     "hardware",
+    "labels",
+    "latest_pairs",
     "learned_facts",
     "lens",
     "mcq",
     "measure_rows",
     "mteb",
+    "pairs",
     "probe",
     "register",
     "survey",
+    "surveyed_span",
     "train_tuned",
     "trained_lens",
     "versions",
