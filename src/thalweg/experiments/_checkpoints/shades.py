@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 # Viridis, whose palest end is left out.
-_STOPS = "9bd93c 77d153 5ac864 3fbc73 2ab07f 20a486 1f978b 228b8d 277e8e 2c718e 32648e 39568c 3f4788 453781 482677 481467 440154"
+_STOPS = (
+    "9bd93c 77d153 5ac864 3fbc73 2ab07f 20a486 1f978b 228b8d 277e8e "
+    "2c718e 32648e 39568c 3f4788 453781 482677 481467 440154"
+)
 _RAMP = np.array([[int(stop[at : at + 2], 16) for at in (0, 2, 4)] for stop in _STOPS.split()])
 
 

@@ -1,4 +1,4 @@
-"""What checkpoints show: over training and over sizes, the paper's Figures 2, 12 and 14, and maps of depth and steps."""
+"""What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -47,7 +47,7 @@ DEPTH_COLUMNS = {
     "phase": None,
 }
 _DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
-_MIXING = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
+_MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
 _PHASE_COLUMNS = ("model", "data", "phase", "states", "depth", "mixing (nats)", "sink rate", "normalized entropy")
 _IN_PHASES = ("mixing", "sink_rate", "entropy_normalized")
 _COUPLINGS = {
