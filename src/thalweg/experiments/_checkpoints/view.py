@@ -114,11 +114,11 @@ def _over_steps(values: pl.DataFrame, emerged: pl.DataFrame, axis: TrainingAxis,
 
 def _mark(axis: TrainingAxis, row: dict[str, Any]) -> list[Rule]:
     """The checkpoint from which a phenomenon is there, none if it never is."""
-    here = axis.rows.filter(pl.col("order") == row["order"]).to_dicts()
-    return [
-        Rule(f"from {'' if step['step'] is None else 'step '}{step['label']} on", step["at"], INK, ":", upright=True)
-        for step in here
-    ]
+    if row["order"] is None:
+        return []
+    here = axis.rows.filter(order=row["order"]).row(0, named=True)
+    name = f"from {'' if here['step'] is None else 'step '}{here['label']} on"
+    return [Rule(name, here["at"], INK, ":", upright=True)]
 
 
 def _reached(values: pl.DataFrame, axis: TrainingAxis, metric: str, factor: float = 1.0) -> pl.DataFrame:

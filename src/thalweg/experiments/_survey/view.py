@@ -191,7 +191,7 @@ def _norm_panel(run: Run, pair: Pair) -> Panel:
         "state",
         f"norm [{unit('sink_norm')}]",
         tuple(Line(name, along(rows.filter(metric=metric), "index"), color) for metric, (name, color) in lines.items()),
-        rules=() if rise is None else (Rule("others rise", rise, GREY, ":", upright=True),),
+        rules=() if rise is None else (Rule("others rise", float(rise), GREY, ":", upright=True),),
         spans=shaded(run, pair, "compress"),
         log_y=True,
     )
