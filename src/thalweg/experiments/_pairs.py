@@ -110,10 +110,10 @@ def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
     return row["compress_first"], row["compress_last"]
 
 
-def shaded(run: Run, pair: Pair, name: str = "compress phase") -> tuple[Span, ...]:
+def shaded(run: Run, pair: Pair) -> tuple[Span, ...]:
     """Give the compress phase as a panel shades it, nothing where there is none."""
     span = compress_span(run, pair)
-    return () if span is None else (Span(name, *span),)
+    return () if span is None else (Span("compress phase", *span),)
 
 
 def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None:

@@ -109,7 +109,7 @@ def theorem_section(run: Run, pair: Pair) -> Section:
     verdict = theorem_verdict(run, pair)
     if not run.prompts.filter(pair.rows).head(1).collect().height:
         return Section(heading(run, pair), sentences=[verdict], folded=True)
-    rows, spans = bound_curves(run, pair), shaded(run, pair, "")
+    rows, spans = bound_curves(run, pair), shaded(run, pair)
     return Section(
         heading(run, pair),
         name=f"bounds_{file_name(run, pair)}",

@@ -192,7 +192,7 @@ def _norm_panel(run: Run, pair: Pair) -> Panel:
         f"norm [{unit('sink_norm')}]",
         tuple(Line(name, along(rows.filter(metric=metric), "index"), color) for metric, (name, color) in lines.items()),
         rules=() if rise is None else (Rule("others rise", float(rise), GREY, ":", upright=True),),
-        spans=shaded(run, pair, "compress"),
+        spans=shaded(run, pair),
         log_y=True,
     )
 
