@@ -32,7 +32,7 @@ class Line:
         named: whether the legend names it.
         band: whether the spread is drawn.
         step: drawn as steps, each value reaching half-way to its neighbours.
-        group: the name of the line that it is shown and hidden with; its own by default.
+        group: lines of one group are shown and hidden together; its name by default.
     """
 
     name: str
