@@ -8,7 +8,7 @@ The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`.
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
 an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them),
-:mod:`._views` (what a run holds of an experiment), :mod:`._told` (what several tell) and :mod:`._curves` (curves through
+:mod:`._views` (what a run holds of an experiment, and what several views tell) and :mod:`._curves` (curves through
 depth).
 """
 
@@ -25,7 +25,7 @@ from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._pairs import latest_pairs, surveyed_span
+from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._survey import survey
 
@@ -42,6 +42,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Pair",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -54,12 +55,14 @@ __all__ = [
     "experiments",
     "features",
     "hardware",
+    "labels",
     "latest_pairs",
     "learned_facts",
     "lens",
     "mcq",
     "measure_rows",
     "mteb",
+    "pairs",
     "probe",
     "register",
     "survey",

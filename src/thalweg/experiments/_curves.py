@@ -33,6 +33,16 @@ def curves(run: Run, which: Sequence[Pair], metrics: Sequence[str]) -> pl.DataFr
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.Float64))
 
 
+def along(rows: pl.DataFrame, at: str) -> pl.DataFrame:
+    """Give curves as the rows of a line, along one of their columns.
+
+    Args:
+        rows: with ``mean lower upper``.
+        at: ``index``, ``depth`` or what else the axis shows.
+    """
+    return rows.select(pl.col(at).alias("at"), "mean", "lower", "upper")
+
+
 def share_of_depth(which: Sequence[Pair]) -> bool:
     """Say whether models differ in depth, so that they can be compared by share of it only."""
     return len({pair.blocks for pair in which}) > 1

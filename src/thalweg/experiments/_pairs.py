@@ -2,10 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from thalweg.store import ModelFacts, Run, RunHeader
+from thalweg.shown import Span
+from thalweg.store import ModelFacts, Run, RunHeader, slug
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,52 @@ def labels(header: RunHeader) -> dict[tuple[str, str], str]:
         whose massive activation was planted is never shown without saying so.
     """
     for naming in (_last_piece, _name, _name_and_revision):
-        found = {(model.name, model.revision): naming(model) for model in header.models}
-        if max(Counter(found.values()).values()) == 1:
-            return found
+        names = {(model.name, model.revision): naming(model) for model in header.models}
+        if max(Counter(names.values()).values()) == 1:
+            return names
     return {(model.name, model.revision): _name_and_revision(model) for model in header.models}
+
+
+def label_of(run: Run, pair: Pair) -> str:
+    """Give the short name of the pair's model."""
+    return labels(run.header)[pair.model, pair.revision]
+
+
+def heading(run: Run, pair: Pair) -> str:
+    """Give what stands above what is shown of a pair: ``gpt2 on gsm8k``."""
+    return f"{label_of(run, pair)} on {pair.data}"
+
+
+def ending(run: Run, data: str) -> str:
+    """Give the end of the name of a figure of one data set; nothing where the run has no other."""
+    return f"_{slug(data)}" if len(run.header.data) > 1 else ""
+
+
+def file_name(run: Run, pair: Pair) -> str:
+    """Give what the names of a pair's figures have in common."""
+    return f"{slug(pair.model, pair.revision)}{ending(run, pair.data)}"
+
+
+def phases_row(run: Run, pair: Pair) -> dict[str, Any] | None:
+    """Give the pair's row of ``phases``, None where it has not been written."""
+    if "phases" in run.missing:
+        return None
+    rows = run.phases.filter(pair.rows).collect()
+    return rows.row(0, named=True) if rows.height else None
 
 
 def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
     """Give the first and last state of the compress phase, None where there is none or it is not known."""
-    if "phases" in run.missing:
+    row = phases_row(run, pair)
+    if row is None or None in (row["compress_first"], row["compress_last"]):
         return None
-    row = run.phases.filter(pair.rows).select("compress_first", "compress_last").collect()
-    if not row.height or None in row.row(0):
-        return None
-    first, last = row.row(0)
-    return first, last
+    return row["compress_first"], row["compress_last"]
+
+
+def shaded(run: Run, pair: Pair) -> tuple[Span, ...]:
+    """Give the compress phase as a panel shades it, nothing where there is none."""
+    span = compress_span(run, pair)
+    return () if span is None else (Span("compress phase", *span),)
 
 
 def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None:
@@ -94,8 +127,8 @@ def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None
     Returns:
         First and last state on the first of the run's data sets that has them, None where none has.
     """
-    own = (pair for pair in pairs(run) if (pair.model, pair.revision) == (model, revision))
-    return next((span for pair in own if (span := compress_span(run, pair)) is not None), None)
+    of_model = (pair for pair in pairs(run) if (pair.model, pair.revision) == (model, revision))
+    return next((span for pair in of_model if (span := compress_span(run, pair)) is not None), None)
 
 
 def _last_piece(model: ModelFacts) -> str:

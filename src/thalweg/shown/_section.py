@@ -214,6 +214,7 @@ class Section:
         size: of a panel on paper, width and height in inches.
         only: where alone it is shown; everywhere by default. What is for the terminal alone, such as an earlier
             setting, is no figure either.
+        folded: a page folds it away under its title and first sentence; a chapter's first one is open.
     """
 
     title: str
@@ -228,6 +229,7 @@ class Section:
     columns: int = 3
     size: tuple[float, float] = (3.5, 2.7)
     only: Place = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""Prepared tables say what the run's tables say, with gaps as gaps."""
+"""What a run can be shown of, what to call it, and its curves through depth: the run's tables, gaps as gaps."""
 
 import math
 
-import numpy as np
 import polars as pl
 import pytest
 from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates
 
-import thalweg.figures
-from thalweg.figures import bound_curves, compress_span, curves, labels, pairs, share_of_depth, sink_grid, sink_scores
+from thalweg.experiments import labels, pairs
+from thalweg.experiments._curves import along, curves, share_of_depth
+from thalweg.experiments._pairs import compress_span, shaded
+from thalweg.shown import Span
 from thalweg.store import Shard, create_or_resume, open_run
 
 
@@ -88,69 +89,21 @@ def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
     assert table["index"].to_list() == list(range(PLANTED.blocks))
     assert math.isnan(table["mean"][4])
     assert table["n"][4] == 0
-    grid = sink_grid(sink_scores(run, first(run)), PLANTED.blocks)
-    assert np.isnan(grid[:, 4]).all()
-    assert np.isfinite(np.delete(grid, 4, axis=1)).all()
-
-
-def test_bounds_are_averaged_over_the_prompts_of_what_they_bound(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
-        tables = part_tables(PLANTED, "words", range(4))
-        undefined = pl.col("prompt") == 0
-        tables["layers"] = tables["layers"].with_columns(
-            entropy_bound=pl.when(undefined).then(math.nan).otherwise("entropy_bound"),
-            dominance_bound=pl.when(undefined).then(math.inf).otherwise("dominance_bound"),
-            anisotropy_bound=pl.lit(math.nan),
-        )
-        writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
-    run = open_run(tmp_path)
-    table = bound_curves(run, first(run))
-    others = run.layers.filter((pl.col("state") == 3) & (pl.col("prompt") > 0)).collect()
-    for name in ("entropy", "entropy_bound", "dominance", "dominance_bound_weak"):
-        row = table.filter((pl.col("quantity") == name) & (pl.col("index") == 3)).row(0, named=True)
-        assert row["mean"] == pytest.approx(others[name].mean())
-        assert row["n"] == 3
-    row = table.filter((pl.col("quantity") == "anisotropy") & (pl.col("index") == 3)).row(0, named=True)
-    assert math.isnan(row["mean"])
-    assert row["n"] == 0
-
-
-def test_mean_measurement_lies_on_the_bounds_right_side(run):
-    for pair in pairs(run):
-        wide = bound_curves(run, pair).pivot("quantity", index="index", values="mean")
-        assert (wide["entropy"] <= wide["entropy_bound"] + 1e-9).all()
-        assert (wide["entropy_bound"] <= wide["entropy_bound_weak"] + 1e-9).all()
-        assert (wide["anisotropy"] >= wide["anisotropy_bound"] - 1e-9).all()
-        assert (wide["sigma1"] >= wide["sink_norm"] - 1e-9).all()
-        assert (wide["frobenius"] >= wide["sigma1"] - 1e-9).all()
-
-
-def test_sink_scores_leave_out_prompts_where_a_uniform_head_sinks(run):
-    pair = first(run)
-    table = sink_scores(run, pair)
-    heads = run.heads.filter(pair.rows & (pl.col("block") == 5) & (pl.col("head") == 1)).collect()
-    lengths = run.prompts.filter(pair.rows).collect()["tokens"]
-    long_enough = heads.filter((lengths >= 10).to_numpy())
-    row = table.filter((pl.col("block") == 5) & (pl.col("head") == 1)).row(0, named=True)
-    assert row["sink_score"] == pytest.approx(long_enough["sink_score"].mean(), rel=1e-6)
-    assert row["n"] == long_enough.height == 6
-    assert table.filter(pl.col("sink_score") >= 0.3)["head"].unique().sort().to_list() == list(PLANTED.sinks)
+    line = along(table, "index")
+    assert line.columns == ["at", "mean", "lower", "upper"]
+    assert line["at"].to_list() == list(range(PLANTED.blocks))
+    assert line["mean"].is_nan().to_list() == [block == 4 for block in range(PLANTED.blocks)]
 
 
 def test_the_compress_span_is_the_planted_one(run):
     assert [compress_span(run, pair) for pair in pairs(run, "words")] == [(2, 7), None]
+    assert [shaded(run, pair) for pair in pairs(run, "words")] == [(Span("compress phase", 2, 7),), ()]
 
 
 def test_an_unfinished_run_has_no_span(tmp_path):
     create_or_resume(tmp_path, header()).close()
     run = open_run(tmp_path)
     assert compress_span(run, first(run)) is None
-
-
-def test_public_names_are_sorted_and_there():
-    names = thalweg.figures.__all__  # constants, classes, functions
-    assert names == sorted(names, key=lambda name: (not name.isupper(), name.islower(), name))
-    assert all(hasattr(thalweg.figures, name) for name in names)
 
 
 def test_depth_needs_the_depth_of_each_model(run):

@@ -1,0 +1,264 @@
+"""What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from thalweg.experiments._checkpoints.axis import TrainingAxis, compared_sizes, size_ticks, trainings
+from thalweg.experiments._checkpoints.reached import (
+    TRAINING_METRICS,
+    TRAINING_TITLES,
+    checkpoint_table,
+    emergence_sentence,
+    size_table,
+)
+from thalweg.experiments._checkpoints.shades import shades
+from thalweg.experiments._curves import along, curves
+from thalweg.experiments._pairs import ending, label_of, pairs
+from thalweg.shown import (
+    GREY,
+    INK,
+    PALETTE,
+    Chapter,
+    Heat,
+    Line,
+    Panel,
+    Rule,
+    Scale,
+    Section,
+    from_zero_to_one,
+    title,
+    unit,
+)
+from thalweg.store import Findings, Run, slug
+
+_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
+_MAPS = {"entropy_normalized": "state", "sink_rate": "block", "norm_ratio": "state"}
+_NOTE = (
+    "Dashed: the threshold of the definition. Dotted: the checkpoint from which it holds to the last one. Extremes are "
+    "over states 1 to the last and over all blocks. The tables hold means over prompts. What follows shows the last "
+    "checkpoint."
+)
+
+
+def chapters(run: Run) -> Iterator[Chapter]:
+    """Give what the checkpoints and the sizes of a run show; nothing of tables older than what was measured."""
+    findings = run.experiments("checkpoints")
+    if not findings or "profile" in run.missing:
+        return
+    values = findings[-1].table("curves").collect()
+    yield Chapter("Over training", "training", list(_over_training(run, findings[-1], values)), _NOTE)
+    yield Chapter("Over sizes", "sizes", list(_over_sizes(run, findings[-1], values)))
+
+
+def _over_training(run: Run, findings: Findings, values: pl.DataFrame) -> Iterator[Section]:
+    for axis in trainings(values):
+        yield _emergence(run, findings, values, axis)
+        yield _maps(run, axis)
+        yield _training_profile(run, axis)
+    yield from _single(findings, values)
+
+
+def _single(findings: Findings, values: pl.DataFrame) -> Iterator[Section]:
+    """A checkpoint that is the only one of its model, and compared with none, has a row of the table alone."""
+    for (model, data), rows in values.group_by("model", "data", maintain_order=True):
+        model, data = str(model), str(data)
+        if rows["revision"].n_unique() == 1 and compared_sizes(values, data).filter(model=model).is_empty():
+            table = checkpoint_table(values, model, data)
+            yield Section(f"{model} on {data}", tables=[table], key=findings.header.key)
+
+
+def _emergence(run: Run, findings: Findings, values: pl.DataFrame, axis: TrainingAxis) -> Section:
+    """How far each phenomenon has come at each checkpoint, and where it emerges."""
+    emerged = findings.table("emergence").filter(model=axis.model, data=axis.data).collect()
+    of_axis = values.filter(model=axis.model, data=axis.data)
+    return Section(
+        f"{axis.model} on {axis.data}",
+        name=f"emergence_{_file_name(run, axis)}",
+        sentences=[emergence_sentence(row) for row in emerged.to_dicts()],
+        panels=[
+            _over_steps(of_axis, emerged, axis, metric, PALETTE[number])
+            for number, metric in enumerate(TRAINING_METRICS)
+        ],
+        tables=[checkpoint_table(values, axis.model, axis.data)],
+        key=findings.header.key,
+        headline=f"{axis.model} on {axis.data}, over training",
+        legend="each",
+    )
+
+
+def _over_steps(values: pl.DataFrame, emerged: pl.DataFrame, axis: TrainingAxis, metric: str, color: str) -> Panel:
+    source = TRAINING_METRICS[metric]
+    phenomenon = emerged.filter(metric="entropy_ratio" if source == "entropy_normalized" else metric).to_dicts()
+    lines, rules = [Line("measured", _reached(values, axis, metric), color, band=False)], list[Rule]()
+    for row in phenomenon:
+        if row["metric"] == "entropy_ratio":
+            half = _reached(values, axis, "first_entropy_normalized", row["threshold"])
+            lines.append(Line("half of state 1's", half, GREY, "--", band=False))
+        else:
+            rules.append(Rule(f"threshold {row['threshold']:g}", row["threshold"]))
+        rules += _mark(axis, row)
+    return Panel(
+        TRAINING_TITLES[metric],
+        axis.title,
+        f"[{unit(source)}]",
+        tuple(lines),
+        rules=tuple(rules),
+        log_y=metric == "max_norm_ratio",
+        share=from_zero_to_one(source),
+        ticks=axis.ticks(6),
+    )
+
+
+def _mark(axis: TrainingAxis, row: dict[str, Any]) -> list[Rule]:
+    """The checkpoint from which a phenomenon is there, none if it never is."""
+    if row["order"] is None:
+        return []
+    here = axis.rows.filter(order=row["order"]).row(0, named=True)
+    name = f"from {'' if here['step'] is None else 'step '}{here['label']} on"
+    return [Rule(name, here["at"], INK, ":", upright=True)]
+
+
+def _reached(values: pl.DataFrame, axis: TrainingAxis, metric: str, factor: float = 1.0) -> pl.DataFrame:
+    reached = values.filter(metric=metric).select("revision", mean=pl.col("value") * factor)
+    return axis.rows.join(reached, on="revision", how="left", maintain_order="left").select("at", "mean")
+
+
+def _maps(run: Run, axis: TrainingAxis) -> Section:
+    """Depth against checkpoints, a column a checkpoint."""
+    rows = curves(run, axis.pairs(run), list(_MAPS))
+    panels = [
+        Panel(
+            title(metric),
+            axis.column_title,
+            site,
+            heat=_heat(training_grid(run, axis, rows, metric), metric),
+            ticks=axis.columns(4),  # more would be turned, and run into the title
+        )
+        for metric, site in _MAPS.items()
+    ]
+    return Section(
+        "",
+        name=f"training_maps_{_file_name(run, axis)}",
+        panels=panels,
+        headline=f"{axis.model} on {axis.data}, by checkpoint",
+        size=(3.9, 3.2),
+    )
+
+
+def training_grid(run: Run, axis: TrainingAxis, rows: pl.DataFrame, metric: str) -> np.ndarray:
+    """Give a metric's means as a grid, depth up and checkpoints across; what has no value is NaN.
+
+    Args:
+        run: that holds the checkpoints.
+        axis: the checkpoints.
+        rows: their curves through depth.
+        metric: one of those in ``rows``.
+    """
+    by_revision = rows.filter(metric=metric).partition_by("revision", as_dict=True)
+    columns = [
+        by_revision[(pair.revision,)]["mean"].to_numpy()
+        if (pair.revision,) in by_revision
+        else np.full(pair.blocks + (_MAPS[metric] == "state"), np.nan)
+        for pair in axis.pairs(run)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _heat(grid: np.ndarray, metric: str) -> Heat:
+    if metric != "norm_ratio":
+        return Heat(grid, unit(metric), 0.0, 1.0)
+    shown = grid[np.isfinite(grid) & (grid > 0)]
+    return Heat(grid, unit(metric), min(1.0, *shown, 1.0), max(10.0, *shown, 10.0), log=True)
+
+
+def _training_profile(run: Run, axis: TrainingAxis) -> Section:
+    """Three panels through depth, a line a checkpoint: the later, the darker."""
+    rows = curves(run, axis.pairs(run), [*_DEPTH, "rest_norm"])
+    scale = Scale(axis.title, *axis.span, axis.ticks(12), shades(np.linspace(0, 1, 64)))
+    return Section(
+        "",
+        name=f"training_profile_{_file_name(run, axis)}",
+        panels=[
+            Panel(
+                title(metric),
+                site,
+                f"[{unit(metric)}]",
+                tuple(_through_depth(rows, axis, metric)),
+                log_y=metric == "sink_norm",
+                share=from_zero_to_one(metric),
+                scale=scale,
+            )
+            for metric, site in _DEPTH.items()
+        ],
+        headline=f"{axis.model} on {axis.data}, by checkpoint",
+        legend="each",
+    )
+
+
+def _through_depth(rows: pl.DataFrame, axis: TrainingAxis, metric: str) -> Iterator[Line]:
+    revisions = axis.rows["revision"]
+    for revision, color in zip(revisions, axis.colors(), strict=True):
+        line = along(rows.filter(revision=revision, metric=metric), "index")
+        yield Line(revision, line, color, named=False, band=False)
+    if metric == "sink_norm":
+        rest = along(rows.filter(revision=revisions[-1], metric="rest_norm"), "index")
+        yield Line("other tokens, last checkpoint", rest, GREY, "--", band=False)
+
+
+def _over_sizes(run: Run, findings: Findings, values: pl.DataFrame) -> Iterator[Section]:
+    for data in (facts.name for facts in run.header.data):
+        compared = compared_sizes(values, data)
+        if compared.height:
+            yield Section(
+                data,
+                name=f"sizes_profile{ending(run, data)}",
+                panels=[*_by_size(run, compared, data), *_over_parameters(compared)],
+                tables=[size_table(compared, data)],
+                key=findings.header.key,
+                headline=f"models of several sizes on {data}",
+            )
+
+
+def _by_size(run: Run, compared: pl.DataFrame, data: str) -> Iterator[Panel]:
+    """Through depth, the larger the model the darker the line."""
+    names = compared["model"].unique(maintain_order=True).to_list()
+    by_model = {pair.model: pair for pair in pairs(run, data)}
+    which = [by_model[name] for name in names]
+    rows, colors = curves(run, which, list(_DEPTH)), shades(np.linspace(0, 1, len(names)))
+    for metric, site in _DEPTH.items():
+        lines = [
+            Line(label_of(run, pair), along(rows.filter(pair.rows, metric=metric), "depth"), color, band=False)
+            for pair, color in zip(which, colors, strict=True)
+        ]
+        yield Panel(
+            title(metric),
+            f"share of depth [{site} / blocks]",
+            f"[{unit(metric)}]",
+            tuple(lines),
+            log_y=metric == "sink_norm",
+            share=from_zero_to_one(metric),
+        )
+
+
+def _over_parameters(compared: pl.DataFrame) -> Iterator[Panel]:
+    """What the models reach over their number of parameters."""
+    for metric, color in zip(reversed(TRAINING_METRICS), PALETTE, strict=False):
+        source = TRAINING_METRICS[metric]
+        rows = compared.filter(metric=metric).select(at="parameters", mean="value")
+        yield Panel(
+            TRAINING_TITLES[metric],
+            "parameters [count]",
+            f"[{unit(source)}]",
+            (Line("measured", rows, color, named=False, band=False),),
+            log_x=True,
+            log_y=metric == "max_norm_ratio",
+            share=from_zero_to_one(source),
+            ticks=size_ticks(compared),
+        )
+
+
+def _file_name(run: Run, axis: TrainingAxis) -> str:
+    return f"{slug(axis.model)}{ending(run, axis.data)}"

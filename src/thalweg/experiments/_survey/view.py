@@ -1,0 +1,280 @@
+"""What a survey shows: answers on top, then depth, phases, the theorem, mixing, norms, heads, massive activations."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from thalweg.experiments._curves import along, curves, share_of_depth
+from thalweg.experiments._pairs import Pair, ending, label_of, latest_pairs, phases_row, shaded
+from thalweg.experiments._survey.answers import massive_answer, sink_answer, where_answer
+from thalweg.experiments._survey.heads import head_section, shortest_prompt, strongest_heads
+from thalweg.experiments._survey.massive import massive_section
+from thalweg.experiments._survey.theorem import theorem_section
+from thalweg.shown import (
+    GREY,
+    PALETTE,
+    Card,
+    Chapter,
+    Line,
+    Panel,
+    Rule,
+    Section,
+    Table,
+    amount,
+    counted,
+    from_zero_to_one,
+    line_of,
+    percent,
+    title,
+    unit,
+)
+from thalweg.store import Run
+
+KEY = "survey"
+"""Of what a terminal prints."""
+
+DEPTH_COLUMNS = {
+    "depth": None,
+    "normalized entropy": ("state", "entropy_normalized"),
+    "sink norm": ("state", "sink_norm"),
+    "rest norm": ("state", "rest_norm"),
+    "norm ratio": ("state", "norm_ratio"),
+    "row ratio": ("state", "row_ratio"),
+    "sink rate": ("block", "sink_rate"),
+    "normalized mixing": ("block", "mixing_normalized"),
+    "phase": None,
+}
+_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
+_MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
+_PHASE_COLUMNS = ("model", "data", "phase", "states", "depth", "mixing (nats)", "sink rate", "normalized entropy")
+_IN_PHASES = ("mixing", "sink_rate", "entropy_normalized")
+_COUPLINGS = {
+    "coupling_entropy": "norm and entropy",
+    "coupling_sink": "norm and sink rate of the block that reads it",
+    "coupling_sink_next": "norm and sink rate one block on",
+}
+
+
+def cards(run: Run) -> Iterator[Card]:
+    """Give the answers about every model on every data set; of a run without a survey, what it is about alone."""
+    planted = {(model.name, model.revision): model.planted for model in run.header.models}
+    for pair in latest_pairs(run):
+        how = planted[pair.model, pair.revision]
+        card = Card(label_of(run, pair), f"on {pair.data}", (), f"A test model: {how}." if how else "")
+        yield _answered(run, pair, card) if _surveyed(run) else card
+
+
+def chapters(run: Run) -> Iterator[Chapter]:
+    """Give what a survey shows, of each model's checkpoints the last one; nothing of a run that holds no survey."""
+    if not _surveyed(run):
+        return
+    every, shortest = latest_pairs(run), shortest_prompt(run.header.thresholds.tau)
+    yield Chapter(
+        "Through depth",
+        "depth",
+        _by_data(run, every, _depth),
+        "Mean over prompts; the band is one standard deviation. Shaded: the compress phase. Sink rates leave out "
+        f"prompts of fewer than {shortest} tokens.",
+    )
+    yield Chapter("Phases", "phases", [_phases(run, every)])
+    yield Chapter("The theorem against measurement", "theorem", [theorem_section(run, pair) for pair in every])
+    yield Chapter(
+        "Mixing and column sums",
+        "mixing",
+        _by_data(run, every, _mixing),
+        "By block, the mean over heads and prompts; the band is one standard deviation.",
+    )
+    yield Chapter(
+        "Norms",
+        "norms",
+        _by_data(run, every, _norms),
+        "The norm of the sink token against the mean norm of the others, on a logarithmic axis.",
+    )
+    yield Chapter(
+        "Heads",
+        "heads",
+        [section for pair in every if (section := head_section(run, pair)) is not None],
+        f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty.",
+    )
+    yield Chapter("Massive activations", "massive", [massive_section(run, pair) for pair in every])
+    yield Chapter("Coupling", "coupling", [_coupling(run, every)])
+
+
+def _surveyed(run: Run) -> bool:
+    """A finished run without a profile is one that experiments have made."""
+    return run.header.status != "finished" or "profile" not in run.missing
+
+
+def _answered(run: Run, pair: Pair, card: Card) -> Card:
+    prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
+    strongest = strongest_heads(run, pair)
+    return replace(
+        card,
+        about=f"{card.about}, {counted(prompts, 'prompt')}",
+        answers=(massive_answer(run, pair), where_answer(run, pair), sink_answer(run, pair)),
+        details=(strongest,) if strongest else (),
+    )
+
+
+def _by_data(run: Run, every: Sequence[Pair], section: Callable[[Run, Sequence[Pair], str], Section]) -> list[Section]:
+    """One section a data set, named only where there are several."""
+    if not run.header.data:
+        return []
+    if "profile" in run.missing:
+        return [Section("", sentences=["Not drawn: the profile is not written yet"])]
+    return [
+        replace(
+            section(run, [pair for pair in every if pair.data == facts.name], facts.name),
+            title=facts.name if len(run.header.data) > 1 else "",
+        )
+        for facts in run.header.data
+    ]
+
+
+def _depth(run: Run, which: Sequence[Pair], data: str) -> Section:
+    return Section(
+        "",
+        name=f"depth_profile{ending(run, data)}",
+        panels=_depth_panels(run, which, _DEPTH),
+        tables=[table for pair in which if (table := _depth_table(run, pair)) is not None],
+        key=KEY,
+    )
+
+
+def _mixing(run: Run, which: Sequence[Pair], data: str) -> Section:
+    return Section("", name=f"mixing{ending(run, data)}", panels=_depth_panels(run, which, _MIXING))
+
+
+def _norms(run: Run, which: Sequence[Pair], data: str) -> Section:
+    panels = [_norm_panel(run, pair) for pair in which]
+    return Section("", name=f"norms{ending(run, data)}", panels=panels, legend="each", size=(4.2, 3.0))
+
+
+def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> list[Panel]:
+    """All models in each panel; models of different depth by share of it, a single one with its compress phase."""
+    rows = curves(run, which, [*metrics, "rest_norm"])
+    shared, spans = share_of_depth(which), shaded(run, which[0]) if len(which) == 1 else ()
+    return [
+        Panel(
+            f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric),
+            f"share of depth [{site} / blocks]" if shared else site,
+            f"[{unit(metric)}]",
+            tuple(_depth_lines(run, which, rows, metric)),
+            spans=spans,
+            log_y=metric == "sink_norm",
+            share=from_zero_to_one(metric),
+        )
+        for metric, site in metrics.items()
+    ]
+
+
+def _depth_lines(run: Run, which: Sequence[Pair], rows: pl.DataFrame, metric: str) -> Iterator[Line]:
+    at = "depth" if share_of_depth(which) else "index"
+    for number, pair in enumerate(which):
+        name, of_pair = label_of(run, pair), rows.filter(pair.rows)
+        line = line_of(number, name, along(of_pair.filter(metric=metric), at))
+        if metric == "sink_norm":
+            rest = along(of_pair.filter(metric="rest_norm"), at)
+            yield Line(f"{name}, others", rest, GREY, line.dash, named=False, band=False, group=name)
+        yield line
+
+
+def _norm_panel(run: Run, pair: Pair) -> Panel:
+    rows = curves(run, [pair], ["sink_norm", "rest_norm"])
+    lines = {"sink_norm": ("sink token", PALETTE[0]), "rest_norm": ("mean of the others", GREY)}
+    phases = phases_row(run, pair)
+    rise = None if phases is None else phases["rest_norm_rise_state"]
+    return Panel(
+        label_of(run, pair),
+        "state",
+        f"norm [{unit('sink_norm')}]",
+        tuple(Line(name, along(rows.filter(metric=metric), "index"), color) for metric, (name, color) in lines.items()),
+        rules=() if rise is None else (Rule("others rise", float(rise), GREY, ":", upright=True),),
+        spans=shaded(run, pair),
+        log_y=True,
+    )
+
+
+def _depth_table(run: Run, pair: Pair) -> Table | None:
+    """Means over prompts: row l holds state l and block l, which reads it; the last state is read by no block."""
+    rows = run.profile.filter(pair.rows).collect()
+    if not rows.height:
+        return None
+    means = {
+        (site, metric, index): mean for site, metric, index, mean in _cells(rows, "site", "metric", "index", "mean")
+    }
+    phases = dict(_cells(rows.filter(site="state"), "index", "phase"))
+    cells = [
+        [depth, *(means.get((*key, depth)) for key in DEPTH_COLUMNS.values() if key), phases[depth]]
+        for depth in sorted(phases)
+    ]
+    return Table(f"{pair.model} on {pair.data}", tuple(DEPTH_COLUMNS), cells, folded="Every state")
+
+
+def _cells(rows: pl.DataFrame, *columns: str) -> Iterator[Any]:
+    return rows.select(columns).iter_rows()
+
+
+def _phases(run: Run, every: Sequence[Pair]) -> Section:
+    if "phases" in run.missing:
+        return Section("", sentences=["Not written yet"])
+    name = (
+        "Where each phase lies, and the means inside it. Compress: from the first to the last state that is massive "
+        "for half of the prompts."
+    )
+    return Section("", tables=[Table(name, _PHASE_COLUMNS, [row for pair in every for row in _phase_rows(run, pair)])])
+
+
+def _phase_rows(run: Run, pair: Pair) -> list[list[str]]:
+    row = phases_row(run, pair)
+    if row is None:
+        return []
+    return [
+        [
+            label_of(run, pair),
+            pair.data,
+            phase,
+            *place,
+            *(amount(row.get(f"{phase}_{metric}")) for metric in _IN_PHASES),
+        ]
+        for phase, place in _places(row, pair.blocks)
+    ]
+
+
+def _places(row: dict[str, Any], blocks: int) -> list[tuple[str, tuple[str, str]]]:
+    first, last = row["compress_first"], row["compress_last"]
+    if first is None or last is None:
+        return [("no compress phase", _place(0, blocks, blocks))]
+    mix = _place(0, first - 1, blocks) if first else ("none", "")
+    refine = _place(last + 1, blocks, blocks) if last < blocks else ("none", "")
+    return [("mix", mix), ("compress", _place(first, last, blocks)), ("refine", refine)]
+
+
+def _place(first: int, last: int, blocks: int) -> tuple[str, str]:
+    begin, end = (percent(state / max(blocks, 1)) for state in (first, last))
+    return (str(first), begin) if first == last else (f"{first} to {last}", f"{begin} to {end}")
+
+
+def _coupling(run: Run, every: Sequence[Pair]) -> Section:
+    """The correlations, each with its deviation over models or the reason why there is none."""
+    if "coupling" in run.missing:
+        return Section("", sentences=["Not written yet"])
+    shown = {(pair.model, pair.revision) for pair in every}
+    rows = [
+        [row["model"], row["data"] or "", *(_with_deviation(row, name) for name in _COUPLINGS), row["reason"] or ""]
+        for row in run.coupling.collect().iter_rows(named=True)
+        if row["revision"] is None or (row["model"], row["revision"]) in shown
+    ]
+    name = (
+        "Correlation, over depth, of the changes in the sink token's norm with the changes in entropy and in the sink "
+        "rate."
+    )
+    return Section("", tables=[Table(name, ("model", "data", *_COUPLINGS.values(), "remark"), rows)])
+
+
+def _with_deviation(row: dict[str, Any], name: str) -> str:
+    value, deviation = row[name], row[f"{name}_std"]
+    known = deviation is not None and deviation == deviation  # NaN is unequal to itself
+    return f"{amount(value)} ± {amount(deviation)}" if known else amount(value)
