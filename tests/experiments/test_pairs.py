@@ -8,7 +8,8 @@ from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_t
 
 from thalweg.experiments import labels, pairs
 from thalweg.experiments._curves import along, curves, share_of_depth
-from thalweg.experiments._pairs import compress_span, shaded
+from thalweg.experiments._pairs import compress_span
+from thalweg.experiments._views import shaded
 from thalweg.shown import Span
 from thalweg.store import Shard, create_or_resume, open_run
 
@@ -97,7 +98,7 @@ def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
 
 def test_the_compress_span_is_the_planted_one(run):
     assert [compress_span(run, pair) for pair in pairs(run, "words")] == [(2, 7), None]
-    assert [shaded(run, pair) for pair in pairs(run, "words")] == [(Span("compress phase", 2, 7),), ()]
+    assert [shaded(compress_span(run, pair)) for pair in pairs(run, "words")] == [(Span("compress phase", 2, 7),), ()]
 
 
 def test_an_unfinished_run_has_no_span(tmp_path):

@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.shown import Span
 from thalweg.store import ModelFacts, Run, RunHeader, slug
 
 
@@ -108,12 +107,6 @@ def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
     if row is None or None in (row["compress_first"], row["compress_last"]):
         return None
     return row["compress_first"], row["compress_last"]
-
-
-def shaded(run: Run, pair: Pair) -> tuple[Span, ...]:
-    """Give the compress phase as a panel shades it, nothing where there is none."""
-    span = compress_span(run, pair)
-    return () if span is None else (Span("compress phase", *span),)
 
 
 def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None:

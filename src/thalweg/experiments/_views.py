@@ -1,15 +1,17 @@
 """What views share: what a run holds of an experiment, what to call it, and what stands in several of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from thalweg.experiments._pairs import Pair, labels, pairs
-from thalweg.shown import Span, span_of
-from thalweg.store import Findings, Run, slug
+from thalweg.experiments._pairs import Pair, file_name, labels, pairs
+from thalweg.shown import Span, interval, span_of
+from thalweg.store import Findings, Run
+
+SHADED = "Shaded: the compress phase, where the run has a survey of the model."
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class MeasuredPair:
         return self.findings.table(name).filter(self.pair.rows).collect()
 
 
+def held(every: Sequence[Findings], table: str, *rows: pl.Expr) -> list[Findings]:
+    """Give the findings that have something to show.
+
+    Args:
+        every: of one experiment.
+        table: what has to be written of them.
+        *rows: conditions on the rows of which there has to be one.
+    """
+    return [findings for findings in every if findings.table(table).filter(*rows).head(1).collect().height]
+
+
 def measured_pairs(run: Run, experiment: str, table: str, *given: pl.Expr) -> Iterator[MeasuredPair]:
     """Give what a run holds of an experiment: models and data sets in the header's order, the latest settings first.
 
@@ -51,9 +64,7 @@ def measured_pairs(run: Run, experiment: str, table: str, *given: pl.Expr) -> It
     """
     names, every = labels(run.header), run.experiments(experiment)
     for pair in pairs(run):
-        some = [
-            findings for findings in every if findings.table(table).filter(pair.rows, *given).head(1).collect().height
-        ]
+        some = held(every, table, pair.rows, *given)
         for findings in reversed(some):
             latest = findings is some[-1]
             stem = figure_stem(run, pair, experiment, "" if latest else findings.header.key)
@@ -62,18 +73,12 @@ def measured_pairs(run: Run, experiment: str, table: str, *given: pl.Expr) -> It
 
 def figure_stem(run: Run, pair: Pair, what: str, key: str = "") -> str:
     """Name a figure's file: the data set where the run has several, the key of all but the latest settings."""
-    data = f"_{slug(pair.data)}" if len(run.header.data) > 1 else ""
-    return f"{what}_{slug(pair.model, pair.revision)}{data}{f'_{key}' if key else ''}"
+    return f"{what}_{file_name(run, pair)}{f'_{key}' if key else ''}"
 
 
 def settings_words(findings: Findings) -> str:
     """Write what was asked: ``blocks: auto, seeds: 3``."""
     return ", ".join(f"{name.replace('_', ' ')}: {_words(value)}" for name, value in findings.header.settings.items())
-
-
-def compress_spans(first: int | None, last: int | None) -> tuple[Span, ...]:
-    """Shade the compress phase, where there is one."""
-    return () if first is None or last is None else (Span("compress phase", first, last),)
 
 
 def means_over(first: int | None, last: int | None) -> str:
@@ -89,6 +94,43 @@ def head_grid(rows: pl.DataFrame, value: str, blocks: int) -> np.ndarray:
     grid = np.full((heads, max(blocks, 1)), np.nan)
     grid[rows["head"].to_numpy(), rows["block"].to_numpy()] = rows[value].to_numpy()
     return grid
+
+
+def model_of(findings: Findings) -> tuple[str, str]:
+    """Give name and revision of the one model that the settings name."""
+    settings = findings.header.settings
+    return str(settings["model"]), str(settings["revision"])
+
+
+def stems(names: Mapping[str, str]) -> dict[str, str]:
+    """Name the figures' files, without an ending: of several of one name the latest has it as it is.
+
+    Args:
+        names: what each figure would be called, by the key of its findings, the latest last.
+    """
+    latest = {name: key for key, name in names.items()}
+    return {key: name if latest[name] == key else f"{name}_{key}" for key, name in names.items()}
+
+
+def shaded(span: tuple[int | None, int | None] | None) -> tuple[Span, ...]:
+    """Give the compress phase as a panel shades it: first and last state, nothing where there is none."""
+    return () if span is None or span[0] is None or span[1] is None else (Span("compress phase", span[0], span[1]),)
+
+
+def phase_of(state: int, span: tuple[int, int]) -> str:
+    """Say where a state lies: ``inside the compress phase (states 2 to 6)``."""
+    where = "before" if state < span[0] else "after" if state > span[1] else "inside"
+    return f"{where} the compress phase (states {span[0]} to {span[1]})"
+
+
+def depth(state: int, last: int) -> str:
+    """Write how deep a state lies, as a share of the last one: ``38%``."""
+    return f"{state / max(last, 1):.0%}"
+
+
+def measured(value: float, low: float | None, high: float | None) -> str:
+    """Write a value, with its interval where it has one: ``0.500 [0.461, 0.539]``."""
+    return f"{value:.3f} {interval(low, high)}".rstrip()
 
 
 def _words(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, compress_spans, means_over, measured_pairs, settings_words
+from thalweg.experiments._views import MeasuredPair, means_over, measured_pairs, settings_words, shaded
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -138,7 +138,7 @@ def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, 
         site,
         f"[{unit(metric)}]",
         tuple(_lines(metric, conditions, rows, count)),
-        spans=compress_spans(*_compress(effects)),
+        spans=shaded(_compress(effects)),
         log_y=log,
         share=from_zero_to_one(metric),
     )

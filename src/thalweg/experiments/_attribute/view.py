@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, compress_spans, measured_pairs, settings_words
+from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -78,7 +78,7 @@ def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
             Bars(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=compress_spans(writers["compress_first"], writers["compress_last"]),
+        spans=shaded((writers["compress_first"], writers["compress_last"])),
         ticks=_ticks(measured.pair.blocks),
     )
 
@@ -93,7 +93,7 @@ def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
             Line(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=compress_spans(writers["compress_first"], writers["compress_last"]),
+        spans=shaded((writers["compress_first"], writers["compress_last"])),
         log_y=True,
         ticks=_ticks(measured.pair.blocks),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
-from thalweg.experiments._told import SHADED, held, shaded
+from thalweg.experiments._views import SHADED, held, shaded
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
 from thalweg.store import Findings, Run, slug
 
@@ -71,7 +71,7 @@ def chapters(run: Run) -> Iterator[Chapter]:
 
 def _read(run: Run, pair: Pair) -> Iterator[Section]:
     """All lenses in one set of panels, then of each what it says: the terminal shows those of its own lens alone."""
-    every = held(run, "lens", "curves", pair.rows)
+    every = held(run.experiments("lens"), "curves", pair.rows)
     lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
     if not lenses:
         return
@@ -151,7 +151,7 @@ def _agreed(states: Sequence[int], last: int) -> str:
 
 def _trained(run: Run, pair: Pair) -> Iterator[Section]:
     """How far every training of a tuned lens came."""
-    for training in held(run, "tuned_lens", "training", pair.rows):
+    for training in held(run.experiments("tuned_lens"), "training", pair.rows):
         losses = training.table("training").filter(pair.rows).collect()
         place = training.directory / training.header.key
         use = f"lens: {place}    use it: thalweg lens {pair.model} --tuned {place}"

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._pairs import labels, surveyed_span
-from thalweg.experiments._told import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
+from thalweg.experiments._views import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
 from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of
 from thalweg.store import Findings, Run, slug
 
@@ -25,7 +25,7 @@ NOTE = (
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """Everything that was scored, the latest first."""
-    every = held(run, "mcq", "scores")
+    every = held(run.experiments("mcq"), "scores")
     names = stems({mcq.header.key: _stem(mcq) for mcq in every})
     yield Chapter("Multiple choice", "mcq", [_section(run, mcq, names) for mcq in reversed(every)], NOTE)
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._pairs import labels, surveyed_span
-from thalweg.experiments._told import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
+from thalweg.experiments._views import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
 from thalweg.shown import INK, Chapter, Line, Panel, Section, Table, counted, interval, line_of, ranges
 from thalweg.store import Findings, Run, slug
 
@@ -27,7 +27,7 @@ NOTE = (
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """All scores on MTEB that the run holds, the latest first."""
-    every = held(run, "mteb", "means")
+    every = held(run.experiments("mteb"), "means")
     names = stems({mteb.header.key: f"mteb_{slug(*model_of(mteb))}" for mteb in every})
     yield Chapter("Embeddings", "mteb", [_section(run, mteb, names) for mteb in reversed(every)], NOTE)
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._pairs import labels, surveyed_span
-from thalweg.experiments._told import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
+from thalweg.experiments._views import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
 from thalweg.shown import Chapter, Dash, Panel, Rule, Section, Table, line_of, listing
 from thalweg.store import Findings, Run, slug
 
@@ -61,7 +61,7 @@ class _Probes:
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """Every probe that is trained, the latest first, and models against each other."""
-    every = [_probes(run, findings) for findings in held(run, "probe", "accuracy")]
+    every = [_probes(run, findings) for findings in held(run.experiments("probe"), "accuracy")]
     names = stems({probes.key: probes.stem for probes in every})
     sections = [_section(probes, names[probes.key]) for probes in reversed(every)]
     yield Chapter("Probes", "probe", [*sections, *map(_several, _comparable(every))], NOTE)

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from thalweg.experiments._head_grid import head_grid
 from thalweg.experiments._pairs import Pair, file_name, heading
+from thalweg.experiments._views import head_grid
 from thalweg.shown import Heat, Panel, Section, unit
 from thalweg.store import Run
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.experiments._curves import along
-from thalweg.experiments._pairs import Pair, compress_span, file_name, heading, shaded
+from thalweg.experiments._pairs import Pair, compress_span, file_name, heading
+from thalweg.experiments._views import shaded
 from thalweg.shown import GREY, PALETTE, Dash, Line, Panel, Section, Table, amount, counted, unit
 from thalweg.store import Run
 
@@ -109,7 +110,7 @@ def theorem_section(run: Run, pair: Pair) -> Section:
     verdict = theorem_verdict(run, pair)
     if not run.prompts.filter(pair.rows).head(1).collect().height:
         return Section(heading(run, pair), sentences=[verdict], folded=True)
-    rows, spans = bound_curves(run, pair), shaded(run, pair)
+    rows, spans = bound_curves(run, pair), shaded(compress_span(run, pair))
     return Section(
         heading(run, pair),
         name=f"bounds_{file_name(run, pair)}",

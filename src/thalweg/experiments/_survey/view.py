@@ -7,11 +7,12 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._curves import along, curves, share_of_depth
-from thalweg.experiments._pairs import Pair, ending, label_of, latest_pairs, phases_row, shaded
+from thalweg.experiments._pairs import Pair, compress_span, ending, label_of, latest_pairs, phases_row
 from thalweg.experiments._survey.answers import massive_answer, sink_answer, where_answer
 from thalweg.experiments._survey.heads import head_section, shortest_prompt, strongest_heads
 from thalweg.experiments._survey.massive import massive_section
 from thalweg.experiments._survey.theorem import theorem_section
+from thalweg.experiments._views import shaded
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -155,7 +156,7 @@ def _norms(run: Run, which: Sequence[Pair], data: str) -> Section:
 def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> list[Panel]:
     """All models in each panel; models of different depth by share of it, a single one with its compress phase."""
     rows = curves(run, which, [*metrics, "rest_norm"])
-    shared, spans = share_of_depth(which), shaded(run, which[0]) if len(which) == 1 else ()
+    shared, spans = share_of_depth(which), shaded(compress_span(run, which[0])) if len(which) == 1 else ()
     return [
         Panel(
             f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric),
@@ -192,7 +193,7 @@ def _norm_panel(run: Run, pair: Pair) -> Panel:
         f"norm [{unit('sink_norm')}]",
         tuple(Line(name, along(rows.filter(metric=metric), "index"), color) for metric, (name, color) in lines.items()),
         rules=() if rise is None else (Rule("others rise", float(rise), GREY, ":", upright=True),),
-        spans=shaded(run, pair),
+        spans=shaded(compress_span(run, pair)),
         log_y=True,
     )
 
