@@ -24,6 +24,7 @@ from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._survey import survey
 
@@ -40,6 +41,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Pair",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -52,14 +54,18 @@ __all__ = [
     "experiments",
     "features",
     "hardware",
+    "labels",
+    "latest_pairs",
     "learned_facts",
     "lens",
     "mcq",
     "measure_rows",
     "mteb",
+    "pairs",
     "probe",
     "register",
     "survey",
+    "surveyed_span",
     "train_tuned",
     "trained_lens",
     "versions",

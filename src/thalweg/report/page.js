@@ -30,6 +30,9 @@
   const drawn = () => figures.map((figure) => figure.querySelector(".plot")).filter((plot) => plot.dataset.drawn);
   const visible = (figure) => !figure.closest("details:not([open])");
 
+  // Names inside charts are escaped, since plotly reads its own small HTML in them.
+  const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
   figures.filter(visible).forEach(draw);
   for (const details of document.querySelectorAll("details"))
     details.addEventListener("toggle", () => figures.filter(visible).forEach(draw));
@@ -37,11 +40,11 @@
   for (const button of document.querySelectorAll(".legend button"))
     button.addEventListener("click", () => {
       const shown = button.getAttribute("aria-pressed") !== "true";
-      for (const other of document.querySelectorAll(".legend button"))
+      const section = button.closest(".shown");
+      for (const other of section.querySelectorAll(".legend button"))
         if (other.dataset.series === button.dataset.series) other.setAttribute("aria-pressed", String(shown));
-      for (const plot of drawn()) {
-        if (plot.layout.showlegend) continue;
-        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === button.dataset.series ? [at] : []));
+      for (const plot of drawn().filter((plot) => section.contains(plot))) {
+        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === escaped(button.dataset.series) ? [at] : []));
         if (traces.length) Plotly.restyle(plot, { visible: shown }, traces);
       }
     });

@@ -32,6 +32,7 @@ class Line:
         named: whether the legend names it.
         band: whether the spread is drawn.
         step: drawn as steps, each value reaching half-way to its neighbours.
+        group: the name of the line that it is shown and hidden with; its own by default.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Line:
     named: bool = True
     band: bool = True
     step: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Bars:
     name: str
     rows: pl.DataFrame
     color: str = PALETTE[0]
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ class Section:
         legend: one for all panels, or each panel its own.
         columns: panels side by side, at most.
         size: of a panel on paper, width and height in inches.
+        folded: a page folds it away under its title and first sentence; a chapter's first one is open.
     """
 
     title: str
@@ -220,6 +224,7 @@ class Section:
     legend: Literal["shared", "each"] = "shared"
     columns: int = 3
     size: tuple[float, float] = (3.5, 2.7)
+    folded: bool = False
 
 
 @dataclass(frozen=True)
