@@ -14,7 +14,7 @@ from markupsafe import Markup
 from thalweg.catalogue import METRICS
 from thalweg.experiments import experiments, labels
 from thalweg.report._facts import how_to_finish, how_to_survey, run_facts
-from thalweg.shown import Chart, Key, Section, amount, chart_of, keys, plotly_script
+from thalweg.shown import INK, Chart, Key, Section, amount, chart_of, keys, plotly_script
 from thalweg.store import Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
@@ -72,6 +72,7 @@ def _render(run: Run) -> str:
         chapters=[chapter for experiment in experiments() for chapter in experiment.chapters(run)],
         facts=run_facts(run),
         metrics=METRICS,
+        ink=INK,
         policy=_policy(*scripts.values()),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         scripts={name: Markup(script) for name, script in scripts.items()},

@@ -25,6 +25,14 @@
     const chart = JSON.parse(figure.querySelector("script").textContent);
     await Plotly.newPlot(plot, chart.data, chart.layout, { responsive: true, displaylogo: false, displayModeBar: false });
     await Plotly.relayout(plot, colours());
+    await reink(plot);
+  }
+
+  // What is drawn in ink follows the page, as its words do.
+  async function reink(plot) {
+    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+    const traces = plot.data.flatMap((trace, at) => (trace.meta === "ink" ? [at] : []));
+    if (traces.length) await Plotly.restyle(plot, { "line.color": ink, "marker.color": ink }, traces);
   }
 
   const drawn = () => figures.map((figure) => figure.querySelector(".plot")).filter((plot) => plot.dataset.drawn);
@@ -49,7 +57,7 @@
       }
     });
 
-  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours())));
+  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours()).then(() => reink(plot))));
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
     figures.forEach(draw);

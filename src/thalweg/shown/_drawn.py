@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
-from thalweg.shown._section import GREY, Bars, Dash, Heat, Line, Panel, Rule
+from thalweg.shown._section import INK, Bars, Dash, Heat, Line, Panel, Rule
 
 PHASE = "#D9B84A"
 """Of what is shaded; thinned by whoever paints it."""
@@ -102,10 +102,15 @@ def rules(panel: Panel, *, upright: bool) -> list[Rule]:
 
 
 def values(panel: Panel) -> np.ndarray:
-    """Give every number that lines, bars and points show; none says that there is nothing to see."""
+    """Give every number that lines, bars and points show."""
     drawn = chain(panel.lines, panel.bars, panel.points)
     shown = np.concatenate([visible(each.rows["mean"], log=panel.log_y) for each in drawn] or [np.empty(0)])
     return shown[np.isfinite(shown)]
+
+
+def is_empty(panel: Panel) -> bool:
+    """Say whether there is nothing to see; levels and marks alone are nothing."""
+    return panel.heat is None and not values(panel).size
 
 
 def log_range(panel: Panel) -> tuple[float, float]:
@@ -146,8 +151,8 @@ def _keys(panel: Panel) -> Iterator[Key]:
     yield from (Key(each.name, each.color, switch=each.name) for each in panel.bars if each.named)
     yield from (Key(each.name, each.color, switch=each.name) for each in panel.points if each.named)
     yield from (Key(rule.name, rule.color, rule.dash, rule.name) for rule in rules(panel, upright=False))
-    if panel.heat is not None and panel.heat.dots is not None:
-        yield Key(panel.heat.dotted, GREY)
+    if panel.heat is not None and panel.heat.dots is not None and panel.heat.dotted:
+        yield Key(panel.heat.dotted, INK)
     yield from (Key(span.name, PHASE) for span in panel.spans)
 
 

@@ -162,9 +162,11 @@ def _add_heat(axes: Axes, heat: Heat) -> None:
 
 def _set_up(axes: Axes, panel: Panel) -> None:
     """The axis up; a panel without a single value says so."""
-    if panel.heat is not None:
-        return
-    if not drawn.values(panel).size:
+    if drawn.is_empty(panel):
+        axes.yaxis.set_major_locator(NullLocator())
+        if not panel.log_x:
+            first, last = drawn.extent(panel)
+            axes.set_xlim(first - 0.5, last + 0.5)
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center", color=GREY)
     elif panel.log_y:
         axes.set_yscale("log")
@@ -230,7 +232,7 @@ def _add_legend(figure: Figure, every: list[Axes], section: Section, width: floa
     return -(-len(named) // columns) - 1
 
 
-def _named(ticks: Ticks) -> tuple[list[float], list[str]]:
+def _named(ticks: Ticks) -> tuple[list[float | int], list[str]]:
     return list(ticks.places), list(map(plain, ticks.names))
 
 

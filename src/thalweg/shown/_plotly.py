@@ -13,6 +13,11 @@ from thalweg.shown import _drawn as drawn
 from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Span, Ticks
 
 STYLES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+_BLUES = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0")
+_REDS = ("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f")
+DIVERGING = (*_BLUES, "#f7f7f7", *_REDS)
+"""Blue below, red above and nearly white for no change, as on paper."""
+
 _SHADE = 0.16
 _COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
 
@@ -85,6 +90,7 @@ def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
         "marker": {"size": 4, "opacity": dots},
         "hovertemplate": "%{y:.4~g}",
         "connectgaps": False,
+        **_inked(line.color),
         **_naming(line.name, drawn.group_of(line), named=line.named),
     }
 
@@ -140,6 +146,7 @@ def _points(points: Points, panel: Panel) -> _Dict:
         "marker": {"size": 6, "color": points.color},
         "text": [_literal(str(label)) for label in labels],
         "hovertemplate": "%{text}: %{y:.4~g}" if len(labels) else "%{y:.4~g}",
+        **_inked(points.color),
         **_naming(points.name, points.name, named=points.named),
     }
 
@@ -152,6 +159,7 @@ def _level(rule: Rule, panel: Panel) -> _Dict:
         "y": _numbers(np.array([rule.value] * 2)),
         "line": {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
         "hovertemplate": "%{y:.4~g}",
+        **_inked(rule.color),
         **_naming(rule.name, rule.name, named=True),
     }
 
@@ -165,8 +173,7 @@ def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
         "z": [_numbers(row) for row in shown],
         "zmin": low,
         "zmax": high,
-        "colorscale": "RdBu" if heat.diverging else "Cividis",
-        "reversescale": heat.diverging,
+        "colorscale": _stops(DIVERGING) if heat.diverging else "Cividis",
         "colorbar": {
             "title": {"text": _literal(heat.unit)},
             **_COLOUR_BAR,
@@ -195,12 +202,16 @@ def _decades(low: float, high: float) -> _Dict:
 
 def _scale(scale: Scale) -> _Dict:
     """A point that is nowhere, for the colour bar beside it."""
-    steps = np.linspace(0, 1, len(scale.colors)).tolist() if len(scale.colors) > 1 else [0, 1]
-    colors = scale.colors if len(scale.colors) > 1 else [scale.colors[0]] * 2
     bar = {"title": {"text": _literal(scale.title), "side": "right"}, **_COLOUR_BAR, **_marks(scale.ticks)}
     marker = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low], "showscale": True, "colorbar": bar}
-    marker["colorscale"] = [list(pair) for pair in zip(steps, colors, strict=True)]
+    marker["colorscale"] = _stops(scale.colors)
     return {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": marker, "showlegend": False}
+
+
+def _stops(colors: Sequence[str]) -> list[tuple[float, str]]:
+    """Colours with their places between 0 and 1, of which plotly wants at least two."""
+    two_or_more = colors if len(colors) > 1 else [*colors, *colors]
+    return list(zip(np.linspace(0, 1, len(two_or_more)).tolist(), two_or_more, strict=True))
 
 
 def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
@@ -237,8 +248,10 @@ def _along(panel: Panel) -> _Dict:
 
 
 def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
+    if drawn.is_empty(panel):
+        return {"showticklabels": False}
     axis: _Dict = {"type": "log" if panel.log_y else "linear", "exponentformat": "power", "nticks": 7}
-    if panel.share and panel.heat is None:
+    if panel.share:
         axis["range"] = list(drawn.SHARE)
     if panel.log_y:
         # Powers of ten alone, once there are two of them: plotly's own ticks crowd a small chart with 2s and 5s.
@@ -258,7 +271,7 @@ def _upright(rule: Rule) -> _Dict:
     return {**_standing(rule.value, rule.value), "type": "line", "line": look}
 
 
-def _standing(first: float, last: float) -> _Dict:
+def _standing(first: float | int, last: float | int) -> _Dict:
     return {"x0": first, "x1": last, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
 
 
@@ -269,13 +282,18 @@ def _remarks(panel: Panel) -> Iterator[_Dict]:
         at = math.log10(rule.value) if panel.log_x else rule.value
         place = {"x": at, "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top", "textangle": -90}
         yield {"text": _literal(rule.name), "font": {"size": 10, "color": rule.color}, "showarrow": False, **place}
-    if panel.heat is None and not drawn.values(panel).size:
+    if drawn.is_empty(panel):
         place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
         yield {"text": "no value", "font": {"color": GREY}, "showarrow": False, **place}
 
 
 def _naming(name: str, group: str, *, named: bool) -> _Dict:
     return {"name": _literal(name), "legendgroup": _literal(group), "showlegend": named}
+
+
+def _inked(color: str) -> _Dict:
+    """Ink follows the page: dark on light and light on dark."""
+    return {"meta": "ink"} if color == INK else {}
 
 
 def _marks(ticks: Ticks) -> _Dict:

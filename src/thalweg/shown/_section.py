@@ -71,7 +71,7 @@ class Rule:
     """A straight line: a level across the panel or, upright, a mark up and down it."""
 
     name: str
-    value: float
+    value: float | int
     color: str = GREY
     dash: Dash = "--"
     upright: bool = False
@@ -115,7 +115,7 @@ class Span:
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
-    places: Sequence[float]
+    places: Sequence[float | int]
     names: Sequence[str]
 
 
