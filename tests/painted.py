@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def band(line, panel):
 def bars_beside(panel):
     """The middle of every bar, for each of the panel's bars."""
     every = sorted({at for bars in panel.bars for at in bars.rows["at"]})
-    room = min((b - a for a, b in zip(every, every[1:], strict=False)), default=1)
+    room = min((b - a for a, b in pairwise(every)), default=1)
     at_place = {at: [number for number, bars in enumerate(panel.bars) if at in bars.rows["at"]] for at in every}
     width = 0.76 * room / max(map(len, at_place.values()))
     return [

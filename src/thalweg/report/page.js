@@ -23,7 +23,9 @@
     if (plot.dataset.drawn) return;
     plot.dataset.drawn = "yes";
     const chart = JSON.parse(figure.querySelector("script").textContent);
-    await Plotly.newPlot(plot, chart.data, chart.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    // A name with dollar signs is a name and no formula.
+    const options = { responsive: true, displaylogo: false, displayModeBar: false, typesetMath: false };
+    await Plotly.newPlot(plot, chart.data, chart.layout, options);
     await Plotly.relayout(plot, colours());
     await reink(plot);
   }
