@@ -182,8 +182,20 @@ def sections():
     ]
 
 
+def only_sections():
+    """What is shown in one place alone."""
+    tables = [Table(f"table of the {place}", ("n",), [[1]], only=place) for place in ("page", "terminal")]
+    return [
+        Section("", "gallery_page", ["said on the page alone"], [log_panel()], only="page"),
+        Section("", "gallery_terminal", ["said on the terminal alone"], [log_panel()], only="terminal"),
+        Section("both", tables=tables),
+    ]
+
+
 def chapters(_run):
     yield Chapter("Gallery", "gallery", sections(), "Everything there is.")
+    yield Chapter("Only here", "only", only_sections())
+    yield Chapter("Terminal", "terminal", only_sections()[1:2])
     yield Chapter("Nothing to see", "nothing", [])
 
 

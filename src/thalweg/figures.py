@@ -40,7 +40,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Section]]:
     times = Counter[str]()
     for experiment in experiments():
         for section in (section for chapter in experiment.chapters(run) for section in chapter.sections):
-            if section.panels and section.name:
+            if section.panels and section.name and section.only != "terminal":
                 times[section.name] += 1
                 yield _name(section, times[section.name]), section
 

@@ -8,4 +8,4 @@ from tests.synthetic_run import build_run
 def test_both_painters_paint_exactly_what_each_panel_holds(tmp_path):
     run = build_run(tmp_path / "run")
     with alone():
-        assert assert_every_section_is_painted(run) == {"gallery": 11}
+        assert assert_every_section_is_painted(run) == {"gallery": 14}

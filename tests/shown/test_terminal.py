@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.gallery import sections
+from tests.gallery import only_sections, sections
 
 from thalweg.shown import Section, Table, print_json, print_sections, print_table, printable
 
@@ -67,6 +67,11 @@ def test_nothing_is_an_order_to_the_terminal(capsys):
     assert all(letter.isprintable() or letter == "\n" for letter in out)
     assert out.count("\\x1b[2J") == 6
     assert printable("模型 ok") == "模型 ok"
+
+
+def test_what_is_for_the_page_alone_is_not_printed(capsys):
+    print_sections(only_sections())
+    assert lines(capsys) == ["said on the terminal alone.", "", "table of the terminal", "n", "1", ""]
 
 
 def test_everything_there_is_can_be_printed(capsys):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import time
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from thalweg.catalogue import METRICS
 from thalweg.experiments import experiments, labels
 from thalweg.report._facts import how_to_finish, how_to_survey, run_facts
-from thalweg.shown import INK, Chart, Key, Section, amount, chart_of, keys, plotly_script
+from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, keys, plotly_script
 from thalweg.store import Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
@@ -69,7 +70,7 @@ def _render(run: Run) -> str:
         survey=how_to_survey(run),
         finish=how_to_finish(run),
         cards=[card for experiment in experiments() for card in experiment.cards(run)],
-        chapters=[chapter for experiment in experiments() for chapter in experiment.chapters(run)],
+        chapters=_chapters(run),
         facts=run_facts(run),
         metrics=METRICS,
         ink=INK,
@@ -85,6 +86,16 @@ def _titles(run: Run) -> list[str]:
     for model in run.header.models:
         by_name.setdefault(model.name, []).append(names[model.name, model.revision])
     return [shown[0] if len(shown) == 1 else f"{name}, {len(shown)} checkpoints" for name, shown in by_name.items()]
+
+
+def _chapters(run: Run) -> list[Chapter]:
+    """What every experiment shows, without what is for the terminal alone."""
+    every = (chapter for experiment in experiments() for chapter in experiment.chapters(run))
+    on_page = (
+        replace(chapter, sections=[section for section in chapter.sections if section.only != "terminal"])
+        for chapter in every
+    )
+    return [chapter for chapter in on_page if chapter.sections]
 
 
 def _charts(section: Section) -> list[Chart]:

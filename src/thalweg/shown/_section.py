@@ -17,6 +17,7 @@ GREY, INK, MARK = "#8C8C8C", "#222222", "#D55E00"
 
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
+Place = Literal["", "page", "terminal"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Line:
         named: whether the legend names it.
         band: whether the spread is drawn.
         step: drawn as steps, each value reaching half-way to its neighbours.
-        group: the name of the line that it is shown and hidden with; its own by default.
+        group: lines of one group are shown and hidden together; its name by default.
     """
 
     name: str
@@ -115,7 +116,7 @@ class Span:
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
-    places: Sequence[float | int]
+    places: Sequence[int | float]
     names: Sequence[str]
 
 
@@ -185,6 +186,7 @@ class Table:
         rows: as many cells as columns.
         note: what stands below, such as how many rows are not shown.
         folded: what to call it on a page that folds it away; empty shows it.
+        only: where alone it is shown; everywhere by default.
     """
 
     title: str
@@ -192,6 +194,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     note: str = ""
     folded: str = ""
+    only: Place = ""
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,8 @@ class Section:
         legend: one for all panels, or each panel its own.
         columns: panels side by side, at most.
         size: of a panel on paper, width and height in inches.
+        only: where alone it is shown; everywhere by default. What is for the terminal alone, such as an earlier
+            setting, is no figure either.
         folded: a page folds it away under its title and first sentence; a chapter's first one is open.
     """
 
@@ -224,6 +229,7 @@ class Section:
     legend: Literal["shared", "each"] = "shared"
     columns: int = 3
     size: tuple[float, float] = (3.5, 2.7)
+    only: Place = ""
     folded: bool = False
 
 

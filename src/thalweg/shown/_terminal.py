@@ -19,8 +19,8 @@ WIDTH = 200
 def print_sections(sections: Iterable[Section]) -> None:
     """Print sections on stdout: of each its tables and what was found, then what was asked, each of these once."""
     facts = list[str]()
-    for section in sections:
-        for table in section.tables:
+    for section in (section for section in sections if section.only != "page"):
+        for table in (table for table in section.tables if table.only != "page"):
             _print_whole(table)
         for sentence in section.sentences:
             _say(f"{sentence}.")
