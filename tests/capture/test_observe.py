@@ -11,7 +11,7 @@ from families import BLOCKS, FAMILIES, HYBRIDS, tiny
 from thalweg.capture import additive_parts, observe, prove, subject_of
 from thalweg.capture._interface import NAME, attention_implementation
 from thalweg.capture._parts import configurations
-from thalweg.experiments._measure import MeasureOptions, measure_batch
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
 
 PATHS = {"llama": "interface", "falcon": "torch", "bloom": "weights", "qwen3_next": "interface"}
