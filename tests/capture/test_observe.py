@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from families import BLOCKS, FAMILIES, HYBRIDS, tiny
+from families import BLOCKS, FAMILIES, HYBRIDS, hooks, tiny
 from thalweg.capture import additive_parts, observe, prove, subject_of
 from thalweg.capture._interface import NAME, attention_implementation
 from thalweg.capture._parts import configurations
@@ -38,13 +38,6 @@ class Notes:
 
 class Failure(Exception):
     """Raised on purpose."""
-
-
-def hooks(model):
-    """How many hooks of any kind all modules carry."""
-    return sum(
-        len(getattr(module, kind)) for module in model.modules() for kind in vars(module) if kind.endswith("_hooks")
-    )
 
 
 def implementations(model):

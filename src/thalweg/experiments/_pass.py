@@ -26,12 +26,12 @@ class StateSeen:
     """One state of a batch: views of what the model holds, which must not be kept.
 
     Attributes:
-        prompts: each prompt's own rows, real tokens only.
+        prompts: each prompt's own rows, token x width, real tokens only.
         padded: the same, padded on the right.
         lengths: real tokens of each prompt, where the state is.
     """
 
-    prompts: tuple[Float[Tensor, "token width"], ...]
+    prompts: tuple[Tensor, ...]
     padded: Float[Tensor, "batch token width"]
     lengths: Int[Tensor, " batch"]
 

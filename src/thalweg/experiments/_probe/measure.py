@@ -155,13 +155,13 @@ def _split_row(split: Split, kept: Sequence[Example], train: Sequence[Example], 
     reasons = dict(split.read.skipped)
     if lost := len(split.examples) - len(kept):
         reasons["no tokens"] = lost
-    answered, elsewhere = _answered(kept, pair=data.pair), 0 if _shared(split) else sum(split.read.skipped.values())
+    answered = _answered(kept, pair=data.pair)
+    lost_rows = 0 if _shared(split) else sum(split.read.skipped.values())
     most = Counter(example.label for example in train).most_common(1)[0][0]
     return {
         "split": split.name,
         "source": split.source,
-        "rows": len({example.row for example in split.examples})
-        + (0 if _shared(split) else sum(split.read.skipped.values())),
+        "rows": len({example.row for example in split.examples}) + lost_rows,
         "examples": len(kept),
         "questions": len({example.row for example in kept}) if data.questions else None,
         "skipped": ", ".join(f"{reason}: {count}" for reason, count in reasons.items()),
