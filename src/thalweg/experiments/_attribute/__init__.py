@@ -41,7 +41,7 @@ def attribute(
     from thalweg.experiments._attribute.measure import attributed
     from thalweg.experiments._prepare import prepare
 
-    return attributed(prepare(model, data, out=out, options=options).of_one_model("attribute"))
+    return attributed(prepare(model, data, out=out, options=options))
 
 
 EXPERIMENT = Experiment(

@@ -25,7 +25,11 @@ def attributed(prepared: Prepared, subject: Callable[[], Subject] | None = None)
     Args:
         prepared: one model, its data and where the run is.
         subject: gives the model, loaded and proved; asked for once something is missing.
+
+    Raises:
+        UsageError: several models.
     """
+    prepared = prepared.of_one_model("attribute")
     settings = {"threshold": THRESHOLD, "dimensions": RANKS}
     with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
         if unfinished(prepared, writer):
