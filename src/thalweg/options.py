@@ -1,9 +1,14 @@
-"""How a model is loaded: options that every room which loads one takes, known without torch."""
+"""What several rooms are asked, known without torch: thresholds by default, and how a model is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LoadOptions"]
+__all__ = ["MASSIVE_RATIO", "TAU", "LoadOptions"]
+
+TAU = 0.3
+"""Sink score from which a head is a sink (the paper, section 2)."""
+MASSIVE_RATIO = 10.0
+"""Row norm over median row norm from which a row is massive."""
 
 
 @dataclass(frozen=True)

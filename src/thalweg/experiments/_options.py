@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from thalweg.errors import UsageError
-from thalweg.options import LoadOptions
+from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions
 
 BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
 """What comes with thalweg; by their names, since the room that has them imports torch."""
@@ -60,9 +60,9 @@ class SurveyOptions:
     offload_folder: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
-    tau: float = 0.3
+    tau: float = TAU
     sink_position: int = 0
-    massive_ratio: float = 10.0
+    massive_ratio: float = MASSIVE_RATIO
     variants: bool = False
     keep_text: bool = False
     seed: int = 0

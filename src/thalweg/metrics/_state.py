@@ -27,6 +27,7 @@ from thalweg.metrics._theory import (
     undefined_theorem,
 )
 from thalweg.metrics._view import StateView
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 SPECTRAL = (
@@ -57,7 +58,7 @@ def measure_state(
     /,
     *,
     sink_position: int = 0,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
     variants: bool = False,
 ) -> StateMeasurement:
     """Every column of the ``layers`` table for one prompt's state, but for its keys.

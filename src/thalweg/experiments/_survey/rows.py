@@ -8,9 +8,9 @@ import polars as pl
 from thalweg import metrics
 from thalweg.capture import Subject
 from thalweg.engines import Progress, run_shards
-from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, skip_counts
+from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.prompts import Shard as Rows
 from thalweg.store import Coverage, PartCounts, Run, RunWriter, Shard, open_run
 
