@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from thalweg.errors import UsageError
+from thalweg.ranges import ranges
 
 PIECE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -48,13 +49,7 @@ def index_text(numbers: Sequence[int]) -> str:
         >>> index_text((0, 5, 6, 7))
         '0,5-7'
     """
-    runs = list[list[int]]()
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return ranges(numbers, ",")
 
 
 def _pairs(option: str, text: str) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences · ``_labels`` titles and units of axes.
 """
 
+from thalweg.ranges import ranges
 from thalweg.shown._labels import from_zero_to_one, title, unit
 from thalweg.shown._section import (
     DASHES,
@@ -36,7 +37,6 @@ from thalweg.shown._words import (
     listing,
     number,
     percent,
-    ranges,
     span_of,
     spans,
 )
