@@ -134,7 +134,7 @@ def _deflated(gram: Tensor) -> Tensor | None:
     tail *= mass / tail.sum()
     shares = torch.cat([tail, leading.values]) / trace
     entropy = -float(torch.xlogy(shares, shares).sum())
-    if float32_noise(tail / trace) > ALLOWED * entropy:
+    if not float32_noise(tail / trace) <= ALLOWED * entropy:  # also where float32 gave NaN instead of an error
         return None
     return (shares * trace).sort(descending=True).values
 

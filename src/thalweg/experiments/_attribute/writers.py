@@ -1,9 +1,10 @@
 """Which blocks' MLPs write the massive row: attribution averaged over prompts, and the smallest set that does it.
 
 Conventions: a model has massive activations if some state's row_ratio >= massive_ratio for at least half of the prompts
-(`averages.boundaries`), and its sink is massive if that holds of sink_ratio. Averages are over the prompts whose sink row is
-massive at some state, where the model's sink is massive, else over all; prompts without a reference state are left out,
-`n` given. What comes after a prompt's reference state counts 0 in `share_before`, so that its means sum to 1. No torch.
+(`averages.boundaries`), and its sink is massive if that holds of sink_ratio. Averages are over the prompts whose sink
+row is massive at some state, where the model's sink is massive, else over all; prompts without a reference state are
+left out, `n` given. What comes after a prompt's reference state counts 0 in `share_before`, so that its means sum to 1.
+No torch.
 """
 
 import math
