@@ -25,6 +25,7 @@ from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._probe import probe
+from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._survey import survey
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Recipe",
     "SurveyOptions",
     "TextFeatures",
     "ablate",

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
@@ -25,6 +25,7 @@ from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
 from thalweg.store import ExperimentWriter, Findings, open_experiment, os_errors_as_run_errors, write_whole
+from thalweg.validated import Says, validated
 
 NAME = "tuned_lens"
 STEP_TOKENS = 2**14
@@ -90,10 +91,10 @@ def trained_lens(experiment: Findings) -> Path:
     return experiment.directory / experiment.header.key
 
 
-@dataclass(frozen=True)
+@validated
 class _Asked:
     recipe: Recipe
-    step_tokens: int
+    step_tokens: Annotated[int, Field(ge=1), Says("--step-tokens must be at least 1; got {got}.")]
     block: int | None
     limit: int | None
 
@@ -109,11 +110,6 @@ class _Asked:
 def _asked(
     prepared: Prepared, steps: int, step_tokens: int, learning_rate: float, blocks: bool | None, length: int | None
 ) -> _Asked:
-    for option, value in (("--steps", steps), ("--step-tokens", step_tokens)):
-        if value < 1:
-            raise UsageError(f"{option} must be at least 1; got {value}.")
-    if not 0 < learning_rate < float("inf"):
-        raise UsageError(f"--learning-rate must be above 0 and finite; got {learning_rate:g}.")
     recipe = Recipe(steps=steps, learning_rate=learning_rate)
     return _Asked(recipe, step_tokens, block_length(prepared, blocks, length), prepared.options.limit)
 
