@@ -158,9 +158,9 @@ def verdicts(
     table = effects(compress_means(states, blocks, ends, by=by), intact, by=by)
     rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
     on = [*KEYS, *by]
-    rows = rows.join(table.rename({"metric": "phenomenon"}), on=[*on, "phenomenon"], how="left", nulls_equal=True).join(
-        ends.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True
-    )
+    rows = rows.join(table, left_on=[*on, "phenomenon"], right_on=[*on, "metric"], how="left", nulls_equal=True)
+    of_model = ends.select(*KEYS, "compress_first", "compress_last")
+    rows = rows.join(of_model, on=KEYS, how="left", nulls_equal=True)
     rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
     judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
     return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
