@@ -63,9 +63,8 @@ def probe(
     read with all of them, lettered, and the class is the index of the right one. Joins a run of the same model, or
     makes one. The paper: Figs. 8 and 31.
     """
-    from thalweg.experiments import SurveyOptions  # torch is loaded here and not for --help
+    from thalweg.experiments import Recipe, SurveyOptions
     from thalweg.experiments import probe as run_probe
-    from thalweg.experiments._probe.recipe import Recipe
 
     found = run_probe(
         model,

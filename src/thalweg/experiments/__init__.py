@@ -27,6 +27,7 @@ from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
+from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._survey import survey
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "Checkpoints",
     "Experiment",
     "Pair",
+    "Recipe",
     "SurveyOptions",
     "TextFeatures",
     "ablate",

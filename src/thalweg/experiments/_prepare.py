@@ -135,7 +135,7 @@ def _header(
     options: SurveyOptions,
 ) -> RunHeader:
     return RunHeader(
-        command=_command(),
+        command=command_line(),
         resolved=_resolved(options),
         models=tuple(model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
         data=tuple(data_facts(source) for source in sources),
@@ -162,7 +162,7 @@ def _names(what: str, given: Names) -> list[str]:
     return names
 
 
-def _command() -> tuple[str, ...]:
+def command_line() -> tuple[str, ...]:
     """The command line, where this is one."""
     program = Path(sys.argv[0])
     ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")

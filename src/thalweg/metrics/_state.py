@@ -87,13 +87,13 @@ def measure_state(
     if view.undefined:
         return _undefined(view.undefined, variants, finite=view.finite)
     bounds, massive = theorem_of(view, sink_position), massive_bound_of(view, massive_ratio)
-    found = view.eigenvalues
-    violated = bound_violated(found.values, bounds=bounds, massive=massive, tolerance=_tolerance(found))
-    if violated and not found.exact:
-        found = eigenvalues(view.gram, exact=True)
-        violated = bound_violated(found.values, bounds=bounds, massive=massive, tolerance=_tolerance(found))
+    spectrum = view.eigenvalues
+    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
+    if violated and not spectrum.exact:
+        spectrum = eigenvalues(view.gram, exact=True)
+        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
     metrics: dict[str, float | int | bool | str | None] = {
-        **_spectral(found.values),
+        **_spectral(spectrum.values),
         **_columns(norms_of(view, sink_position)),
         **_columns(bounds),
         **_columns(massive),
@@ -141,8 +141,8 @@ def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | 
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _tolerance(found: Eigenvalues) -> float:
-    return 1e-10 if found.exact else 1e-5
+def _tolerance(spectrum: Eigenvalues) -> float:
+    return 1e-10 if spectrum.exact else 1e-5
 
 
 def _spectral(spectrum: Tensor) -> dict[str, float]:

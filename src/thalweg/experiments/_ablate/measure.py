@@ -6,7 +6,7 @@ from functools import partial
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.conditions import INTACT, NOTHING, Condition, interventions, plan
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
@@ -168,8 +168,8 @@ def _write_answers(writer: ExperimentWriter) -> None:
     tables, thresholds = writer.reading().table, writer.run_header.thresholds
     parts = tables("states"), tables("blocks"), tables("losses")
     intact, ratio = pl.col("condition") == INTACT, thresholds.massive_ratio
-    writer.write_table("effects", metrics.changes(*parts, intact, by=BY, massive_ratio=ratio))
-    judged = metrics.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
+    writer.write_table("effects", averages.changes(*parts, intact, by=BY, massive_ratio=ratio))
+    judged = averages.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
     key = ["model", "revision", "data", *BY]
     about = tables("conditions").select(*key, "control", "blocks").collect()
     writer.write_table("verdicts", judged.join(about, on=key, how="left", nulls_equal=True))

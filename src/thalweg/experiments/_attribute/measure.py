@@ -5,13 +5,12 @@ from functools import partial
 
 import polars as pl
 
-from thalweg import metrics
 from thalweg.capture import Subject
 from thalweg.errors import RunError
 from thalweg.experiments._attribute.rows import sink_frames, sink_row_tables
+from thalweg.experiments._attribute.writers import Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
-from thalweg.metrics import Writers
 from thalweg.prompts import Prompt
 from thalweg.store import ExperimentWriter, Findings, open_experiment
 
@@ -70,19 +69,19 @@ def _write_averages(writer: ExperimentWriter) -> None:
     """Both tables of averages, over everything that is measured."""
     writer.update()
     thresholds, tables = writer.run_header.thresholds, writer.reading().table
-    found = metrics.writers(
+    writing = writers(
         tables("states"),
         tables("contributions"),
         massive_ratio=thresholds.massive_ratio,
         sink_position=thresholds.sink_position,
         threshold=THRESHOLD,
     )
-    averages = metrics.attribution_profile(
+    averages = attribution_profile(
         tables("states"),
         tables("contributions"),
         tables("dimensions"),
-        found,
+        writing,
         massive_ratio=thresholds.massive_ratio,
     )
     writer.write_table("attribution", averages)
-    writer.write_table("writers", found)
+    writer.write_table("writers", writing)

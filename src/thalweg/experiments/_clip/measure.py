@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages, metrics
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.gammas import gamma_list, log_grid
 from thalweg.experiments._index_list import index_list, index_text
@@ -159,6 +159,6 @@ def _write_curves(writer: ExperimentWriter) -> None:
     writer.update()
     tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio
     parts = tables("states"), tables("blocks"), tables("losses")
-    found = metrics.changes(*parts, pl.col("gamma").is_infinite(), by=BY, massive_ratio=ratio)
-    names = {name: name.replace("ablated", "clipped") for name in found.columns}
-    writer.write_table("curves", found.rename(names))
+    intact = pl.col("gamma").is_infinite()
+    curves = averages.changes(*parts, intact, by=BY, massive_ratio=ratio, changed="clipped")
+    writer.write_table("curves", curves)

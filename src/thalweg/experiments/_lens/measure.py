@@ -11,6 +11,7 @@ from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import BatchOptions
 from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._lens.curves import lens_curves
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
 from thalweg.experiments._pass import Reduced, StateSeen, read
@@ -172,4 +173,4 @@ def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str
 def _write_curves(writer: ExperimentWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
-    writer.write_table("curves", metrics.lens_curves(writer.reading().table(NAME)))
+    writer.write_table("curves", lens_curves(writer.reading().table(NAME)))

@@ -1,14 +1,13 @@
 """Train a tuned lens for a model that has none: steps over the data, resumed where they stopped, to the same bits."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
-from thalweg.errors import RunError, UsageError
+from thalweg.errors import RunError
 from thalweg.experiments._lens import trained_lens
 from thalweg.experiments._lens.blocks import BlockReading
 from thalweg.experiments._lens.measure import flat_states, state_batches
@@ -26,6 +25,7 @@ from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
 from thalweg.store import ExperimentWriter, Findings, open_experiment, os_errors_as_run_errors, write_whole
+from thalweg.validated import Says, validated
 
 NAME = "tuned_lens"
 UNFINISHED = "unfinished.safetensors"
@@ -33,7 +33,7 @@ SECONDS = 60.0
 """Between two snapshots: of a large model they are gigabytes."""
 
 
-@dataclass(frozen=True)
+@validated
 class Schedule:
     """How a tuned lens is trained.
 
@@ -44,15 +44,8 @@ class Schedule:
     """
 
     recipe: Recipe
-    tokens: int
+    tokens: Annotated[int, Field(ge=1), Says("--step-tokens must be at least 1; got {got}.")]
     block: int | None
-
-    def __post_init__(self) -> None:
-        for option, value in (("--steps", self.recipe.steps), ("--step-tokens", self.tokens)):
-            if value < 1:
-                raise UsageError(f"{option} must be at least 1; got {value}.")
-        if not 0 < self.recipe.learning_rate < math.inf:
-            raise UsageError(f"--learning-rate must be above 0 and finite; got {self.recipe.learning_rate:g}.")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thalweg import metrics
 from thalweg.capture import IdentifiedModel
 from thalweg.engines import progress_bar
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._mteb.harness import States, StateScore, state_scores
+from thalweg.experiments._mteb.means import task_means
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import loaded
 from thalweg.experiments._prepare import Prepared
@@ -103,4 +103,4 @@ def _write(writer: ExperimentWriter, model: IdentifiedModel, scores: Sequence[St
     by = ["model", "revision", "task", "type", "metric", "state"]
     means = frame.group_by(by, maintain_order=True).agg(pl.col("score").mean())
     writer.write_table("tasks", means)
-    writer.write_table("means", metrics.task_means(means.drop("metric")))
+    writer.write_table("means", task_means(means.drop("metric")))

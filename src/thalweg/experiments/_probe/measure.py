@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thalweg import metrics
 from thalweg.engines import progress_bar
 from thalweg.errors import DataError
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
+from thalweg.experiments._probe.accuracy import accuracy
 from thalweg.experiments._probe.data import ProbeData, Split
 from thalweg.experiments._probe.linear import Probes, train_linear
 from thalweg.experiments._probe.logistic import fit_logistic
@@ -125,11 +125,11 @@ def _accuracies(scores: Tensor, examples: Sequence[Example], data: ProbeData) ->
     classes = torch.from_numpy(data.classes(examples))
     right, count = _right_pairs(scores, examples, classes) if data.pair else _right(scores, classes)
     rows = list[dict[str, Any]]()
-    for state, own in enumerate(scores):
-        defined = not own.isnan().any()
-        found = metrics.accuracy(int(right[state]), count) if defined else metrics.accuracy(0, 0)
-        loss = float(functional.cross_entropy(own.double(), classes)) if defined else torch.nan
-        rows.append({"state": state, **vars(found), "loss": loss})
+    for state, logits in enumerate(scores):
+        defined = not logits.isnan().any()
+        share = accuracy(int(right[state]), count) if defined else accuracy(0, 0)
+        loss = float(functional.cross_entropy(logits.double(), classes)) if defined else torch.nan
+        rows.append({"state": state, **vars(share), "loss": loss})
     return rows
 
 
