@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thalweg.report._words import amount, counted, listing
+from thalweg.shown import amount, counted, listing
 from thalweg.store import Coverage, ModelFacts, Run
 
 

@@ -23,12 +23,25 @@
     if (plot.dataset.drawn) return;
     plot.dataset.drawn = "yes";
     const chart = JSON.parse(figure.querySelector("script").textContent);
-    await Plotly.newPlot(plot, chart.data, chart.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    // A name with dollar signs is a name and no formula.
+    const options = { responsive: true, displaylogo: false, displayModeBar: false, typesetMath: false };
+    await Plotly.newPlot(plot, chart.data, chart.layout, options);
     await Plotly.relayout(plot, colours());
+    await reink(plot);
+  }
+
+  // What is drawn in ink follows the page, as its words do.
+  async function reink(plot) {
+    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+    const traces = plot.data.flatMap((trace, at) => (trace.meta === "ink" ? [at] : []));
+    if (traces.length) await Plotly.restyle(plot, { "line.color": ink, "marker.color": ink }, traces);
   }
 
   const drawn = () => figures.map((figure) => figure.querySelector(".plot")).filter((plot) => plot.dataset.drawn);
   const visible = (figure) => !figure.closest("details:not([open])");
+
+  // Names inside charts are escaped, since plotly reads its own small HTML in them.
+  const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   figures.filter(visible).forEach(draw);
   for (const details of document.querySelectorAll("details"))
@@ -37,16 +50,16 @@
   for (const button of document.querySelectorAll(".legend button"))
     button.addEventListener("click", () => {
       const shown = button.getAttribute("aria-pressed") !== "true";
-      for (const other of document.querySelectorAll(".legend button"))
+      const section = button.closest(".shown");
+      for (const other of section.querySelectorAll(".legend button"))
         if (other.dataset.series === button.dataset.series) other.setAttribute("aria-pressed", String(shown));
-      for (const plot of drawn()) {
-        if (plot.layout.showlegend) continue;
-        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === button.dataset.series ? [at] : []));
+      for (const plot of drawn().filter((plot) => section.contains(plot))) {
+        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === escaped(button.dataset.series) ? [at] : []));
         if (traces.length) Plotly.restyle(plot, { visible: shown }, traces);
       }
     });
 
-  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours())));
+  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours()).then(() => reink(plot))));
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
     figures.forEach(draw);

@@ -1,8 +1,14 @@
 """What does a person see? One vocabulary for it, and the painters that draw it.
 
-In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences · ``_labels`` titles and units of axes.
+In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences · ``_labels`` titles and units of axes ·
+``_drawn`` what a panel shows, as numbers · ``_matplotlib``, ``_plotly`` and ``_terminal`` the painters, loaded when
+something is painted; ``thalweg.mplstyle`` the look on paper.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from thalweg.shown._drawn import Key, keys
 from thalweg.shown._labels import from_zero_to_one, title, unit
 from thalweg.shown._section import (
     DASHES,
@@ -42,6 +48,11 @@ from thalweg.shown._words import (
     spans,
 )
 
+if TYPE_CHECKING:
+    from thalweg.shown._matplotlib import figure_of, files_of
+    from thalweg.shown._plotly import Chart, chart_of, plotly_script
+    from thalweg.shown._terminal import print_json, print_sections, print_table, printable
+
 __all__ = [
     "ARROW",
     "DASHES",
@@ -54,8 +65,10 @@ __all__ = [
     "Bars",
     "Card",
     "Chapter",
+    "Chart",
     "Dash",
     "Heat",
+    "Key",
     "Line",
     "Panel",
     "Points",
@@ -67,16 +80,43 @@ __all__ = [
     "Ticks",
     "amount",
     "change",
+    "chart_of",
     "counted",
+    "figure_of",
+    "files_of",
     "from_zero_to_one",
     "interval",
+    "keys",
     "line_of",
     "listing",
     "number",
     "percent",
+    "plotly_script",
+    "print_json",
+    "print_sections",
+    "print_table",
+    "printable",
     "ranges",
     "span_of",
     "spans",
     "title",
     "unit",
 ]
+
+_PAINTERS = {
+    "Chart": "_plotly",
+    "chart_of": "_plotly",
+    "figure_of": "_matplotlib",
+    "files_of": "_matplotlib",
+    "plotly_script": "_plotly",
+    "print_json": "_terminal",
+    "print_sections": "_terminal",
+    "print_table": "_terminal",
+    "printable": "_terminal",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _PAINTERS:
+        return getattr(import_module(f"{__name__}.{_PAINTERS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

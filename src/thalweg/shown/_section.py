@@ -54,6 +54,7 @@ class Bars:
     name: str
     rows: pl.DataFrame
     color: str = PALETTE[0]
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Rule:
     """A straight line: a level across the panel or, upright, a mark up and down it."""
 
     name: str
-    value: float
+    value: float | int
     color: str = GREY
     dash: Dash = "--"
     upright: bool = False

@@ -1,0 +1,163 @@
+"""What a panel shows, as numbers: worked out once, and drawn by the painters."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import polars as pl
+
+from thalweg.shown._section import INK, Bars, Dash, Heat, Line, Panel, Rule
+
+PHASE = "#D9B84A"
+"""Of what is shaded; thinned by whoever paints it."""
+
+SHARE = (-0.03, 1.03)
+"""The axis of values between 0 and 1."""
+
+_BAR_ROOM = 0.76
+_MARGIN = 2.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend.
+
+    Attributes:
+        name: what it says.
+        color: of the mark beside it.
+        dash: of a line.
+        switch: the group of lines that it shows and hides; empty where it only explains.
+    """
+
+    name: str
+    color: str
+    dash: Dash = "-"
+    switch: str = ""
+
+
+def visible(values: pl.Series, *, log: bool = False) -> np.ndarray:
+    """Give numbers with NaN wherever an axis has no place for one."""
+    numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return np.where(np.isfinite(numbers) & ((numbers > 0) | (not log)), numbers, np.nan)
+
+
+def edges(line: Line, *, log: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Give the lower and upper edge of a line's band, NaN where there is none; None for a line without one."""
+    mean = visible(line.rows["mean"], log=log)
+    if not line.band or not {"lower", "upper"} <= set(line.rows.columns) or not np.isfinite(mean).any():
+        return None
+    lower, upper = visible(line.rows["lower"]), visible(line.rows["upper"], log=log)
+    if log:  # a spread that reaches zero or below runs off the lower edge
+        lower[lower <= 0] = np.nanmin(mean) / 10
+    known = np.isfinite(mean) & np.isfinite(lower) & np.isfinite(upper)
+    return np.where(known, lower, np.nan), np.where(known, upper, np.nan)
+
+
+def stretches(values: np.ndarray) -> list[slice]:
+    """Give the runs of values without a gap."""
+    known = np.concatenate([[False], np.isfinite(values), [False]])
+    turns = np.flatnonzero(known[1:] != known[:-1])
+    return [slice(int(start), int(stop)) for start, stop in zip(turns[::2], turns[1::2], strict=True)]
+
+
+def bar_places(bars: Sequence[Bars]) -> tuple[list[np.ndarray], float]:
+    """Give where the middle of every bar stands, and how wide bars are: at each place those that are there share it."""
+    columns = [visible(each.rows["at"]) for each in bars]
+    every = np.unique(np.concatenate(columns)) if columns else np.empty(0)
+    room = float(np.diff(every).min()) if every.size > 1 else 1.0
+    there = np.array([np.isin(every, at) for at in columns]).reshape(len(columns), every.size)
+    width = _BAR_ROOM * room / max(1, int(there.sum(axis=0).max(initial=0)))
+    shift = np.cumsum(there, axis=0) - (there.sum(axis=0) + 1) / 2
+    return [at + width * own[np.searchsorted(every, at)] for at, own in zip(columns, shift, strict=True)], width
+
+
+def whiskers(bars: Bars) -> np.ndarray | None:
+    """Give how far the spread reaches below and above each bar's value, two rows; None without a spread."""
+    if not {"lower", "upper"} <= set(bars.rows.columns):
+        return None
+    mean, lower, upper = (visible(bars.rows[name]) for name in ("mean", "lower", "upper"))
+    return np.nan_to_num(np.maximum([mean - lower, upper - mean], 0.0))
+
+
+def cells(heat: Heat) -> np.ndarray:
+    """Give a map's values, NaN where there is a gap."""
+    return np.where(np.isfinite(heat.grid) & ((heat.grid > 0) | (not heat.log)), heat.grid, np.nan)
+
+
+def marks(heat: Heat) -> tuple[np.ndarray, np.ndarray]:
+    """Give where dots stand: columns and rows."""
+    rows, columns = np.nonzero(np.zeros_like(heat.grid) if heat.dots is None else heat.dots)
+    return columns, rows
+
+
+def rules(panel: Panel, *, upright: bool) -> list[Rule]:
+    """Give the levels or the marks that the axes have a place for."""
+    log = panel.log_x if upright else panel.log_y
+    return [
+        rule
+        for rule in panel.rules
+        if rule.upright == upright and np.isfinite(visible(pl.Series([rule.value]), log=log))
+    ]
+
+
+def values(panel: Panel) -> np.ndarray:
+    """Give every number that lines, bars and points show."""
+    drawn = chain(panel.lines, panel.bars, panel.points)
+    shown = np.concatenate([visible(each.rows["mean"], log=panel.log_y) for each in drawn] or [np.empty(0)])
+    return shown[np.isfinite(shown)]
+
+
+def is_empty(panel: Panel) -> bool:
+    """Say whether there is nothing to see; levels and marks alone are nothing."""
+    return panel.heat is None and not values(panel).size
+
+
+def log_range(panel: Panel) -> tuple[float, float]:
+    """Give the ends of a logarithmic axis: what is shown and the levels, with room below and above."""
+    shown = [*values(panel), *(rule.value for rule in rules(panel, upright=False))]
+    return min(shown) / _MARGIN, max(shown) * _MARGIN
+
+
+def extent(panel: Panel) -> tuple[float, float]:
+    """Give the first and the last place along the panel where something stands."""
+    every = list(_places(panel, steps=True))
+    if panel.heat is not None:
+        return 0.0, float(max(0, panel.heat.grid.shape[1] - 1))
+    return (min(every), max(every)) if every else (0.0, 1.0)
+
+
+def in_whole_steps(panel: Panel) -> bool:
+    """Say whether the axis along counts something, so that its marks are whole numbers."""
+    return panel.heat is not None or all(at == int(at) for at in _places(panel, steps=False))
+
+
+def keys(panels: Sequence[Panel]) -> list[Key]:
+    """Give the legend of some panels: each name once, in order; a name that is not shown anywhere is no entry."""
+    named = dict[str, Key]()
+    for panel in panels:
+        for key in _keys(panel):
+            named.setdefault(key.name, key)
+    return list(named.values())
+
+
+def group_of(line: Line) -> str:
+    """Give what the line is shown and hidden with."""
+    return line.group or line.name
+
+
+def _keys(panel: Panel) -> Iterator[Key]:
+    yield from (Key(line.name, line.color, line.dash, group_of(line)) for line in panel.lines if line.named)
+    yield from (Key(each.name, each.color, switch=each.name) for each in panel.bars if each.named)
+    yield from (Key(each.name, each.color, switch=each.name) for each in panel.points if each.named)
+    yield from (Key(rule.name, rule.color, rule.dash, rule.name) for rule in rules(panel, upright=False))
+    if panel.heat is not None and panel.heat.dots is not None and panel.heat.dotted:
+        yield Key(panel.heat.dotted, INK)
+    yield from (Key(span.name, PHASE) for span in panel.spans)
+
+
+def _places(panel: Panel, *, steps: bool) -> Iterator[float]:
+    lines = (line for line in panel.lines if steps or not line.step)
+    for each in chain(lines, panel.bars, panel.points):
+        at = visible(each.rows["at"], log=panel.log_x)
+        yield from at[np.isfinite(at)].tolist()

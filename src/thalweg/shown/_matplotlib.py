@@ -1,0 +1,241 @@
+"""Panels on paper: the one file that knows matplotlib. No window and no global state is involved."""
+
+import io
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from importlib.resources import files
+from textwrap import fill
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from thalweg.shown import _drawn as drawn
+from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Section, Ticks
+
+STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
+DIVERGING = "RdBu_r"
+"""White for no change; its two ends are told apart with every kind of colour blindness."""
+
+_SHADE = 0.16
+_LETTERS = {"headline": 12.0, "legend": 15.0}  # an inch of each, at its size
+_ENTRY = 0.5  # inches of a legend's entry beside its words
+_LINE = 0.17  # inches of a line of text
+
+# Without dates and versions, so that the same section gives the same files.
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+}
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def styled(draw: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Make a function draw in the project's style, whatever the caller's own settings are."""
+
+    @wraps(draw)
+    def in_style(*args: Given.args, **options: Given.kwargs) -> Result:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rc_file(STYLE, use_default_template=False)
+            return draw(*args, **options)
+
+    return in_style
+
+
+@styled
+def figure_of(section: Section) -> Figure:
+    """Draw all panels of a section.
+
+    Args:
+        section: with at least one panel.
+
+    Returns:
+        The figure, not saved anywhere: panels row by row, the headline above them, the legend below.
+    """
+    columns = min(len(section.panels), section.columns)
+    rows = -(-len(section.panels) // columns)
+    width, height = section.size[0] * columns, section.size[1] * rows
+    figure = Figure(figsize=(width, height))
+    every: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in every[len(section.panels) :]:
+        spare.set_axis_off()
+    for axes, panel in zip(every, section.panels, strict=False):
+        _paint(axes, panel)
+    _add_scales(figure, every, section)
+    more = _add_headline(figure, section, width) + _add_legend(figure, every, section, width)
+    figure.set_size_inches(width, height + _LINE * more)
+    return figure
+
+
+@styled
+def files_of(section: Section) -> dict[str, bytes]:
+    """Draw a section and give it as files, by ending: ``png`` and ``pdf``, the same bytes for the same section."""
+    figure, contents = figure_of(section), dict[str, bytes]()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn with boxes; the figure is still right.
+        warnings.filterwarnings("ignore", message="Glyph")
+        for kind, metadata in _METADATA.items():
+            file = io.BytesIO()
+            figure.savefig(file, format=kind, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out by the first, which the second need not repeat
+            contents[kind] = file.getvalue()
+    return contents
+
+
+def plain(text: str) -> str:
+    """Give text that comes from anywhere so that matplotlib draws it as it is: no formulas, no hidden labels."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _paint(axes: Axes, panel: Panel) -> None:
+    """One panel; what comes later lies on top."""
+    for span in panel.spans:
+        ends = span.first - 0.5, span.last + 0.5
+        axes.axvspan(*ends, color=_thinned(drawn.PHASE), linewidth=0, zorder=0, label=plain(span.name))
+    if panel.heat is not None:
+        _add_heat(axes, panel.heat)
+    for line in panel.lines:
+        _add_line(axes, line, log=panel.log_y)
+    _add_bars(axes, panel.bars)
+    for points in panel.points:
+        _add_points(axes, points, log=panel.log_y)
+    for rule in (rule for upright in (False, True) for rule in drawn.rules(panel, upright=upright)):
+        _add_rule(axes, rule)
+    axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y), title=plain(panel.title))
+    _set_up(axes, panel)
+    _set_along(axes, panel)
+
+
+def _add_line(axes: Axes, line: Line, *, log: bool) -> None:
+    at, mean = line.rows["at"].to_numpy(), drawn.visible(line.rows["mean"], log=log)
+    marker = "o" if line.dash == "-" and not line.step else ""  # dots would hide the dashes
+    steps = {"drawstyle": "steps-mid", "zorder": 1} if line.step else {}  # below bars, which stand on its steps
+    look = {"color": line.color, "linestyle": line.dash, "linewidth": line.width, "marker": marker, **steps}
+    axes.plot(at, mean, label=plain(line.name) if line.named else None, **look)
+    band = drawn.edges(line, log=log)
+    if band is not None:
+        axes.fill_between(at, *band, color=line.color, alpha=_SHADE, linewidth=0, step="mid" if line.step else None)
+
+
+def _add_bars(axes: Axes, bars: tuple[Bars, ...]) -> None:
+    places, width = drawn.bar_places(bars)
+    for each, at in zip(bars, places, strict=True):
+        spread, label = drawn.whiskers(each), plain(each.name) if each.named else None
+        heights = drawn.visible(each.rows["mean"])
+        axes.bar(at, heights, width, yerr=spread, color=each.color, ecolor="#444444", label=label)
+
+
+def _add_points(axes: Axes, points: Points, *, log: bool) -> None:
+    values, label = drawn.visible(points.rows["mean"], log=log), plain(points.name) if points.named else None
+    axes.plot(points.rows["at"].to_numpy(), values, "o", color=points.color, label=label)
+
+
+def _add_rule(axes: Axes, rule: Rule) -> None:
+    draw = axes.axvline if rule.upright else axes.axhline
+    draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
+
+
+def _add_heat(axes: Axes, heat: Heat) -> None:
+    """A map; what has no value is hatched."""
+    axes.patch.set(hatch="///", facecolor="#EEEEEE", edgecolor="#BBBBBB")
+    scale = LogNorm(heat.low, heat.high) if heat.log else Normalize(heat.low, heat.high)
+    look = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "norm": scale}
+    image = axes.imshow(drawn.cells(heat), cmap=DIVERGING if heat.diverging else None, **look)
+    if heat.dots is not None:
+        size = max(1.0, min(3.0, 60 / max(heat.grid.shape)))
+        label = plain(heat.dotted) if heat.dotted else None
+        axes.plot(*drawn.marks(heat), marker="o", linestyle="", color=INK, markersize=size, label=label)
+    axes.grid(visible=False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.figure.colorbar(image, ax=axes, label=plain(f"[{heat.unit}]"))
+
+
+def _set_up(axes: Axes, panel: Panel) -> None:
+    """The axis up; a panel without a single value says so."""
+    if drawn.is_empty(panel):
+        axes.yaxis.set_major_locator(NullLocator())
+        if not panel.log_x:
+            first, last = drawn.extent(panel)
+            axes.set_xlim(first - 0.5, last + 0.5)
+        axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center", color=GREY)
+    elif panel.log_y:
+        axes.set_yscale("log")
+        axes.set_ylim(*drawn.log_range(panel))
+    elif panel.share:
+        axes.set_ylim(*drawn.SHARE)
+
+
+def _set_along(axes: Axes, panel: Panel) -> None:
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.ticks is not None:
+        axes.set_xticks(*_named(panel.ticks), minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif not panel.log_x and drawn.in_whole_steps(panel):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _add_scales(figure: Figure, every: list[Axes], section: Section) -> None:
+    """A colour bar for all panels whose lines follow the same colours."""
+    by_scale = list[tuple[Scale, list[Axes]]]()
+    for axes, scale in zip(every, (panel.scale for panel in section.panels), strict=False):
+        if scale is None:
+            continue
+        if by_scale and by_scale[-1][0] == scale:
+            by_scale[-1][1].append(axes)
+        else:
+            by_scale.append((scale, [axes]))
+    for scale, beside in by_scale:
+        colors = LinearSegmentedColormap.from_list(
+            "scale", [*scale.colors, scale.colors[-1]][: max(2, len(scale.colors))]
+        )
+        values = ScalarMappable(Normalize(scale.low, scale.high), colors)
+        bar = figure.colorbar(values, ax=beside, label=plain(scale.title), pad=0.01)
+        places, names = _named(scale.ticks)
+        bar.set_ticks(places, labels=names)
+
+
+def _add_headline(figure: Figure, section: Section, width: float) -> int:
+    """What stands above the panels; returns how many lines it takes beyond the first."""
+    said = fill(plain(section.headline or section.title), int(_LETTERS["headline"] * width))
+    if said:
+        figure.suptitle(said)
+    return said.count("\n")
+
+
+def _add_legend(figure: Figure, every: list[Axes], section: Section, width: float) -> int:
+    """One legend for all panels, or one in each; returns how many lines it takes below them beyond the first."""
+    handles = [axes.get_legend_handles_labels() for axes in every]
+    if section.legend == "each":
+        for axes, (_, labels) in zip(every, handles, strict=True):
+            if labels:
+                axes.legend(loc="best")
+        return 0
+    named = dict[str, Any]()
+    for handle, label in (pair for drawn_in in handles for pair in zip(*drawn_in, strict=True)):
+        named.setdefault(label, handle)
+    if not named:
+        return 0
+    fit = int(width / (_ENTRY + max(map(len, named)) / _LETTERS["legend"]))
+    columns = max(1, min(len(named), fit))
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns)
+    return -(-len(named) // columns) - 1
+
+
+def _named(ticks: Ticks) -> tuple[list[float | int], list[str]]:
+    return list(ticks.places), list(map(plain, ticks.names))
+
+
+def _thinned(color: str) -> np.ndarray:
+    """The colour on white paper as thin as the page shows it."""
+    return 1 - _SHADE * (1 - np.array(mpl.colors.to_rgb(color)))

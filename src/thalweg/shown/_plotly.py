@@ -1,0 +1,333 @@
+"""Panels on a page: plotly's JSON, safe inside a script element, and plotly itself: the one file that knows it."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from thalweg.shown import _drawn as drawn
+from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Span, Ticks
+
+STYLES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+_BLUES = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0")
+_REDS = ("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f")
+DIVERGING = (*_BLUES, "#f7f7f7", *_REDS)
+"""Blue below, red above and nearly white for no change, as on paper."""
+
+_SHADE = 0.16
+_COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
+
+_Dict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the page.
+
+    Attributes:
+        title: what stands above it, and what a screen reader says.
+        json: plotly's data and layout, safe inside a script element.
+    """
+
+    title: str
+    json: str
+
+
+def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
+    """Draw one panel.
+
+    Args:
+        panel: what is drawn.
+        legend: below the chart; without one the page names what is in it.
+    """
+    data = list(_traces(panel))
+    layout = _layout(panel, data, named=len(drawn.keys([panel])) if legend else 0)
+    content = json.dumps({"data": data, "layout": layout}, allow_nan=False, separators=(",", ":"))
+    return Chart(panel.title, _inside_script(content))
+
+
+def plotly_script() -> str:
+    """Give plotly's own program, which draws the charts in a browser."""
+    from plotly.offline import get_plotlyjs  # read only where a page is written
+
+    return get_plotlyjs()
+
+
+def _traces(panel: Panel) -> Iterator[_Dict]:
+    """Everything with values; what comes later lies on top."""
+    if panel.heat is not None:
+        yield from _heat(panel.heat, panel)
+    for line in panel.lines:
+        yield from _line(line, panel)
+    yield from _bars(panel.bars, panel)
+    yield from (_points(points, panel) for points in panel.points)
+    yield from (_level(rule, panel) for rule in drawn.rules(panel, upright=False))
+    if panel.scale is not None:
+        yield _scale(panel.scale)
+
+
+def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
+    at, mean = drawn.visible(line.rows["at"], log=panel.log_x), drawn.visible(line.rows["mean"], log=panel.log_y)
+    band = drawn.edges(line, log=panel.log_y)
+    if band is not None:
+        yield from _band(line, at, *band)
+    dots = 1 if line.dash == "-" and not line.step else 0
+    yield {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": _numbers(at),
+        "y": _numbers(mean),
+        "line": {
+            "color": line.color,
+            "dash": STYLES[line.dash],
+            "width": line.width or 2,
+            "shape": "hvh" if line.step else "linear",
+        },
+        "marker": {"size": 4, "opacity": dots},
+        "hovertemplate": "%{y:.4~g}",
+        "connectgaps": False,
+        **_inked(line.color),
+        **_naming(line.name, drawn.group_of(line), named=line.named),
+    }
+
+
+def _band(line: Line, at: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Iterator[_Dict]:
+    # One closed shape for every stretch without a gap: a filled line would bridge the gaps.
+    for stretch in drawn.stretches(lower + at):
+        low, high = (list(zip(_numbers(at[stretch]), _numbers(edge[stretch]), strict=True)) for edge in (lower, upper))
+        x, y = zip(*high, *reversed(low), strict=True)
+        yield {
+            "type": "scatter",
+            "mode": "lines",
+            "x": x,
+            "y": y,
+            "fill": "toself",
+            "fillcolor": _thinned(line.color),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            **_naming(line.name, drawn.group_of(line), named=False),
+        }
+
+
+def _bars(bars: Sequence[Bars], panel: Panel) -> Iterator[_Dict]:
+    places, width = drawn.bar_places(bars)
+    for each, middle in zip(bars, places, strict=True):
+        at, spread = drawn.visible(each.rows["at"]), drawn.whiskers(each)
+        yield {
+            "type": "bar",
+            "x": _numbers(at),
+            "y": _numbers(drawn.visible(each.rows["mean"], log=panel.log_y)),
+            "width": width,
+            "offset": _numbers(middle - at - width / 2),
+            "marker": {"color": each.color},
+            "hovertemplate": "%{y:.4~g}",
+            **({} if spread is None else {"error_y": _whiskers(spread)}),
+            **_naming(each.name, each.name, named=each.named),
+        }
+
+
+def _whiskers(spread: np.ndarray) -> _Dict:
+    below, above = map(_numbers, spread)
+    look = {"color": "#777777", "thickness": 1.2, "width": 0}
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
+
+
+def _points(points: Points, panel: Panel) -> _Dict:
+    labels = points.rows["label"] if "label" in points.rows.columns else []
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": _numbers(drawn.visible(points.rows["at"], log=panel.log_x)),
+        "y": _numbers(drawn.visible(points.rows["mean"], log=panel.log_y)),
+        "marker": {"size": 6, "color": points.color},
+        "text": [_literal(str(label)) for label in labels],
+        "hovertemplate": "%{text}: %{y:.4~g}" if len(labels) else "%{y:.4~g}",
+        **_inked(points.color),
+        **_naming(points.name, points.name, named=points.named),
+    }
+
+
+def _level(rule: Rule, panel: Panel) -> _Dict:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": _numbers(np.array(drawn.extent(panel))),
+        "y": _numbers(np.array([rule.value] * 2)),
+        "line": {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
+        "hovertemplate": "%{y:.4~g}",
+        **_inked(rule.color),
+        **_naming(rule.name, rule.name, named=True),
+    }
+
+
+def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
+    cells, ends = drawn.cells(heat), (heat.low, heat.high)
+    shown, (low, high) = (np.log10(cells), map(math.log10, ends)) if heat.log else (cells, ends)
+    place = f"{_quantity(panel.x)} %{{x}}, {_quantity(panel.y)} %{{y}}"
+    yield {
+        "type": "heatmap",
+        "z": [_numbers(row) for row in shown],
+        "zmin": low,
+        "zmax": high,
+        "colorscale": _stops(DIVERGING) if heat.diverging else "Cividis",
+        "colorbar": {
+            "title": {"text": _literal(heat.unit)},
+            **_COLOUR_BAR,
+            **(_decades(low, high) if heat.log else {}),
+        },
+        "hovertemplate": f"{place}<br>%{{{'customdata' if heat.log else 'z'}:.3~g}}<extra></extra>",
+        **({"customdata": [_numbers(row) for row in cells]} if heat.log else {}),
+    }
+    if heat.dots is not None:
+        columns, rows = drawn.marks(heat)
+        yield {
+            "type": "scatter",
+            "mode": "markers",
+            "x": columns.tolist(),
+            "y": rows.tolist(),
+            "marker": {"size": 4, "color": INK},
+            "hovertemplate": f"{_literal(heat.dotted)}<extra></extra>",
+            **_naming(heat.dotted, heat.dotted, named=bool(heat.dotted)),
+        }
+
+
+def _decades(low: float, high: float) -> _Dict:
+    decades = list(range(math.ceil(low), math.floor(high) + 1)) or [low, high]
+    return {"tickvals": decades, "ticktext": [f"{10.0**decade:g}" for decade in decades]}
+
+
+def _scale(scale: Scale) -> _Dict:
+    """A point that is nowhere, for the colour bar beside it."""
+    bar = {"title": {"text": _literal(scale.title), "side": "right"}, **_COLOUR_BAR, **_marks(scale.ticks)}
+    marker = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low], "showscale": True, "colorbar": bar}
+    marker["colorscale"] = _stops(scale.colors)
+    return {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": marker, "showlegend": False}
+
+
+def _stops(colors: Sequence[str]) -> list[tuple[float, str]]:
+    """Colours with their places between 0 and 1, of which plotly wants at least two."""
+    two_or_more = colors if len(colors) > 1 else [*colors, *colors]
+    return list(zip(np.linspace(0, 1, len(two_or_more)).tolist(), two_or_more, strict=True))
+
+
+def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
+    room = 14 * max(0, named - 4)  # for what does not fit into two rows
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+    return {
+        "height": _height(panel.heat) + (50 + room if named else 0),
+        "margin": {"l": 58, "r": 12, "t": 8, "b": 100 + room if named else 44},
+        "hovermode": "x unified" if panel.heat is None else "closest",
+        "showlegend": named > 0,
+        "legend": {**below, "tracegroupgap": 0},
+        "barmode": "overlay",
+        "xaxis": {"title": {"text": _literal(panel.x), "standoff": 6}, "zeroline": False, **_along(panel)},
+        "yaxis": {"title": {"text": _literal(panel.y)}, "zeroline": False, "automargin": True, **_up(panel, data)},
+        "shapes": [
+            *(_shaded(span) for span in panel.spans),
+            *(_upright(rule) for rule in drawn.rules(panel, upright=True)),
+        ],
+        "annotations": list(_remarks(panel)),
+    }
+
+
+def _height(heat: Heat | None) -> int:
+    return 280 if heat is None else max(240, min(620, 120 + 14 * len(heat.grid)))
+
+
+def _along(panel: Panel) -> _Dict:
+    axis: _Dict = {"type": "log", "exponentformat": "power", "dtick": 1} if panel.log_x else {}
+    if panel.ticks is not None:
+        return {"type": axis.get("type", "linear"), **_marks(panel.ticks)}
+    first, last = drawn.extent(panel)
+    few = not panel.log_x and drawn.in_whole_steps(panel) and last - first <= 5
+    return {**axis, "dtick": 1} if few else axis  # no halves of a state or a block
+
+
+def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
+    if drawn.is_empty(panel):
+        return {"showticklabels": False}
+    axis: _Dict = {"type": "log" if panel.log_y else "linear", "exponentformat": "power", "nticks": 7}
+    if panel.share:
+        axis["range"] = list(drawn.SHARE)
+    if panel.log_y:
+        # Powers of ten alone, once there are two of them: plotly's own ticks crowd a small chart with 2s and 5s.
+        values = [value for trace in data for value in trace.get("y", ()) if value is not None]
+        decades = math.log10(max(values) / min(values)) if values else 0.0
+        axis |= {"dtick": max(1, round(decades / 5))} if decades > 2 else {}
+    return axis
+
+
+def _shaded(span: Span) -> _Dict:
+    look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
+    return {**_standing(span.first - 0.5, span.last + 0.5), "type": "rect", "name": _literal(span.name), **look}
+
+
+def _upright(rule: Rule) -> _Dict:
+    look = {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5}
+    return {**_standing(rule.value, rule.value), "type": "line", "line": look}
+
+
+def _standing(first: float | int, last: float | int) -> _Dict:
+    return {"x0": first, "x1": last, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
+
+
+def _remarks(panel: Panel) -> Iterator[_Dict]:
+    """Names beside the marks, and what an empty panel says."""
+    for rule in drawn.rules(panel, upright=True):
+        # on a log axis plotly wants the logarithm here, though not for the line
+        at = math.log10(rule.value) if panel.log_x else rule.value
+        place = {"x": at, "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top", "textangle": -90}
+        yield {"text": _literal(rule.name), "font": {"size": 10, "color": rule.color}, "showarrow": False, **place}
+    if drawn.is_empty(panel):
+        place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+        yield {"text": "no value", "font": {"color": GREY}, "showarrow": False, **place}
+
+
+def _naming(name: str, group: str, *, named: bool) -> _Dict:
+    return {"name": _literal(name), "legendgroup": _literal(group), "showlegend": named}
+
+
+def _inked(color: str) -> _Dict:
+    """Ink follows the page: dark on light and light on dark."""
+    return {"meta": "ink"} if color == INK else {}
+
+
+def _marks(ticks: Ticks) -> _Dict:
+    return {"tickvals": list(ticks.places), "ticktext": list(map(_literal, ticks.names))}
+
+
+def _quantity(axis: str) -> str:
+    """What an axis shows, without its unit."""
+    return _literal(axis.split(" [")[0])
+
+
+def _literal(text: str) -> str:
+    # Plotly reads its own small HTML in names; escaped, a name is shown as it is.
+    return escape(text, quote=False)
+
+
+def _numbers(values: np.ndarray) -> list[float | int | None]:
+    return [_number(value) for value in values.tolist()]
+
+
+def _number(value: float) -> float | int | None:
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.6g}")
+    return int(short) if short == int(short) and abs(short) < 1e15 else short
+
+
+def _inside_script(content: str) -> str:
+    # No character that could end the element, open a comment or break a line survives outside its escape.
+    for letter in "<>&\u2028\u2029":
+        content = content.replace(letter, f"\\u{ord(letter):04x}")
+    return content
+
+
+def _thinned(color: str) -> str:
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{_SHADE})"

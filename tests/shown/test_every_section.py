@@ -1,0 +1,11 @@
+"""Whatever an experiment shows, paper and page show the numbers of the same panels."""
+
+from tests.gallery import alone
+from tests.painted import assert_every_section_is_painted
+from tests.synthetic_run import build_run
+
+
+def test_both_painters_paint_exactly_what_each_panel_holds(tmp_path):
+    run = build_run(tmp_path / "run")
+    with alone():
+        assert assert_every_section_is_painted(run) == {"gallery": 14}

@@ -1,0 +1,112 @@
+"""Charts are plotly's own JSON, safe wherever their names come from."""
+
+import json
+
+import plotly.graph_objects as go
+import pytest
+from tests.gallery import EVIL, NAMES, NAN, evil_panel, log_panel, map_panel, ratio_panel, sections, share_panel, spread
+
+from thalweg.shown import INK, Heat, Line, Panel, chart_of
+from thalweg.shown._plotly import DIVERGING, _inside_script
+
+
+def content(panel, **options):
+    return json.loads(chart_of(panel, **options).json)
+
+
+@pytest.mark.parametrize("legend", [True, False])
+def test_every_chart_is_what_plotly_understands(legend):
+    for panel in (panel for section in sections() for panel in section.panels):
+        figure = go.Figure(content(panel, legend=legend))  # refuses what it does not know
+        assert figure.layout.xaxis.title.text
+        assert figure.layout.yaxis.title.text
+        assert figure.layout.showlegend == (legend and bool([t for t in figure.data if t.showlegend] or panel.spans))
+
+
+def test_a_charts_json_cannot_end_its_script_element():
+    text = json.dumps({"name": f"{EVIL}<!--&\u2028\u2029"}, ensure_ascii=False)
+    safe = _inside_script(text)
+    assert not set(safe) & set("<>&\u2028\u2029")
+    assert json.loads(safe) == json.loads(text)
+    assert not set(chart_of(evil_panel(), legend=True).json) & set("<>&\u2028\u2029")
+
+
+def test_names_from_outside_are_shown_as_they_are():
+    names = [trace["name"] for trace in content(evil_panel())["data"] if trace["showlegend"]]
+    assert not any("<" in name for name in names)
+    assert [name.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for name in names] == [
+        *NAMES,
+        f"rule {EVIL}",
+    ]
+
+
+def test_gaps_are_gaps():
+    chart = content(share_panel())
+    bands = [trace for trace in chart["data"] if trace.get("fill") == "toself"]
+    assert [sorted(set(band["x"])) for band in bands] == [[0, 1], [3, 4, 5]]
+    line = chart["data"][2]
+    assert line["y"][2] is None
+    assert line["connectgaps"] is False
+
+
+def test_numbers_have_six_digits_and_none_is_impossible():
+    rows = spread([1 / 3, NAN, float("inf"), 2.0])
+    line = content(Panel("x", "state", "[y]", (Line("x", rows, band=False),)))["data"][0]
+    assert line["y"] == [0.333333, None, None, 2]
+
+
+def test_long_logarithmic_axes_show_decades_alone():
+    def ticks(values):
+        return content(Panel("x", "state", "[y]", (Line("x", spread(values), band=False),), log_y=True))["layout"][
+            "yaxis"
+        ]
+
+    assert "dtick" not in ticks([1.0, 90.0])
+    assert ticks([1.0, 1000.0])["dtick"] == 1
+    assert ticks([1.0, 1e10])["dtick"] == 2
+
+
+def test_lines_are_shown_and_hidden_with_their_group():
+    lines = [trace for trace in content(log_panel())["data"] if trace["mode"] == "lines+markers"]
+    assert [(line["name"], line["legendgroup"], line["showlegend"]) for line in lines] == [
+        ("first", "first", True),
+        ("first", "first", False),
+        ("others of second", "second", False),
+    ]
+
+
+def test_levels_run_along_the_whole_panel():
+    level = content(log_panel())["data"][-1]
+    assert (level["x"], level["y"], level["line"]["dash"]) == ([0, 5], [10, 10], "dashdot")
+
+
+def test_maps_say_where_and_what():
+    trace, marks = content(map_panel())["data"]
+    assert trace["hovertemplate"].startswith("block %{x}, head %{y}<br>%{z")
+    assert trace["colorbar"]["title"]["text"] == "no unit"
+    assert trace["z"][1][2] is None
+    assert marks["hovertemplate"].startswith("the head changes")
+
+
+def test_logarithmic_maps_name_decades():
+    trace = content(ratio_panel())["data"][0]
+    assert (trace["zmin"], trace["zmax"]) == (0, 3)
+    assert trace["colorbar"]["ticktext"] == ["1", "10", "100", "1000"]
+    assert trace["z"][2][2] is trace["customdata"][2][2] is None
+    narrow = Heat(ratio_panel().heat.grid, "no unit", 2.0, 8.0, log=True)
+    assert len(content(Panel("x", "block", "state", heat=narrow))["data"][0]["colorbar"]["tickvals"]) == 2
+
+
+def test_changes_are_blue_below_and_red_above():
+    heat = Heat(map_panel().heat.grid, "nats", -1.0, 1.0, diverging=True)
+    scale = content(Panel("x", "block", "head", heat=heat))["data"][0]["colorscale"]
+    assert (scale[0], scale[5], scale[-1]) == ([0.0, "#053061"], [0.5, "#f7f7f7"], [1.0, "#67001f"])
+    assert len(DIVERGING) == 11
+
+
+def test_ink_follows_the_page():
+    inked, other = (
+        content(Panel("x", "state", "[y]", (Line("x", spread([1.0]), c),)))["data"][-1] for c in (INK, "#0072B2")
+    )
+    assert inked["meta"] == "ink"
+    assert "meta" not in other
