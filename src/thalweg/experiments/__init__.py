@@ -4,6 +4,7 @@ In a folder: ``__init__`` the public function, whose signature is the Python cal
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
 The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked),
+:mod:`._typed` (how that is typed), :mod:`._outcome` (what is told),
 :mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._measure` (one batch),
 :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
 once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
@@ -25,6 +26,7 @@ from thalweg.experiments._lens import lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._outcome import Outcome
 from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._survey import survey
@@ -42,6 +44,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Outcome",
     "Pair",
     "SurveyOptions",
     "TextFeatures",

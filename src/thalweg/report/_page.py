@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -22,19 +23,27 @@ TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 
 
-def write_report(run: Run, path: str | Path | None = None) -> Path:
-    """Write the run's report as one HTML file that opens without a network.
+def write_report(run: Run | str | Path, path: Annotated[str | Path | None, Parameter(name="--out")] = None) -> Path:
+    """Draw a run as one self-contained HTML file, which opens without a network, and give its path.
+
+    On the command line:
+
+        thalweg report runs/pythia-410m
 
     Args:
-        run: the run, finished or not.
-        path: the file to write, ``report.html`` inside the run if not given.
+        run: the run or its directory, finished or not.
+        path: the file to write, ``RUN/report.html`` by default.
 
     Returns:
         The file.
 
     Raises:
-        RunError: the file cannot be written.
+        RunError: there is no such run, or the file cannot be written.
+
+    Example:
+        >>> write_report("runs/pythia-410m")  # doctest: +SKIP
     """
+    run = run if isinstance(run, Run) else open_run(run)
     file = Path(path) if path is not None else run.path / "report.html"
     page = _settled(run)
     with os_errors_as_run_errors(file):

@@ -18,7 +18,7 @@ from thalweg.engines import progress_bar
 from thalweg.errors import RunError, UsageError
 from thalweg.experiments._lens.blocks import BlockReading, block_length
 from thalweg.experiments._lens.measure import flat_states, state_batches
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, PromptOptions
 from thalweg.experiments._over_prompts import loaded, skip_counts
 from thalweg.experiments._prepare import Prepared, prepare
 from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
@@ -43,7 +43,7 @@ def train_tuned(
     blocks: bool | None = None,
     block_length: int | None = None,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
     """Train translators for every state before the last, so that what is read there comes near the model's own word.
 

@@ -1,0 +1,63 @@
+"""A library function as a command: its first parameter is an argument, the others are options, by the same names."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter
+
+from thalweg.cli._print import show
+from thalweg.cli._verbs import Verb
+
+AS_JSON = inspect.Parameter(
+    "as_json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, Parameter(name="--json", help="print the result as JSON.")],
+)
+
+
+def command_of(verb: Verb) -> Callable[..., int]:
+    """Give what the parser calls: the verb's function, with what came of it printed; it returns the exit code."""
+
+    def command(*given: Any, as_json: bool = False, **asked: Any) -> int:
+        names = inspect.signature(verb.function).parameters
+        result = verb.function(*given, **asked)
+        return show(verb.told(result, {**dict(zip(names, given, strict=False)), **asked}), as_json=as_json)
+
+    parameters = _parameters(verb)
+    command.__name__, command.__doc__ = verb.name, verb.function.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(command)["__signature__"] = inspect.Signature(parameters)
+    return command
+
+
+def _parameters(verb: Verb) -> list[inspect.Parameter]:
+    hints = get_type_hints(verb.function, include_extras=True)
+    first, *others = inspect.signature(verb.function).parameters.values()
+    kinds = [(first, inspect.Parameter.POSITIONAL_ONLY), *((other, inspect.Parameter.KEYWORD_ONLY) for other in others)]
+    parameters = [parameter.replace(kind=kind, annotation=typed(hints[parameter.name])) for parameter, kind in kinds]
+    return [*parameters, AS_JSON] if verb.as_json else parameters
+
+
+def typed(hint: Any) -> Any:
+    """Give the type of what is typed on a terminal where Python takes more: names, one name, or a number.
+
+    Example:
+        >>> typed(str | Sequence[str] | None)
+        list[str] | None
+        >>> typed(str | Sequence[int])
+        <class 'str'>
+    """
+    if get_origin(hint) is Annotated:
+        base, *notes = get_args(hint)
+        return Annotated[(typed(base), *notes)]
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kind: Any = next((simpler for simpler in (_several(kinds), str, float) if simpler in kinds or simpler is list[str]), hint)
+    return kind | None if kind is not hint and NoneType in kinds else kind
+
+
+def _several(kinds: Sequence[Any]) -> Any:
+    elements = [element for kind in kinds if get_origin(kind) is Sequence for element in get_args(kind)]
+    return list[str] if any(element is str or str in get_args(element) for element in elements) else None
