@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from thalweg.errors import RunError
 from thalweg.experiments import experiments
-from thalweg.shown import Section, files_of
+from thalweg.shown import Section
 from thalweg.store import Run, open_run, write_whole
 
 __all__ = ["save_figures"]
@@ -63,6 +63,8 @@ def _name(section: Section, time: int) -> str:
 
 
 def _save(section: Section, directory: Path, name: str) -> list[Path]:
+    from thalweg.shown import files_of  # matplotlib is loaded here and not for a look at the help
+
     contents = {directory / f"{name}.{kind}": content for kind, content in files_of(section).items()}
     for file, content in contents.items():
         write_whole(file, content)

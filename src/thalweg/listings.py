@@ -1,15 +1,13 @@
 """What is there to measure, on which models, of which data? Lists without a model, and without torch where it can be."""
 
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 __all__ = ["listing"]
 
 Listed = Literal["metrics", "models", "data"]
 
 
-def listing(what: Annotated[Listed, Parameter(name="metrics|models|data", show_choices=False)]) -> list[dict[str, str]]:
+def listing(what: Listed) -> list[dict[str, str]]:
     """List every metric with its unit and range, the model families proved by tests, or the data sets by short name.
 
     On the command line:
@@ -17,7 +15,7 @@ def listing(what: Annotated[Listed, Parameter(name="metrics|models|data", show_c
         thalweg list metrics
 
     Args:
-        what: metrics, models or data.
+        what: what to list.
 
     Returns:
         A row for each, by the names of the columns.

@@ -8,7 +8,7 @@ from cyclopts import Parameter, Token
 
 from thalweg.errors import UsageError
 
-__all__ = ["MASSIVE_RATIO", "TAU", "LoadOptions"]
+__all__ = ["MASSIVE_RATIO", "TAU", "LoadOptions", "Switch"]
 
 TAU = 0.3
 """Sink score from which a head is a sink (the paper, section 2)."""
@@ -29,6 +29,8 @@ def _limits(_: Any, tokens: Sequence[Token]) -> Limits:
     return limits
 
 
+Switch = Annotated[bool, Parameter(show_default=False)]
+"""What is off unless asked for."""
 REPEATED = Parameter(n_tokens=-1, accepts_keys=False, converter=_limits, metavar="PLACE=AMOUNT")
 
 
@@ -55,5 +57,5 @@ class LoadOptions:
     device_map: str | None = None
     max_memory: Annotated[Limits | None, REPEATED] = None
     offload_folder: str | None = None
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
+    allow_pickle: Switch = False
+    trust_remote_code: Switch = False

@@ -29,7 +29,7 @@ def _costs(_: Any, tokens: Sequence[Token]) -> list[float]:
 def advise(
     run: Run | str | Path,
     *,
-    costs: Annotated[Sequence[float | int], Parameter(name="--cost", n_tokens=-1, converter=_costs)] = COSTS,
+    costs: Annotated[Sequence[float | int], Parameter(name="--cost", n_tokens=-1, converter=_costs, show_default="1,5,10")] = COSTS,
 ) -> list[Advice]:
     """Say which state to take for embeddings, and from which state on an early exit costs little.
 

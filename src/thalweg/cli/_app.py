@@ -16,7 +16,9 @@ from thalweg.errors import ThalwegError
 from thalweg.shown import printable
 
 INTERRUPTED = 130
-WITHOUT_NEGATIVES = Parameter(negative=(), show_env_var=False, allow_repeating=True)
+
+
+PARAMETERS = Parameter(negative=(), show_env_var=False, allow_repeating=True)
 """No option but those that are asked for, and of one that is given twice the last counts."""
 
 
@@ -29,7 +31,7 @@ def application(known: list[Verb]) -> App:
         version_flags=["--version"],
         help_flags=["--help", "-h"],
         help_format="markdown",
-        default_parameter=WITHOUT_NEGATIVES,
+        default_parameter=PARAMETERS,
         group_commands=Group("Options", sort_key=0),
         group_parameters=Group("Options", sort_key=1),
         group_arguments=Group("Arguments", sort_key=0),

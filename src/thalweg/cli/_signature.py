@@ -1,7 +1,7 @@
 """A library function as a command: its first parameter is an argument, the others are options, by the same names."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -14,7 +14,7 @@ AS_JSON = inspect.Parameter(
     "as_json",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
-    annotation=Annotated[bool, Parameter(name="--json", help="print the result as JSON.")],
+    annotation=Annotated[bool, Parameter(name="--json", help="print the result as JSON.", show_default=False)],
 )
 
 
@@ -54,10 +54,10 @@ def typed(hint: Any) -> Any:
         base, *notes = get_args(hint)
         return Annotated[(typed(base), *notes)]
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    kind: Any = next((simpler for simpler in (_several(kinds), str, float) if simpler in kinds or simpler is list[str]), hint)
+    kind = list[str] if _takes_names(kinds) else next((simple for simple in (str, float) if simple in kinds), hint)
     return kind | None if kind is not hint and NoneType in kinds else kind
 
 
-def _several(kinds: Sequence[Any]) -> Any:
+def _takes_names(kinds: Sequence[Any]) -> bool:
     elements = [element for kind in kinds if get_origin(kind) is Sequence for element in get_args(kind)]
-    return list[str] if any(element is str or str in get_args(element) for element in elements) else None
+    return any(element is str or str in get_args(element) for element in elements)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from thalweg.errors import UsageError
-from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions
+from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions, Switch
 
 BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
 """What comes with thalweg; by their names, since the room that has them imports torch."""
@@ -95,7 +95,7 @@ class ThresholdOptions(RowOptions):
         massive_ratio: row norm over median row norm from which a row is massive.
     """
 
-    whole_file: bool = False
+    whole_file: Switch = False
     tau: float = TAU
     sink_position: int = 0
     massive_ratio: float = MASSIVE_RATIO
@@ -126,8 +126,8 @@ class SurveyOptions(PromptOptions):
         engine: what runs the shards: "local".
     """
 
-    variants: bool = False
-    keep_text: bool = False
+    variants: Switch = False
+    keep_text: Switch = False
     seed: int = 0
     engine: Literal["local"] = "local"
 

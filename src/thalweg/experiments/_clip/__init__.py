@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.options import Switch
 from thalweg.store import Findings, open_experiment
 
 
@@ -20,7 +21,7 @@ def clip(
     *,
     gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,
     states: str | Sequence[int] | None = None,
-    massive_only: bool = False,
+    massive_only: Switch = False,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
 ) -> Findings:

@@ -17,7 +17,7 @@ def lens(
     data: Names = BUNDLED_DATA,
     *,
     tuned: str | Path | None = None,
-    train: Annotated[bool, Parameter(name="--train-tuned")] = False,
+    train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
     steps: int = 250,
     step_tokens: int = 2**14,
     learning_rate: float = 1.0,

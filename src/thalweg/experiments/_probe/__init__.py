@@ -10,6 +10,7 @@ from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_options
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._typed import FLATTENED
+from thalweg.options import Switch
 from thalweg.store import Findings, open_experiment
 
 
@@ -20,7 +21,7 @@ def probe(
     validation: str | Path | None = None,
     test: str | Path | None = None,
     label_field: str | None = None,
-    pair: bool = False,
+    pair: Switch = False,
     pooling: Annotated[str, Parameter(choices=("mean", "last"))] = "mean",
     recipe: Annotated[Recipe | None, FLATTENED] = None,
     out: str | Path | None = None,
