@@ -30,7 +30,9 @@ def assert_painted(section: Section):
     """Check that both painters paint exactly what the section's panels hold."""
     figure = figure_of(section)
     every = [axes for axes in figure.axes if axes.get_label() != "<colorbar>" and axes.axison]
-    assert [_undone(axes.get_title(loc="left")) for axes in every] == [_line(panel.title) for panel in section.panels]
+    assert ["".join(_undone(axes.get_title(loc="left")).split()) for axes in every] == [
+        "".join(_line(panel.title).split()) for panel in section.panels
+    ]
     for axes, panel in zip(every, section.panels, strict=True):
         _check_paper(axes, panel)
         chart = chart_of(panel, legend=section.legend == "each")

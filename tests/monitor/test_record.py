@@ -310,13 +310,13 @@ def test_the_report_opens_while_the_training_goes_on(tmp_path, model):
 
 def test_a_measurement_while_the_report_is_being_written_does_not_disturb_it(tmp_path, model, monkeypatch):
     watching = steps_of(tmp_path / "run", model, [0, 1])
-    pages = _page.training_pages
+    chapters = _page._chapters
 
-    def training_pages(run):
+    def meanwhile(run):
         watching.step(model, 2)  # the first time: it measures
-        return pages(run)
+        return chapters(run)
 
-    monkeypatch.setattr(_page, "training_pages", training_pages)
+    monkeypatch.setattr(_page, "_chapters", meanwhile)
     page = write_report(open_run(tmp_path / "run"), tmp_path / "report.html").read_text(encoding="utf-8")
     assert "3 checkpoints" in page
     assert small.record_steps(tmp_path / "run") == [0, 1, 2]

@@ -160,6 +160,11 @@ def test_the_headline_is_wrapped_and_the_title_stands_in_for_it():
     assert long.count("\n") >= 5
 
 
+def test_a_long_title_is_wrapped_to_its_panel():
+    title = one(Panel("word " * 20, "state", "[nats]")).axes[0].get_title(loc="left")
+    assert max(map(len, title.split("\n"))) <= 42
+
+
 def test_rows_of_the_legend_and_of_the_headline_take_no_room_from_the_panels():
     few = one(log_panel(), legend="each")
     more = one(log_panel(), legend="each", headline="word " * 60)

@@ -112,9 +112,9 @@ def _charts(section: Section) -> list[Chart]:
 
 
 def _keys(section: Section) -> list[Key]:
-    """What stands above the charts of a section that have one legend; a single line needs none."""
+    """What stands above the charts of a section that have one legend; a single line alone needs none."""
     named = keys(section.panels) if section.legend == "shared" else []
-    return named if len(named) > 1 else []
+    return named if len(named) > 1 or any(not key.switch for key in named) else []
 
 
 def _cell(value: Any) -> str:

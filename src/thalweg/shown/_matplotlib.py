@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -24,7 +24,7 @@ DIVERGING = "RdBu_r"
 """White for no change; its two ends are told apart with every kind of colour blindness."""
 
 _SHADE = 0.16
-_LETTERS = {"headline": 12.0, "legend": 15.0}  # an inch of each, at its size
+_LETTERS = {"headline": 12.0, "title": 12.0, "legend": 15.0}  # an inch of each, at its size
 _ENTRY = 0.5  # inches of a legend's entry beside its words
 _LINE = 0.17  # inches of a line of text
 
@@ -70,6 +70,7 @@ def figure_of(section: Section) -> Figure:
         spare.set_axis_off()
     for axes, panel in zip(every, section.panels, strict=False):
         _paint(axes, panel)
+        axes.set_title(fill(plain(panel.title), int(_LETTERS["title"] * section.size[0])))
     _add_scales(figure, every, section)
     more = _add_headline(figure, section, width) + _add_legend(figure, every, section, width)
     figure.set_size_inches(width, height + _LINE * more)
@@ -111,7 +112,7 @@ def _paint(axes: Axes, panel: Panel) -> None:
         _add_points(axes, points, log=panel.log_y)
     for rule in (rule for upright in (False, True) for rule in drawn.rules(panel, upright=upright)):
         _add_rule(axes, rule)
-    axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y), title=plain(panel.title))
+    axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y))
     _set_up(axes, panel)
     _set_along(axes, panel)
 
@@ -238,4 +239,4 @@ def _named(ticks: Ticks) -> tuple[list[float | int], list[str]]:
 
 def _thinned(color: str) -> np.ndarray:
     """The colour on white paper as thin as the page shows it."""
-    return 1 - _SHADE * (1 - np.array(mpl.colors.to_rgb(color)))
+    return 1 - _SHADE * (1 - np.array(to_rgb(color)))

@@ -263,7 +263,13 @@ def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
 
 def _shaded(span: Span) -> _Dict:
     look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
-    return {**_standing(span.first - 0.5, span.last + 0.5), "type": "rect", "name": _literal(span.name), **look}
+    return {
+        **_standing(span.first - 0.5, span.last + 0.5),
+        "type": "rect",
+        "name": _literal(span.name),
+        "showlegend": True,
+        **look,
+    }
 
 
 def _upright(rule: Rule) -> _Dict:
