@@ -1,4 +1,4 @@
-"""What is there to measure, on which models, of which data? Lists without a model, and without torch where it can be."""
+"""What is there to measure, on which models, of which data? Lists, made without a model."""
 
 from typing import Literal
 

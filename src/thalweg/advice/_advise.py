@@ -26,10 +26,15 @@ def _costs(_: Any, tokens: Sequence[Token]) -> list[float]:
         raise UsageError(f"--cost takes per cents above 0, such as 1,5,10; got {given}.") from error
 
 
+BY_COMMAS = Parameter(
+    name="--cost", n_tokens=-1, converter=_costs, show_default=lambda costs: ",".join(f"{cost:g}" for cost in costs)
+)
+
+
 def advise(
     run: Run | str | Path,
     *,
-    costs: Annotated[Sequence[float | int], Parameter(name="--cost", n_tokens=-1, converter=_costs, show_default="1,5,10")] = COSTS,
+    costs: Annotated[Sequence[float | int], BY_COMMAS] = COSTS,
 ) -> list[Advice]:
     """Say which state to take for embeddings, and from which state on an early exit costs little.
 

@@ -8,12 +8,10 @@ from cyclopts import (
     CoercionError,
     CycloptsError,
     MissingArgumentError,
-    RepeatArgumentError,
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
 )
-from cyclopts.exceptions import MixedArgumentError
 
 
 def mistake_in_a_line(error: CycloptsError, verbs: Iterable[str]) -> str:

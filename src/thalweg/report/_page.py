@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -23,33 +22,16 @@ TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 
 
-def write_report(run: Run | str | Path, path: Annotated[str | Path | None, Parameter(name="--out")] = None) -> Path:
-    """Draw a run as one self-contained HTML file, which opens without a network, and give its path.
-
-    On the command line:
-
-        thalweg report runs/pythia-410m
-
-    Args:
-        run: the run or its directory, finished or not.
-        path: the file to write, ``RUN/report.html`` by default.
-
-    Returns:
-        The file.
+def write_page(run: Run, file: Path) -> None:
+    """Write the run's page.
 
     Raises:
-        RunError: there is no such run, or the file cannot be written.
-
-    Example:
-        >>> write_report("runs/pythia-410m")  # doctest: +SKIP
+        RunError: the file cannot be written.
     """
-    run = run if isinstance(run, Run) else open_run(run)
-    file = Path(path) if path is not None else run.path / "report.html"
     page = _settled(run)
     with os_errors_as_run_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page.encode())
-    return file
 
 
 def _settled(run: Run) -> str:

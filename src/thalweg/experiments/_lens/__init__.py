@@ -52,8 +52,8 @@ def lens(
         steps: of the training.
         step_tokens: tokens of a step of the training; the published lenses took 262144.
         learning_rate: of the training, at the first step; falls to 0.
-        final_norm: end the logit lens with the final norm; ``--no-final-norm`` leaves it out. Agreement and KL are to the
-            model itself in any case.
+        final_norm: end the logit lens with the final norm; ``--no-final-norm`` leaves it out. Agreement and KL are to
+            the model itself in any case.
         blocks: join the rows to one text and cut it into blocks, or score row by row; by default blocks for lines of a
             .txt file and WikiText-2. With blocks, ``limit`` counts them.
         block_length: tokens of a block; the model's context by default, 2048 where it has none.
