@@ -37,8 +37,19 @@ def _parameters(verb: Verb) -> list[inspect.Parameter]:
     hints = get_type_hints(verb.function, include_extras=True)
     first, *others = inspect.signature(verb.function).parameters.values()
     kinds = [(first, inspect.Parameter.POSITIONAL_ONLY), *((other, inspect.Parameter.KEYWORD_ONLY) for other in others)]
-    parameters = [parameter.replace(kind=kind, annotation=typed(hints[parameter.name])) for parameter, kind in kinds]
+    parameters = [_asked(parameter.replace(kind=kind), typed(hints[parameter.name])) for parameter, kind in kinds]
     return [*parameters, AS_JSON] if verb.as_json else parameters
+
+
+def _asked(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
+    """With its type; what Python has as one name by default is shown, since a list has none that the parser takes."""
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    default = parameter.default
+    if list[str] not in (base, *get_args(base)) or default in (None, inspect.Parameter.empty):
+        return parameter.replace(annotation=hint)
+    shown = Parameter(show_default=default if isinstance(default, str) else ",".join(map(str, default)) or False)
+    listed = [default] if isinstance(default, str) else [*map(str, default)]
+    return parameter.replace(annotation=Annotated[hint, shown], default=listed)
 
 
 def typed(hint: Any) -> Any:

@@ -24,7 +24,7 @@ PIECES = Parameter(n_tokens=-1, converter=_pieces)
 """Several by commas, or repeated; what is empty is refused later."""
 TASKS = Parameter(n_tokens=-1, converter=_named, name=("--task", "--tasks"))
 """The same without what is empty."""
-CODES = Parameter(n_tokens=-1, converter=_codes, show_default=",".join)
+CODES = Parameter(n_tokens=-1, converter=_codes)
 """The same, where the word all stands for none in particular."""
 FLATTENED = Parameter(name="*")
 """An object by its fields."""

@@ -20,7 +20,7 @@ def mcq(
     *,
     num_fewshot: int | None = None,
     limit: int | float | None = None,
-    include_path: Annotated[Names, Parameter(show_default=False)] = (),
+    include_path: Names = (),
     max_length: int | None = None,
     cache_requests: Annotated[str | None, Parameter(choices=("true", "refresh", "delete"))] = None,
     tuned: str | Path | None = None,
