@@ -12,54 +12,33 @@ Names are loaded when they are first used, so that ``import thalweg`` imports no
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg.advice import advise
-    from thalweg.errors import ThalwegError, UsageError
-    from thalweg.experiments import (
-        Checkpoints,
-        SurveyOptions,
-        ablate,
-        attribute,
-        checkpoints,
-        clip,
-        contrast,
-        lens,
-        mcq,
-        mteb,
-        probe,
-        survey,
-        train_tuned,
-    )
-    from thalweg.figures import save_figures
-    from thalweg.report import write_report
-    from thalweg.store import Run, open_run
+    from thalweg.advice import advise as advise
+    from thalweg.errors import ThalwegError as ThalwegError
+    from thalweg.errors import UsageError as UsageError
+    from thalweg.experiments import Checkpoints as Checkpoints
+    from thalweg.experiments import SurveyOptions as SurveyOptions
+    from thalweg.experiments import ablate as ablate
+    from thalweg.experiments import attribute as attribute
+    from thalweg.experiments import checkpoints as checkpoints
+    from thalweg.experiments import clip as clip
+    from thalweg.experiments import contrast as contrast
+    from thalweg.experiments import lens as lens
+    from thalweg.experiments import mcq as mcq
+    from thalweg.experiments import mteb as mteb
+    from thalweg.experiments import probe as probe
+    from thalweg.experiments import survey as survey
+    from thalweg.experiments import train_tuned as train_tuned
+    from thalweg.figures import save_figures as save_figures
+    from thalweg.listings import listing as listing
+    from thalweg.report import write_report as write_report
+    from thalweg.store import Run as Run
+    from thalweg.store import open_run as open_run
+    from thalweg.verification import verify as verify
 
 __version__ = "0.1.0"
-__all__ = [
-    "Checkpoints",
-    "Run",
-    "SurveyOptions",
-    "ThalwegError",
-    "UsageError",
-    "__version__",
-    "ablate",
-    "advise",
-    "attribute",
-    "checkpoints",
-    "clip",
-    "contrast",
-    "lens",
-    "mcq",
-    "mteb",
-    "open_run",
-    "probe",
-    "save_figures",
-    "survey",
-    "train_tuned",
-    "write_report",
-]
 
 _ROOMS = {
     "Checkpoints": "experiments",
@@ -67,29 +46,32 @@ _ROOMS = {
     "SurveyOptions": "experiments",
     "ThalwegError": "errors",
     "UsageError": "errors",
-    "ablate": "experiments",
     "advise": "advice",
-    "attribute": "experiments",
-    "checkpoints": "experiments",
-    "clip": "experiments",
-    "contrast": "experiments",
-    "lens": "experiments",
-    "mcq": "experiments",
-    "mteb": "experiments",
+    "listing": "listings",
     "open_run": "store",
-    "probe": "experiments",
     "save_figures": "figures",
-    "survey": "experiments",
     "train_tuned": "experiments",
+    "verify": "verification",
     "write_report": "report",
 }
+"""Where names are that are no experiment's."""
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted(["__version__", *_ROOMS, *_experiments()])
     if name in _ROOMS:
         return getattr(import_module(f"thalweg.{_ROOMS[name]}"), name)
+    if not name.startswith("_") and name in (functions := _experiments()):
+        return functions[name]
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return __getattr__("__all__")
+
+
+def _experiments() -> dict[str, Any]:
+    """The functions of all experiments, those that were registered too, by their names."""
+    known = import_module("thalweg.experiments").experiments()
+    return {experiment.verb: experiment.function for experiment in known}

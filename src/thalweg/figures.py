@@ -3,28 +3,41 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from thalweg.errors import RunError
 from thalweg.experiments import experiments
-from thalweg.shown import Section, files_of
-from thalweg.store import Run, write_whole
+from thalweg.shown import Section
+from thalweg.store import Run, open_run, write_whole
 
 __all__ = ["save_figures"]
 
 
-def save_figures(run: Run, path: str | Path | None = None) -> list[Path]:
-    """Draw everything the run's tables allow, each as png and pdf.
+def save_figures(
+    run: Run | str | Path, path: Annotated[str | Path | None, Parameter(name="--out")] = None
+) -> list[Path]:
+    """Draw the paper's figures from a run's tables, as PNG and PDF, and give their paths.
+
+    On the command line:
+
+        thalweg figures runs/pythia-410m
 
     Args:
-        run: the run, finished or not; what needs a table that is not written yet is left out.
-        path: the directory for the figures, ``figures`` inside the run if not given.
+        run: the run or its directory, finished or not; what needs a table that is not written yet is left out.
+        path: the folder for the figures, ``RUN/figures`` by default.
 
     Returns:
         The files, in the order they were drawn.
 
     Raises:
-        RunError: the directory cannot be written.
+        RunError: there is no such run, or the directory cannot be written.
+
+    Example:
+        >>> save_figures("runs/pythia-410m")  # doctest: +SKIP
     """
+    run = run if isinstance(run, Run) else open_run(run)
     directory = Path(path) if path is not None else run.path / "figures"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -50,6 +63,8 @@ def _name(section: Section, time: int) -> str:
 
 
 def _save(section: Section, directory: Path, name: str) -> list[Path]:
+    from thalweg.shown import files_of  # matplotlib is loaded here and not for a look at the help
+
     contents = {directory / f"{name}.{kind}": content for kind, content in files_of(section).items()}
     for file, content in contents.items():
         write_whole(file, content)

@@ -1,14 +1,20 @@
 """The command line without its cost: ``main`` in this process, with what it prints."""
 
+import inspect
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
+from importlib import import_module
 
 import huggingface_hub
 import pytest
 
 from saved import llama, save
 from thalweg.cli import main
+from thalweg.cli._app import application
+from thalweg.cli._verbs import verbs
+from thalweg.experiments import experiments
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,38 @@ def data(tmp_path_factory):
     lines = [{"text": f"{row} bottles of water " * (1 + row % 2)} for row in range(70)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What an experiment's function is called with, by the names of its parameters, instead of running it."""
+
+    def of(verb):
+        calls = []
+        (experiment,) = [known for known in experiments() if known.verb == verb]
+
+        @wraps(experiment.function)
+        def recorded(*given, **named):
+            bound = inspect.signature(experiment.function).bind(*given, **named)
+            bound.apply_defaults()
+            calls.append(dict(bound.arguments))
+            raise KeyboardInterrupt
+
+        module = import_module(f"thalweg.experiments._{verb}")
+        monkeypatch.setattr(module, "EXPERIMENT", replace(experiment, function=recorded))
+        return calls
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def options():
+    """Every option of a verb by its name, with its default and what the help says."""
+    known = verbs()
+    app = application(known)
+
+    def of(verb):
+        arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+        return {argument.name: argument for argument in arguments if argument.parse and argument.show}
+
+    return of

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-import typer
 
-from thalweg.cli._app import app
 from thalweg.experiments import SurveyOptions
+from thalweg.experiments._options import PromptOptions
 from thalweg.store import open_run
 
 SMALL = ("--limit", 3, "--seeds", 1)
@@ -45,7 +44,7 @@ def test_json_is_json_and_nothing_is_measured_again(thalweg, data, run, monkeypa
     assert said["coverage"][0]["prompts_kept"] == 3
     assert {row["verdict"] for row in said["verdicts"] if row["condition"] == "blocks 1"} == {"removed"}
     assert len(said["conditions"]) == 7
-    assert said["answers"][0][0].startswith("Without the MLP of block 1")
+    assert said["answers"][0].startswith("Without the MLP of block 1")
     assert "ablation_planted" in thalweg("figures", run).out
     (found,) = open_run(run).experiments("ablation")
     assert found.header.status == "finished"
@@ -71,25 +70,21 @@ def test_mistakes_are_one_line(thalweg, data, tmp_path, argv, said):
     assert said in thalweg("ablate", "planted", "--data", data, *argv, "--out", tmp_path / "run").complaint
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
-    asked = []
-
-    def ablate(model, data, *, blocks, seeds, out, options):
-        asked.append((model, data, blocks, seeds, out, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.ablate", ablate)
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
+    calls = asked("ablate")
     argv = ["ablate", "one", "--data", "here", "--data", "there", "--blocks", "0,5-7", "--seeds", 5, "--out", tmp_path]
     assert thalweg(*argv, "--limit", 7, "--tau", 0.25).code == 130
-    assert asked.pop() == ("one", ["here", "there"], "0,5-7", 5, tmp_path, SurveyOptions(limit=7, tau=0.25))
+    wanted = {"model": "one", "data": ["here", "there"], "blocks": "0,5-7", "seeds": 5, "out": str(tmp_path)}
+    assert calls.pop() == {**wanted, "options": PromptOptions(limit=7, tau=0.25)}
     thalweg("ablate")
-    assert asked.pop()[1:] == (["bundled"], "auto", 3, None, SurveyOptions())
+    plain = {"model": "reference", "data": "bundled", "blocks": "auto", "seeds": 3, "out": None, "options": None}
+    assert calls.pop() == plain
 
 
 @pytest.mark.parametrize("verb", ["ablate", "clip"])
-def test_defaults_are_the_librarys(verb):
-    defaults = {one.name: one.default for one in typer.main.get_command(app).commands[verb].params}
-    options = vars(SurveyOptions())
-    assert {"limit", "tau", "sink_position", "dtype"} <= defaults.keys()
-    for name in options.keys() & defaults.keys():
-        assert defaults[name] == options[name], name
+def test_defaults_are_the_librarys(options, verb):
+    library, shown = vars(SurveyOptions()), options(verb)
+    assert {"--limit", "--tau", "--sink-position", "--dtype"} <= shown.keys()
+    for name in library:
+        if (option := f"--{name.replace('_', '-')}") in shown:
+            assert shown[option].field_info.default == library[name], name

@@ -5,13 +5,12 @@ import subprocess
 import sys
 
 import pytest
-import typer
 from tests.synthetic_run import PLAIN, build_run
 
 import thalweg
-from thalweg.cli._app import app
+from thalweg.cli._verbs import verbs
 
-VERBS = sorted(typer.main.get_command(app).commands)
+VERBS = sorted(verb.name for verb in verbs())
 
 WITHOUT_TORCH = """
 import contextlib, io, sys
@@ -66,15 +65,16 @@ def test_the_verbs_are_there(thalweg):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_every_verb_has_an_example(thalweg, verb):
+def test_help_of_every_verb_has_an_example_and_a_word_on_every_option(thalweg, options, verb):
     outcome = thalweg(verb, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    examples = re.search(r"Examples:(.*?)(╭|Options)", outcome.out, flags=re.DOTALL)
+    examples = re.search(r"On the command line:(.*?)(╭|Options)", outcome.out, flags=re.DOTALL)
     assert examples, outcome.out
     assert re.search(rf"thalweg {verb}\b", examples[1])
-    command = typer.main.get_command(app).commands[verb]
-    for parameter in command.params:
-        assert getattr(parameter, "help", None), (verb, parameter.name)
+    for name, option in options(verb).items():
+        assert option.parameter.help, (verb, name)
+    for python in (">>>", "Returns:", "Raises:", "Example:", "Args:", ":func:", "``"):
+        assert python not in outcome.out
 
 
 def test_the_version_is_the_packages(thalweg):
@@ -122,3 +122,27 @@ def test_names_are_loaded_when_they_are_used():
         assert getattr(thalweg, name)
     with pytest.raises(AttributeError, match="no attribute 'surveys'"):
         _ = thalweg.surveys
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_option_turns_off_what_cannot_be_turned_off(options, verb):
+    shown = options(verb)
+    negatives = {name for option in shown.values() for name in option.names if re.match("--(no|empty)-", name)}
+    assert negatives <= {"--no-final-norm", "--no-blocks", "--no-prefetch"}
+    assert all(name == "MODEL" or name.startswith("--") or name in ("MODEL|RUN", "RUN", "WHAT") for name in shown)
+
+
+def test_the_last_of_an_option_that_is_given_twice_counts(thalweg, asked):
+    calls = asked("survey")
+    thalweg("survey", "--limit", 3, "--limit", 4)
+    assert calls.pop()["options"].limit == 4
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_verbs_and_options(thalweg, tmp_path, shell):
+    script = tmp_path / "completion"
+    outcome = thalweg("--install-completion", "--shell", shell, "--output", script)
+    assert (outcome.code, outcome.err) == (0, "")
+    written = script.read_text()
+    for word in (*VERBS, "massive-ratio", "train-tuned", "never"):
+        assert word in written

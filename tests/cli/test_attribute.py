@@ -1,13 +1,11 @@
 """``thalweg attribute``: a table, a sentence, JSON; options where they belong; mistakes in one line."""
 
 import json
-from dataclasses import fields
 
 import pytest
-import typer
 
-from thalweg.cli._app import app
 from thalweg.experiments import SurveyOptions
+from thalweg.experiments._options import PromptOptions
 from thalweg.store import open_run
 
 
@@ -22,7 +20,8 @@ def test_it_says_which_block_writes_into_which_dimensions(thalweg, data, tmp_pat
     (writing,) = [line.split() for line in lines if " yes " in line]
     assert writing[:2] == ["1", "mlp"]
     assert float(writing[4]) > 0.99
-    assert lines[-2] == "block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42."
+    said = "block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42."
+    assert lines[-4:-1] == [said, "", "threshold: 0.9, dimensions: 4."]
     assert lines[-1] == f"run: {tmp_path / 'run'}    draw it: thalweg figures {tmp_path / 'run'}"
     drawn = thalweg("figures", tmp_path / "run").out
     assert "attribution_planted" in drawn
@@ -42,7 +41,7 @@ def test_json_is_json_and_nothing_else(thalweg, data, tmp_path):
 def test_nothing_written_is_said(thalweg, model, data, tmp_path):
     outcome = thalweg("attribute", model, "--data", data, "--limit", 3, "--out", tmp_path / "run")
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-2] == "no massive activation: nothing is written."
+    assert outcome.out.splitlines()[-4] == "no massive activation: nothing is written."
 
 
 def test_it_goes_on_where_it_stopped(thalweg, model, data, tmp_path, monkeypatch):
@@ -93,26 +92,21 @@ OTHER = {
 SWITCHES = ("whole_file", "allow_pickle", "trust_remote_code")
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
-    asked = []
-
-    def attribute(model, data, *, out, options):
-        asked.append((model, data, out, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.attribute", attribute)
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
+    calls = asked("attribute")
     argv = ["attribute", "one", "--data", "here", "--data", "there", "--out", tmp_path]
     for name, value in OTHER.items():
         argv += [f"--{name.replace('_', '-')}", value]
     assert thalweg(*argv, "--max-memory", "cpu=8GiB").code == 130
-    assert asked.pop() == ("one", ["here", "there"], tmp_path, SurveyOptions(**OTHER, max_memory={"cpu": "8GiB"}))
+    wanted = {"model": "one", "data": ["here", "there"], "out": str(tmp_path)}
+    assert calls.pop() == {**wanted, "options": PromptOptions(**OTHER, max_memory={"cpu": "8GiB"})}
     for switch in SWITCHES:
         thalweg("attribute", f"--{switch.replace('_', '-')}")
-        assert asked.pop() == ("reference", ["bundled"], None, SurveyOptions(**{switch: True}))
+        plain = {"model": "reference", "data": "bundled", "out": None}
+        assert calls.pop() == {**plain, "options": PromptOptions(**{switch: True})}
 
 
-def test_defaults_are_the_librarys():
-    defaults = {one.name: one.default for one in typer.main.get_command(app).commands["attribute"].params}
-    for one in fields(SurveyOptions):
-        if one.name in defaults:
-            assert defaults[one.name] == one.default, one.name
+def test_defaults_are_the_librarys(options):
+    for name, default in vars(SurveyOptions()).items():
+        if (option := f"--{name.replace('_', '-')}") in options("attribute"):
+            assert options("attribute")[option].field_info.default == default, name

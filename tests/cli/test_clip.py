@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from thalweg.experiments import SurveyOptions
+from thalweg.experiments._options import PromptOptions
 
 
 def test_it_says_what_clipping_does(thalweg, data, tmp_path):
@@ -52,18 +52,12 @@ def test_mistakes_are_one_line(thalweg, data, tmp_path, argv, said):
     assert said in thalweg("clip", "planted", "--data", data, *argv, "--out", tmp_path / "run").complaint
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
-    asked = []
-
-    def clip(model, data, **options):
-        asked.append((model, data, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.clip", clip)
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
+    calls = asked("clip")
     argv = ["clip", "one", "--data", "here", "--gamma", "1:9:3", "--states", "2-6", "--massive-only", "--out", tmp_path]
     assert thalweg(*argv, "--limit", 7).code == 130
-    wanted = {"gamma": "1:9:3", "states": "2-6", "massive_only": True, "out": tmp_path}
-    assert asked.pop() == ("one", ["here"], {**wanted, "options": SurveyOptions(limit=7)})
+    wanted = {"gamma": "1:9:3", "states": "2-6", "massive_only": True, "out": str(tmp_path)}
+    assert calls.pop() == {"model": "one", "data": ["here"], **wanted, "options": PromptOptions(limit=7)}
     thalweg("clip")
-    wanted = {"gamma": None, "states": None, "massive_only": False, "out": None, "options": SurveyOptions()}
-    assert asked.pop()[1:] == (["bundled"], wanted)
+    wanted = {"gamma": None, "states": None, "massive_only": False, "out": None, "options": None}
+    assert calls.pop() == {"model": "reference", "data": "bundled", **wanted}

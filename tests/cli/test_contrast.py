@@ -1,14 +1,12 @@
 """``thalweg contrast``: a table, a sentence, JSON; runs and models; mistakes in one line."""
 
 import json
-from dataclasses import fields
 
 import pytest
-import typer
 from tests.contrasted import DEPENDENT, contrasted_run
 
-from thalweg.cli._app import app
 from thalweg.experiments import SurveyOptions
+from thalweg.experiments._options import ThresholdOptions
 from thalweg.store import open_run
 
 
@@ -67,7 +65,7 @@ def test_a_model_is_surveyed_at_one_length(thalweg, model, data, tmp_path):
         (["--by", "sinks"], "--by sinks is no metric of heads"),
         (["--fdr", "1.5"], "--fdr is a share"),
         (["--data", "gsm8k"], "--data: a run is contrasted as it was measured"),
-        (["--limit", "5", "--bos", "never"], "--limit, --bos: a run is contrasted"),
+        (["--limit", "5", "--bos", "never"], "--bos, --limit: a run is contrasted"),
     ],
     ids=" ".join,
 )
@@ -86,28 +84,27 @@ def test_what_is_no_run_is_refused(thalweg, tmp_path):
     assert "is damaged: it is not JSON" in thalweg("contrast", tmp_path).complaint
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
-    asked = []
-
-    def contrast(model, data, **options):
-        asked.append((model, data, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.contrast", contrast)
-    own = {"length": "99", "top": 7, "by": "svi", "fdr": 0.2, "seed": 5, "out": tmp_path}
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
+    calls = asked("contrast")
+    own = {"length": "99", "top": 7, "by": "svi", "fdr": 0.2, "seed": 5, "out": str(tmp_path)}
     argv = ["contrast", "one", "--data", "here", "--tau", 0.2, "--limit", 3]
     for name, value in own.items():
         argv += [f"--{name}", value]
     assert thalweg(*argv).code == 130
-    assert asked.pop() == ("one", ["here"], {**own, "options": SurveyOptions(tau=0.2, limit=3)})
+    assert calls.pop() == {
+        "model_or_run": "one",
+        "data": ["here"],
+        **own,
+        "options": ThresholdOptions(tau=0.2, limit=3),
+    }
     assert thalweg("contrast").code == 130
     plain = {"length": None, "top": None, "by": "sink_score", "fdr": 0.05, "seed": 0, "out": None}
-    assert asked.pop() == ("reference", None, {**plain, "options": SurveyOptions()})
+    assert calls.pop() == {"model_or_run": "reference", "data": None, **plain, "options": None}
 
 
-def test_defaults_are_the_librarys():
-    defaults = {one.name: one.default for one in typer.main.get_command(app).commands["contrast"].params}
-    assert "max_length" not in defaults
-    for one in fields(SurveyOptions):
-        if one.name in defaults:
-            assert defaults[one.name] == one.default, one.name
+def test_defaults_are_the_librarys(options):
+    shown = options("contrast")
+    assert "--max-length" not in shown
+    for name, default in vars(SurveyOptions()).items():
+        if (option := f"--{name.replace('_', '-')}") in shown and option != "--seed":
+            assert shown[option].field_info.default == default, name

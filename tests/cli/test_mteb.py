@@ -6,7 +6,7 @@ import sys
 import pytest
 from tests import local_mteb
 
-from thalweg.experiments import SurveyOptions
+from thalweg.experiments._options import TextOptions
 
 
 @pytest.fixture
@@ -59,30 +59,12 @@ def test_without_mteb_the_line_that_installs_it_is_said(thalweg, model, monkeypa
     assert thalweg("mteb", model).complaint.endswith("Run: pip install mteb")
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
-    asked = []
-
-    def mteb(model, tasks, **options):
-        asked.append((model, tasks, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.mteb", mteb)
-    argv = [
-        "mteb",
-        "one",
-        "--tasks",
-        "A,B",
-        "--languages",
-        "eng,deu",
-        "--pooling",
-        "last",
-        "--forget",
-        "--out",
-        tmp_path,
-    ]
-    assert thalweg(*argv, "--max-length", 7).code == 130
-    wanted = {"languages": ["eng", "deu"], "pooling": "last", "keep_features": False, "out": tmp_path}
-    assert asked.pop() == ("one", "A,B", {**wanted, "options": SurveyOptions(max_length=7)})
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
+    calls = asked("mteb")
+    own = ["--languages", "eng,deu", "--pooling", "last", "--forget", "--out", tmp_path]
+    assert thalweg("mteb", "one", "--tasks", "A,B", *own, "--max-length", 7).code == 130
+    wanted = {"languages": ["eng", "deu"], "pooling": "last", "keep_features": False, "out": str(tmp_path)}
+    assert calls.pop() == {"model": "one", "tasks": "A,B", **wanted, "options": TextOptions(max_length=7)}
     thalweg("mteb", "--languages", "all")
-    wanted = {"languages": (), "pooling": "mean", "keep_features": True, "out": None, "options": SurveyOptions()}
-    assert asked.pop()[1:] == ("skean32", wanted)
+    wanted = {"languages": [], "pooling": "mean", "keep_features": True, "out": None, "options": None}
+    assert calls.pop() == {"model": "reference", "tasks": "skean32", **wanted}

@@ -5,10 +5,8 @@ from dataclasses import fields, replace
 
 import polars as pl
 import pytest
-import typer
 
 from thalweg import metrics
-from thalweg.cli._app import app
 from thalweg.experiments import SurveyOptions
 from thalweg.store import open_run
 
@@ -122,30 +120,28 @@ SWITCHES = ("whole_file", "variants", "keep_text", "allow_pickle", "trust_remote
 ELSEWHERE = {"shard_rows", "progress"}  # of the library alone
 
 
-def test_every_option_arrives_in_its_own_place(thalweg, monkeypatch, tmp_path):
+def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     """Each with a value of its own, so that none can read its neighbour's."""
-    assert {one.name for one in fields(SurveyOptions)} == {*OTHER, *SWITCHES, "max_memory"} | ELSEWHERE
-    asked = []
-
-    def survey(models, data, *, out, options):
-        asked.append((models, data, out, options))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thalweg.experiments.survey", survey)
+    assert {field.name for field in fields(SurveyOptions)} == {*OTHER, *SWITCHES, "max_memory"} | ELSEWHERE
+    calls = asked("survey")
     argv = ["survey", "one", "two", "--data", "here", "--data", "there", "--out", tmp_path]
     for name, value in OTHER.items():
         argv += [f"--{name.replace('_', '-')}", value]
     assert thalweg(*argv, "--max-memory", "cpu=8GiB", "--max-memory", "0=20GiB").code == 130
     expected = SurveyOptions(**OTHER, max_memory={"cpu": "8GiB", 0: "20GiB"})
-    assert asked.pop() == (["one", "two"], ["here", "there"], tmp_path, expected)
+    wanted = {"models": ["one", "two"], "data": ["here", "there"], "out": str(tmp_path), "options": expected}
+    assert calls.pop() == wanted
     for switch in SWITCHES:
         thalweg("survey", f"--{switch.replace('_', '-')}")
-        assert asked.pop() == (["reference"], ["bundled"], None, SurveyOptions(**{switch: True}))
+        plain = {"models": "reference", "data": "bundled", "out": None}
+        assert calls.pop() == {**plain, "options": SurveyOptions(**{switch: True})}
 
 
-def test_defaults_are_the_librarys():
-    command = typer.main.get_command(app).commands["survey"]
-    defaults = {parameter.name: parameter.default for parameter in command.params}
-    for one in fields(SurveyOptions):
-        if one.name not in ELSEWHERE:
-            assert defaults[one.name] == one.default, one.name
+def test_defaults_are_the_librarys(options):
+    shown = options("survey")
+    for field in fields(SurveyOptions):
+        option = f"--{field.name.replace('_', '-')}"
+        if field.name in ELSEWHERE:
+            assert option not in shown
+        else:
+            assert shown[option].field_info.default == field.default, field.name

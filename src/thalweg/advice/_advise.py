@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
 
 from thalweg.advice._answer import Advice, Unanswered
 from thalweg.advice._early_exit import ACCURACY, PERPLEXITY, exits_by_accuracy, exits_by_perplexity
@@ -15,12 +18,38 @@ COSTS = (1.0, 5.0, 10.0)
 PHASES = "in which phase a state lies"
 
 
-def advise(run: Run | str | Path, *, costs: Sequence[float | int] = COSTS) -> list[Advice]:
+def _costs(_: Any, tokens: Sequence[Token]) -> list[float]:
+    given = ",".join(token.value for token in tokens)
+    try:
+        return [float(cost) for cost in given.split(",") if cost.strip()]
+    except ValueError as error:
+        raise UsageError(f"--cost takes per cents above 0, such as 1,5,10; got {given}.") from error
+
+
+BY_COMMAS = Parameter(
+    name="--cost", n_tokens=-1, converter=_costs, show_default=lambda costs: ",".join(f"{cost:g}" for cost in costs)
+)
+
+
+def advise(
+    run: Run | str | Path,
+    *,
+    costs: Annotated[Sequence[float | int], BY_COMMAS] = COSTS,
+) -> list[Advice]:
     """Say which state to take for embeddings, and from which state on an early exit costs little.
 
+    Reads what the run holds, of survey, lens, mcq, probe and mteb, and measures nothing: what it cannot answer is named
+    with the command that would measure it.
+
+    On the command line:
+
+        thalweg advise runs/pythia-410m
+
+        thalweg advise runs/pythia-410m --cost 2,20
+
     Args:
-        run: a run, or its directory; whatever it holds of surveys, lenses, multiple choice, probes and MTEB is read.
-        costs: of an early exit, in per cent of what the last state reaches.
+        run: a run, or its directory.
+        costs: of an early exit, in per cent of what the last state reaches; on the command line by commas.
 
     Returns:
         Advice on each model of the run; of the checkpoints of a training on the last.

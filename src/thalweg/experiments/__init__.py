@@ -4,12 +4,12 @@ In a folder: ``__init__`` the public function, whose signature is the Python cal
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
 The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked),
-:mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._pass` (one batch through a
-model, whoever reads it), :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every
-state, each measured once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and
-:mod:`._sink_scan` (one batch under an intervention, and what the sink's row is made of); for views :mod:`._pairs`
-(models and data, and what to call them), :mod:`._views` (what a run holds of an experiment, and what several views
-tell) and :mod:`._curves` (curves through depth).
+:mod:`._typed` (how that is typed), :mod:`._outcome` (what is told), :mod:`._prepare` and :mod:`._facts` (models, data,
+what a run says about itself), :mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts`
+(shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured once), :mod:`._index_list`
+(blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under an intervention, and what
+the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them), :mod:`._views` (what a
+run holds of an experiment, and what several views tell) and :mod:`._curves` (curves through depth).
 """
 
 from importlib import import_module
@@ -25,6 +25,7 @@ from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned, trained_le
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._outcome import Outcome
 from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
 from thalweg.experiments._probe.recipe import Recipe
@@ -42,6 +43,7 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "Outcome",
     "Pair",
     "Recipe",
     "SurveyOptions",

@@ -1,6 +1,6 @@
 """What an experiment is: a public function, the tables it adds to a run, and what a person is shown of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -24,6 +24,8 @@ class Experiment:
         view: the module that shows it, by name, since a view is needed only when something is shown. It has a function
             ``chapters(run)`` that yields chapters, none where the run holds nothing of it, and may have a function
             ``cards(run)`` that yields what stands on top of the page.
+        outcome: the module that tells what came of it on the command line, by name, where that is no findings. It has a
+            function ``outcome(experiment, result, asked)``.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Experiment:
     group: Group
     answers: tuple[str, ...]
     view: str
+    outcome: str = "thalweg.experiments._outcome"
 
     @property
     def verb(self) -> str:
@@ -45,3 +48,7 @@ class Experiment:
         """Its answers on top of the page."""
         cards: Callable[[Run], Iterator[Card]] | None = getattr(import_module(self.view), "cards", None)
         return iter(()) if cards is None else cards(run)
+
+    def told(self, result: Any, asked: Mapping[str, Any]) -> Any:
+        """What the command line tells of a result, an `Outcome`, given what was asked for."""
+        return import_module(self.outcome).outcome(self, result, asked)

@@ -9,7 +9,7 @@ from typing import Any
 from thalweg.capture import IdentifiedModel, identify_model
 from thalweg.errors import UsageError
 from thalweg.experiments._facts import data_facts, hardware, model_facts, versions
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader, Thresholds
@@ -67,7 +67,7 @@ def prepare(
     own_data: bool = False,
     packages: Sequence[str] = (),
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PassOptions | None = None,
 ) -> Prepared:
     """Name and identify models and data.
 
@@ -82,9 +82,7 @@ def prepare(
     Raises:
         UsageError: a model, a data set or an option cannot be used; the message says what to do.
     """
-    options = SurveyOptions() if options is None else options
-    if not isinstance(options, SurveyOptions):
-        raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
+    options = survey_options(options)
     names, sources = named(models), [] if own_data else open_sources(data, options)
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
     path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name

@@ -22,25 +22,16 @@ TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 
 
-def write_report(run: Run, path: str | Path | None = None) -> Path:
-    """Write the run's report as one HTML file that opens without a network.
-
-    Args:
-        run: the run, finished or not.
-        path: the file to write, ``report.html`` inside the run if not given.
-
-    Returns:
-        The file.
+def write_page(run: Run, file: Path) -> None:
+    """Write the run's page.
 
     Raises:
         RunError: the file cannot be written.
     """
-    file = Path(path) if path is not None else run.path / "report.html"
     page = _settled(run)
     with os_errors_as_run_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page.encode())
-    return file
 
 
 def _settled(run: Run) -> str:

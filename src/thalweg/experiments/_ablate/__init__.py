@@ -5,30 +5,40 @@ from pathlib import Path
 
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.store import Findings
 
 
 def ablate(
     model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    data: Names = BUNDLED_DATA,
     *,
     blocks: str | Sequence[int] = "auto",
     seeds: int = 3,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
     """Remove what some MLPs add to the sink token, and say whether compression and sinks go with it.
 
-    Each block alone and all together, against the model as it is, prompt by prompt, with controls that could refute
-    the claim. A run that exists is joined: finished shards are not measured again, and a higher ``limit`` extends it.
+    Each block alone and all together, prompt by prompt against the model as it is. Negative controls (nothing, another
+    position, other blocks) must leave both, positive ones (the sink's row rescaled; emptied) must remove them. Joins
+    the run of a survey with the same options, or makes a run of its own; finished shards are not measured again, and a
+    higher ``limit`` extends it. The paper: Figs. 4, 17, 18.
+
+    On the command line:
+
+        thalweg ablate
+
+        thalweg ablate EleutherAI/pythia-410m --blocks 0,5-7 --data gsm8k --limit 500 --out runs/pythia-410m
 
     Args:
         model: hub id or directory; "reference" is the model that comes with thalweg.
-        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
-        blocks: numbers, or "0,5-7", or "auto": the blocks whose MLPs write the massive row, by attribution.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
+        blocks: blocks whose MLPs to remove, as numbers or "0,5-7"; "auto": those that write the massive row, by
+            attribution.
         seeds: how often each random control is drawn.
-        out: the run directory; ``runs/<model>`` by default.
+        out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 
     Returns:

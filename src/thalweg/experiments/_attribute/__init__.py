@@ -1,29 +1,36 @@
 """Attribution: which part of which block writes the sink token's row (the paper, Fig. 19)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.store import Findings
 
 
 def attribute(
     model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    data: Names = BUNDLED_DATA,
     *,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
-    """Measure what attention and MLP of each block add to the sink token's row, and name the blocks that write it.
+    """Say which block's attention or MLP writes the massive activation, and into which dimensions.
 
-    The embedding and all contributions add up to the last state; that they do is checked in every block and prompt. A
-    run that exists is joined: finished shards are not measured again, and a higher ``limit`` extends it.
+    What attention and MLP of each block add to the sink token's row, and the embedding, add up to the last state; that
+    they do is checked in every block and prompt. Joins the run of a survey with the same options, or makes a run of its
+    own; finished shards are not measured again, and a higher ``limit`` extends it. The paper: Fig. 19.
+
+    On the command line:
+
+        thalweg attribute
+
+        thalweg attribute EleutherAI/pythia-410m --data gsm8k --limit 500 --out runs/pythia-410m
 
     Args:
         model: hub id or directory; "reference" is the model that comes with thalweg.
-        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
-        out: the run directory; ``runs/<model>`` by default.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
+        out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 
     Returns:

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from thalweg.errors import ThalwegError, UsageError
+from cyclopts import Parameter
+
+from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, survey_options
+from thalweg.experiments._typed import MODEL, PIECES
 from thalweg.store import Run, create_or_resume, open_run
 
 
@@ -25,31 +29,42 @@ class Checkpoints:
 
 
 def checkpoints(
-    models: Names | None = None,
+    models: Annotated[Names | None, MODEL] = None,
     *,
-    revisions: Sequence[str] | None = None,
+    revisions: Annotated[Sequence[str] | None, PIECES] = None,
     checkpoint_dir: str | Path | None = None,
     data: Names = BUNDLED_DATA,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
-    prefetch: bool = True,
+    prefetch: Annotated[bool, Parameter(negative="--no-prefetch")] = True,
 ) -> Checkpoints:
-    """Measure the checkpoints of one model, or several models of one family, and say when the phenomena emerge.
+    """Survey the checkpoints of one model, or several models of one family, and say when the phenomena emerge.
 
-    A run that exists is continued, and grows by the checkpoints that it does not hold. One that is not there, cannot be
-    loaded or leaves the range of float16 is left out and named; the rest is measured.
+    One model is in memory at a time. A run that exists is continued, and grows by the checkpoints that it does not
+    hold. One that is not there, cannot be loaded or leaves the range of float16 is left out and named, the rest is
+    measured, and the exit code is 3. Revisions stay in the hub's cache. The paper: Figs. 2, 12, 14.
+
+    On the command line:
+
+        thalweg checkpoints EleutherAI/pythia-410m --revisions step1,step1000,step143000 --data gsm8k --limit 1
+
+        thalweg checkpoints --checkpoint-dir trained/ --out runs/trained
+
+        thalweg checkpoints EleutherAI/pythia-70m EleutherAI/pythia-160m EleutherAI/pythia-410m --data gsm8k
 
     Args:
         models: the model whose ``revisions`` are meant; what to call the model of ``checkpoint_dir``, by default the
             directory's name; or the models of one family.
-        revisions: on the hub, such as "step1000"; their order does not matter if all of them name a step.
+        revisions: checkpoints on the hub, such as "step1000", several by commas; their order does not matter if all of
+            them name a step.
         checkpoint_dir: a directory with checkpoint-100, step100, global_step100 and so on; their revisions in the run
             are "step100".
-        data: as for a survey.
-        out: the run directory; ``runs/<model>-checkpoints`` or ``runs/<model>-sizes`` by default.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
+        out: the run directory, ``runs/<model>-checkpoints`` or ``runs/<model>-sizes`` by default; an existing one
+            grows.
         options: as for a survey.
         prefetch: download the next checkpoint, and read it into the system's file cache, while this one is measured.
-            One model is in memory at a time in any case.
 
     Returns:
         The run, and what is missing from it.
@@ -68,9 +83,7 @@ def checkpoints(
     from thalweg.experiments._prepare import open_sources, prepared_from
     from thalweg.experiments._survey.measure import ModelSurvey
 
-    options = SurveyOptions() if options is None else options
-    if not isinstance(options, SurveyOptions):
-        raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
+    options = survey_options(options)
     sources = open_sources(data, options)
     listed = list_checkpoints(models, revisions, checkpoint_dir, options)
     path = Path(out) if out is not None else Path("runs") / listed.directory
@@ -100,4 +113,5 @@ EXPERIMENT = Experiment(
     group="Measure",
     answers=("emergence", "curves"),
     view="thalweg.experiments._checkpoints.view",
+    outcome="thalweg.experiments._checkpoints.outcome",
 )

@@ -2,35 +2,49 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.options import Switch
 from thalweg.store import Findings
 
 
 def clip(
     model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    data: Names = BUNDLED_DATA,
     *,
-    gamma: str | Sequence[float] | None = None,
+    gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,
     states: str | Sequence[int] | None = None,
-    massive_only: bool = False,
+    massive_only: Switch = False,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
-    """Clamp the sink token's row after every block, and measure entropy, sinks and loss against the clamp.
+    """Clamp the sink token's row to [-gamma, gamma], and measure entropy, sinks and loss against gamma.
 
-    Every gamma is compared with the model as it is, prompt by prompt. A run that exists is joined: finished shards are
-    not measured again, and a higher ``limit`` extends it.
+    Every gamma is compared with the model as it is, prompt by prompt. Joins the run of a survey with the same options,
+    or makes a run of its own; finished shards are not measured again, and a higher ``limit`` extends it. The paper:
+    Fig. 20.
+
+    On the command line:
+
+        thalweg clip
+
+        thalweg clip --gamma 1:1000:13
+
+        thalweg clip EleutherAI/pythia-410m --gamma 10,100 --states 2-6 --massive-only --data gsm8k --limit 100
 
     Args:
         model: hub id or directory; "reference" is the model that comes with thalweg.
-        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
-        gamma: numbers, or "1,10,100", or a log grid "1:1000:13"; by default 13 values from the largest ordinary
-            coordinate of the sink's row to its largest massive one.
-        states: after which blocks, as numbers or "2-6"; 1..L by default.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
+        gamma: largest magnitudes to leave, as numbers, or "10,100", or a log grid "1:1000:13"; by default 13 from the
+            largest ordinary coordinate of the sink's row to its largest massive one.
+        states: states to clamp, as numbers or "2-6"; by default after every block.
         massive_only: clamp the massive coordinates alone.
-        out: the run directory; ``runs/<model>`` by default.
+        out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 
     Returns:

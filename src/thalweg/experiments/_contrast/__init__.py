@@ -1,17 +1,19 @@
 """Contrast: prompts where heads sink most against those where they sink least (the paper, Figs. 5, 26, 27)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, ThresholdOptions
 from thalweg.store import Findings, open_run
 
 
 def contrast(
-    model_or_run: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] | None = None,
+    model_or_run: Annotated[str | Path, Parameter(name="MODEL|RUN")] = BUNDLED_MODEL,
+    data: Names | None = None,
     *,
     length: int | str | None = None,
     top: int | None = None,
@@ -19,24 +21,35 @@ def contrast(
     fdr: float = 0.05,
     seed: int = 0,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: ThresholdOptions | None = None,
 ) -> Findings:
     """Compare the prompts where heads sink most with those where they sink least, and list the heads that change.
 
-    Each head is tested on a ranking of the prompts that is made without it. Sink scores fall with length, so prompts of
-    one length alone are compared, whether they end there or were cut there. A run needs no model: its tables are read.
+    A run is read as it is, without its model; a model is surveyed first. Each head is tested on a ranking of the
+    prompts that is made without it. Sink scores fall with length, so prompts of one length alone are compared, whether
+    they end there or were cut there. The paper: Figs. 5, 26, 27, with 20,000 prompts of at most 4,096 tokens and the
+    one strongest against the one weakest.
+
+    On the command line:
+
+        thalweg contrast runs/pythia-410m
+
+        thalweg contrast runs/pythia-410m --length 128 --top 50
+
+        thalweg contrast EleutherAI/pythia-410m --data fineweb-edu --limit 20000 --length 2048 --top 1
 
     Args:
-        model_or_run: the directory of a finished run, or a model, which is surveyed first, its prompts cut to
-            ``length``.
-        data: for a model, as for a survey; a run has its own.
-        length: in tokens. For a model 64 by default; for a run the length of most of its prompts. "any" compares
-            prompts of different lengths.
-        top: prompts a side; by default a tenth of what is compared, and 5 at least.
+        model_or_run: the directory of a finished run; or a hub id or directory of a model, which is surveyed first, its
+            prompts cut to ``length``.
+        data: for a model, as for a survey; a run has its own. On the command line --data may be repeated.
+        length: tokens that every prompt has. A model's prompts are cut to it, 64 by default; of a run's, those that
+            have it are compared, by default the length of most. "any" compares prompts of different lengths.
+        top: prompts a side, the strongest and the weakest; by default a tenth of what is compared, and 5 at least.
         by: what prompts are ranked by, a metric of heads.
         fdr: the false-discovery rate allowed among the heads said to change.
         seed: of the permutations.
-        out: for a model, the run directory; ``runs/<model>-contrast-<length>`` by default.
+        out: for a model, the run directory, ``runs/<model>-contrast-<length>`` by default; an existing one is
+            continued.
         options: for a model, as for a survey.
 
     Returns:

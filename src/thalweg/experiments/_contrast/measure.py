@@ -10,7 +10,7 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.compared import NAME, compare
 from thalweg.experiments._contrast.prompts import SHARE, Asked, select
 from thalweg.experiments._facts import versions
-from thalweg.experiments._options import BUNDLED_DATA, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, SurveyOptions, ThresholdOptions, survey_options
 from thalweg.experiments._prepare import command_line, prepare
 from thalweg.experiments._survey import survey
 from thalweg.store import ExperimentWriter, Findings, Run, open_experiment
@@ -18,7 +18,7 @@ from thalweg.store import ExperimentWriter, Findings, Run, open_experiment
 LENGTH = 64
 
 
-def _contrasted(run: Run, asked: Asked, options: SurveyOptions | None) -> Findings:
+def _contrasted(run: Run, asked: Asked, options: ThresholdOptions | None) -> Findings:
     selections = [select(run, pair, asked) for pair in run.header.coverage]
     if all(one.reason for one in selections):
         raise UsageError(f"{run.path}: {selections[0].reason}" if selections else f"{run.path} holds no prompts.")
@@ -43,7 +43,7 @@ def _write(writer: ExperimentWriter, results: Sequence[dict[str, pl.DataFrame]])
         writer.write_table(table, pl.concat([one[table] for one in results], how="diagonal_relaxed"))
 
 
-def _refuse_what_is_a_models(data: object, out: object, options: SurveyOptions | None) -> None:
+def _refuse_what_is_a_models(data: object, out: object, options: ThresholdOptions | None) -> None:
     plain = SurveyOptions()
     given = [] if options is None else [one.name for one in fields(options)]
     changed = [name for name in given if name != "progress" and getattr(options, name) != getattr(plain, name)]
@@ -71,7 +71,7 @@ def _surveyed(
     model: str | Path,
     data: str | Path | Sequence[str | Path] | None,
     out: str | Path | None,
-    options: SurveyOptions | None,
+    options: ThresholdOptions | None,
     length: int | str | None,
 ) -> Run:
     folder = Path(model)
@@ -80,7 +80,7 @@ def _surveyed(
         raise UsageError(f"expected a run or a model; {folder} is not there. {folder.parent} holds {', '.join(runs)}.")
     if folder.is_dir() and not (folder / "config.json").exists():
         raise UsageError(f"expected a run or a model, {folder} is neither: it has no run.json and no config.json.")
-    options, plain = SurveyOptions() if options is None else options, SurveyOptions()
+    options, plain = survey_options(options), SurveyOptions()
     if isinstance(length, int):
         if options.max_length not in (plain.max_length, length):
             raise UsageError(f"prompts are cut to --length {length}; got --max-length {options.max_length} beside it.")

@@ -1,11 +1,14 @@
 """Lenses: what every state predicts, of text, all states from one forward pass (the paper, Figs. 8 and 28)."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._typed import switched_off_by
 from thalweg.store import Findings
 
 STEP_TOKENS = 2**14
@@ -13,35 +16,56 @@ STEP_TOKENS = 2**14
 
 def lens(
     model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    data: Names = BUNDLED_DATA,
     *,
     tuned: str | Path | None = None,
-    final_norm: bool = True,
-    blocks: bool | None = None,
+    train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
+    steps: int = 250,
+    step_tokens: int = STEP_TOKENS,
+    learning_rate: float = 1.0,
+    final_norm: Annotated[bool, switched_off_by("--no-final-norm")] = True,
+    blocks: Annotated[bool | None, Parameter(negative="--no-blocks")] = None,
     block_length: int | None = None,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
-    """Read every state as a prediction of the next token: loss, perplexity, entropy, and how far from the last state.
+    """Read every state as a prediction of the next token: perplexity, entropy, agreement with the last state.
 
-    The model runs once a prompt for all states. A run that exists is joined: finished shards are not measured again,
-    and a higher ``limit`` extends it.
+    The model runs once a prompt for all states. Joins the run of a survey with the same options, or makes a run of its
+    own; finished shards are not measured again, and a higher ``limit`` extends it. The paper: Figs. 8 and 28.
+
+    On the command line:
+
+        thalweg lens
+
+        thalweg lens EleutherAI/pythia-410m --data wikitext2 --out runs/pythia-410m
+
+        thalweg lens EleutherAI/pythia-410m --data wikitext2 --tuned AlignmentResearch/tuned-lens
+
+        thalweg lens MODEL --train-tuned --data train.jsonl --steps 250 --out runs/x
 
     Args:
         model: hub id or directory; "reference" is the model that comes with thalweg.
-        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
         tuned: a tuned lens: a directory, a run in which one was trained, or "AlignmentResearch/tuned-lens" for the one
             that is published for the model. The logit lens by default.
-        final_norm: False leaves the final norm out of the lens; agreement and KL are to the model itself all the same.
-        blocks: join the rows to one text and cut it into blocks; by default for lines of a .txt file and WikiText-2,
-            while rows of anything else are scored one by one. ``limit`` then counts blocks.
-        block_length: tokens of a block; the model's context by default.
-        out: the run directory; ``runs/<model>`` by default.
+        train: train a tuned lens on the data, and read nothing.
+        steps: of the training.
+        step_tokens: tokens of a step of the training; the published lenses took 262144.
+        learning_rate: of the training, at the first step; falls to 0.
+        final_norm: end the logit lens with the final norm; ``--no-final-norm`` leaves it out. Agreement and KL are to
+            the model itself in any case.
+        blocks: join the rows to one text and cut it into blocks, or score row by row; by default blocks for lines of a
+            .txt file and WikiText-2. With blocks, ``limit`` counts them.
+        block_length: tokens of a block; the model's context by default, 2048 where it has none.
+        out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 
     Returns:
         The experiment, for reading: tables ``lens`` (sums by prompt and state over tokens 1..T-1) and ``curves``
-        (averages by state, every token counting once; perplexity is exp(loss)).
+        (averages by state, every token counting once; perplexity is exp(loss)). With ``train`` what
+        ``thalweg.train_tuned`` returns.
 
     Raises:
         UsageError: a model, a data set, an option, the directory or the tuned lens cannot be used; the message says
@@ -57,6 +81,10 @@ def lens(
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
 
+    if train:
+        _refuse_reading(tuned, final_norm=final_norm)
+        schedule = {"steps": steps, "step_tokens": step_tokens, "learning_rate": learning_rate}
+        return train_tuned(model, data, **schedule, blocks=blocks, block_length=block_length, out=out, options=options)
     prepared = prepare(model, data, out=out, options=options).of_one_model("lens")
     block = length_of_blocks(prepared, blocks, block_length)
     return lensed(prepared, choose_lens(tuned, prepared.model, final_norm=final_norm), block)
@@ -64,7 +92,7 @@ def lens(
 
 def train_tuned(
     model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    data: Names = BUNDLED_DATA,
     *,
     steps: int = 250,
     step_tokens: int = STEP_TOKENS,
@@ -72,7 +100,7 @@ def train_tuned(
     blocks: bool | None = None,
     block_length: int | None = None,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PromptOptions | None = None,
 ) -> Findings:
     """Train translators for every state before the last, so that what is read there comes near the model's own word.
 
@@ -120,10 +148,17 @@ def trained_lens(experiment: Findings) -> Path:
     return experiment.directory / experiment.header.key
 
 
+def _refuse_reading(tuned: str | Path | None, *, final_norm: bool) -> None:
+    if tuned is not None or not final_norm:
+        other = "--tuned" if final_norm else "--no-final-norm"
+        raise UsageError(f"--train-tuned trains a lens and {other} is about reading one; run them one after the other.")
+
+
 EXPERIMENT = Experiment(
     name="lens",
     function=lens,
     group="Downstream",
     answers=("curves",),
     view="thalweg.experiments._lens.view",
+    outcome="thalweg.experiments._lens.outcome",
 )

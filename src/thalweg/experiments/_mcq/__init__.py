@@ -1,45 +1,60 @@
 """Multiple choice: how often every state chooses right, scored by lm-eval (the paper, Figs. 29 and 30)."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, survey_options
+from thalweg.experiments._typed import TASKS, switched_off_by
 from thalweg.store import Findings
 
 
 def mcq(
     model: str | Path = BUNDLED_MODEL,
-    tasks: Names = "arc_easy",
+    tasks: Annotated[Names, TASKS] = "arc_easy",
     *,
     num_fewshot: int | None = None,
     limit: int | float | None = None,
     include_path: Names = (),
     max_length: int | None = None,
-    cache_requests: str | None = None,
+    cache_requests: Annotated[str | None, Parameter(choices=("true", "refresh", "delete"))] = None,
     tuned: str | Path | None = None,
-    final_norm: bool = True,
+    final_norm: Annotated[bool, switched_off_by("--no-final-norm")] = True,
     out: str | Path | None = None,
-    options: SurveyOptions | None = None,
+    options: PassOptions | None = None,
 ) -> Findings:
-    """Let every state of a model choose, and have lm-evaluation-harness score each of them.
+    """Let every state answer multiple choice through a lens, and have lm-eval score each of them.
 
-    Tasks, prompts, tokens and scores are lm-eval's own, and the last state's are those of the model. Every input goes
-    through the model once for all states; its log-likelihoods stay in the run, so that what was asked before costs no
-    forward pass. They are computed in float32 from the model's logits, whatever its dtype.
+    Tasks, prompts, tokens and scores are lm-eval's own, and the last state's are those that it gives the model. Every
+    input goes through the model once for all states; its log-likelihoods stay in the run, so that what was asked before
+    costs no forward pass. They are computed in float32 from the model's logits, whatever its dtype. Needs the extra
+    lm-eval. The paper: Figs. 29 and 30.
+
+    On the command line:
+
+        thalweg mcq EleutherAI/pythia-410m --task arc_easy --task hellaswag --num-fewshot 0 --out runs/pythia-410m
+
+        thalweg mcq MODEL --task my_arc --include-path ./tasks --limit 100
+
+        thalweg mcq EleutherAI/pythia-410m --task arc_easy --tuned AlignmentResearch/tuned-lens
 
     Args:
         model: hub id or directory; "reference" is the model that comes with thalweg.
-        tasks: lm-eval's tasks, groups, tags or patterns, or YAML files of tasks.
+        tasks: tasks, groups, tags or patterns of lm-eval, or YAML files of tasks; on the command line by commas or
+            repeated.
         num_fewshot: solved examples before each question; by default what the task says.
         limit: first questions of each task; below 1 a share of them.
-        include_path: directories with tasks of one's own.
+        include_path: directories with YAML files of your own tasks; on the command line it may be repeated.
         max_length: longest request in tokens, cut at the left; by default what lm-eval takes for the model.
         cache_requests: lm-eval's own cache of prompts: "true", "refresh" or "delete".
-        tuned: a tuned lens instead of the logit lens, as for :func:`lens`.
-        final_norm: False leaves the final norm out of the logit lens.
-        out: the run directory; ``runs/<model>`` by default. A run of the same model is joined.
-        options: of a survey's, ``bos``, ``batch_tokens``, ``batch_size``, ``progress`` and how the model is loaded.
+        tuned: a tuned lens instead of the logit lens: a directory, a run in which one was trained, or
+            "AlignmentResearch/tuned-lens" for the one that is published for the model.
+        final_norm: end the logit lens with the final norm; ``--no-final-norm`` leaves it out.
+        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined.
+        options: how prompts go through the model, and how it is loaded.
 
     Returns:
         The experiment, for reading: table ``scores`` by task, state and metric, with standard error and chance.
@@ -59,7 +74,7 @@ def mcq(
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
 
-    options = options or SurveyOptions()
+    options = survey_options(options)
     if options.limit is not None:
         raise UsageError("mcq takes limit=... itself, as lm-eval counts it; got it in options.")
     asked = HarnessOptions(

@@ -14,11 +14,11 @@ class Recipe:
     """The paper's (Appendix B.3): Adam with PyTorch's defaults, no weight decay, one epoch.
 
     Attributes:
-        classifier: "linear" is trained so; "logistic" is scikit-learn's, which takes the seed alone.
+        classifier: a "linear" layer trained by Adam, or scikit-learn's "logistic", which takes the seed alone.
         learning_rate: of Adam.
         epochs: how often every example is seen.
         batch: examples of a step.
-        seed: of the starting weights and the order of the examples.
+        seed: of the starting weights, the order of the examples, and the shares of a file.
     """
 
     classifier: Annotated[

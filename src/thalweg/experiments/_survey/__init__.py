@@ -1,31 +1,42 @@
 """The survey: every state and every attention head of every prompt, for models and data sets, into one run."""
 
 import gc
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._typed import MODEL
 from thalweg.store import Run, create_or_resume, open_run
 
 
 def survey(
-    models: str | Path | Sequence[str | Path] = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
+    models: Annotated[Names, MODEL] = BUNDLED_MODEL,
+    data: Names = BUNDLED_DATA,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
 ) -> Run:
-    """Measure models on data sets, and write a run directory that can be read without them.
+    """Measure every state and every attention head of models on prompts, layer by layer.
 
-    A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it.
+    A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it. It can be
+    read without the models. The paper's setting: ``--data gsm8k --max-length 1024 --tau 0.3``.
+
+    On the command line:
+
+        thalweg survey
+
+        thalweg survey EleutherAI/pythia-410m --data gsm8k --limit 500
+
+        thalweg survey ./model-a ./model-b --data prompts.jsonl --data notes.txt --out runs/two
 
     Args:
         models: hub ids or directories; with thalweg come "reference", which was trained, and "planted", which was
             built.
-        data: short names, files or hub data sets; "bundled" are the prompts that come with thalweg.
-        out: the run directory; ``runs/<model>`` by default.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
+            with thalweg. On the command line --data may be repeated.
+        out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: everything else.
 
     Returns:
@@ -64,4 +75,5 @@ EXPERIMENT = Experiment(
     group="Measure",
     answers=(),
     view="thalweg.experiments._survey.view",
+    outcome="thalweg.experiments._survey.outcome",
 )
