@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.store._schemas import DATA_KEY, KEY, conform_to
+from thalweg.store._columns import Column, Table, Tables
+from thalweg.store._schemas import DATA_KEY, KEY
 
 
 @dataclass(frozen=True)
@@ -371,12 +372,15 @@ def experiment_schema(experiment: str, table: str) -> dict[str, Any]:
     return known[table]
 
 
-def conform_experiment(experiment: str, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Give the frame with the table's columns, types and row order; gaps in floats are NaN.
+def tables_of(experiment: str) -> Tables:
+    """The tables of an experiment."""
+    known = EXPERIMENTS[experiment]
 
-    Raises:
-        ValueError: a column is missing, unexpected, or holds what its type cannot.
-    """
-    wanted = experiment_schema(experiment, table)
-    order = EXPERIMENTS[experiment].order.get(table, ())
-    return conform_to(f"{experiment}/{table}", frame, wanted, order=order)
+    def table(name: str, columns: dict[str, Any]) -> Table:
+        return Table(name, tuple(Column(*pair) for pair in columns.items()), known.order.get(name, ()))
+
+    return Tables(
+        parts={name: table(name, columns) for name, columns in known.parts.items()},
+        wholes={name: table(name, columns) for name, columns in known.wholes.items()},
+        plans=known.plans,
+    )

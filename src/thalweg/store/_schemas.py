@@ -4,10 +4,11 @@ Names are those of the definitions page. A float that is undefined is NaN, a pos
 is null, so that averages and joins need only one kind of gap each.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+
+from thalweg.store._columns import Column, Table, Tables
 
 PART_TABLES = ("layers", "heads", "massive", "prompts")
 AGGREGATES = ("profile", "phases", "coupling")
@@ -99,12 +100,11 @@ _PHASES: _Columns = {
     **_columns("refine_mixing refine_sink_rate refine_entropy_normalized", pl.Float64()),
     **_columns("reason", pl.String()),
 }
-_COUPLING_STD = _columns("coupling_entropy_std coupling_sink_std coupling_sink_next_std", pl.Float64())
 _COUPLING: _Columns = {
     **DATA_KEY,
     **_columns("coupling_entropy coupling_sink coupling_sink_next", pl.Float64()),
     **_columns("reason", pl.String()),
-    **_COUPLING_STD,
+    **_columns("coupling_entropy_std coupling_sink_std coupling_sink_next_std", pl.Float64()),
 }
 _SCHEMAS = {
     "layers": _LAYERS,
@@ -122,8 +122,6 @@ _ORDER = {
     "massive": ("prompt", "state", "position", "kind", "dim"),
     "prompts": ("prompt",),
 }
-# Filled with gaps where the writer leaves them out: a single model has no deviation over models.
-_OPTIONAL = {"coupling": tuple(_COUPLING_STD)}
 # A massive row has no single entry: its value is absent, which is not the same as undefined.
 _ABSENT = {"massive": ("value",)}
 
@@ -152,51 +150,11 @@ def schema(table: str, *, variants: bool = False, keep_text: bool = False) -> di
     return columns
 
 
-def conform(table: str, frame: pl.DataFrame, *, variants: bool = False, keep_text: bool = False) -> pl.DataFrame:
-    """Give the frame with the table's columns, types and row order.
+def survey_tables(*, variants: bool = False, keep_text: bool = False) -> Tables:
+    """The tables of a survey."""
 
-    Args:
-        table: the table's name.
-        frame: its rows, columns in any order and of any type that casts without loss of range.
-        variants: as in :func:`schema`.
-        keep_text: as in :func:`schema`.
+    def table(name: str) -> Table:
+        columns = tuple(Column(*pair) for pair in schema(name, variants=variants, keep_text=keep_text).items())
+        return Table(name, columns, _ORDER.get(name, ()), _ABSENT.get(name, ()))
 
-    Returns:
-        The frame as it is stored.
-
-    Raises:
-        ValueError: a column is missing, unexpected, or holds what its type cannot.
-    """
-    wanted = schema(table, variants=variants, keep_text=keep_text)
-    optional = [name for name in _OPTIONAL.get(table, ()) if name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None).alias(name) for name in optional)
-    return conform_to(table, frame, wanted, order=_ORDER.get(table, ()), absent=_ABSENT.get(table, ()))
-
-
-def conform_to(
-    table: str,
-    frame: pl.DataFrame,
-    wanted: dict[str, Any],
-    *,
-    order: Sequence[str] = (),
-    absent: Sequence[str] = (),
-) -> pl.DataFrame:
-    """Give the frame with these columns in this order, rows sorted; gaps in floats that are not ``absent`` are NaN.
-
-    Raises:
-        ValueError: a column is missing, unexpected, or holds what its type cannot.
-    """
-    missing = [name for name in wanted if name not in frame.columns]
-    unexpected = [name for name in frame.columns if name not in wanted]
-    if missing or unexpected:
-        raise ValueError(
-            f"table {table}: expected the columns of its schema; "
-            f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
-        )
-    try:
-        frame = frame.select(list(wanted)).cast(pl.Schema(wanted))
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"table {table}: a column cannot be stored as its type: {error}") from error
-    gaps = [name for name, dtype in wanted.items() if dtype.is_float() and name not in absent]
-    frame = frame.with_columns(pl.col(gaps).fill_null(float("nan")))
-    return frame.sort(order, maintain_order=True) if order else frame
+    return Tables({name: table(name) for name in PART_TABLES}, {name: table(name) for name in AGGREGATES})
