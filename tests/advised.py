@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from tests.synthetic_run import PLANTED, Plant, header
+from tests.synthetic_run import PLANTED, Plant, add_findings, header
 
 from thalweg import metrics
-from thalweg.store import experiment_schema, open_experiment
+from thalweg.store import experiment_schema
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
 NAN = math.nan
@@ -17,7 +17,7 @@ NAN = math.nan
 def _write(run: Path, plant: Plant, name: str, settings: dict[str, Any], tables: dict[str, list[dict[str, Any]]]):
     asked = {"model": plant.name, "revision": plant.revision, **settings}
     facts = header((plant,), ())
-    with open_experiment(run, facts, name, asked, own_data=True) as writer:
+    with add_findings(run, facts, name, asked, joins="models") as writer:
         for table, rows in tables.items():
             schema = experiment_schema(name, table)
             key = {"model": plant.name, "revision": plant.revision}
@@ -93,7 +93,7 @@ def with_lens(run: Path, perplexities: list[float], *, data: str = "words") -> P
         for metric, power in (("loss", math.log), ("perplexity", float))
         for state, value in enumerate(perplexities)
     ]
-    with open_experiment(run, header((PLANTED,), (data,)), "lens", asked) as writer:
+    with add_findings(run, header((PLANTED,), (data,)), "lens", asked) as writer:
         writer.write_table("curves", pl.DataFrame(rows, schema=experiment_schema("lens", "curves")))
         writer.update(status="finished")
     return run

@@ -3,10 +3,10 @@
 import math
 
 import polars as pl
-from tests.synthetic_run import PLANTED, header
+from tests.synthetic_run import PLANTED, add_findings, header
 
 from thalweg import metrics
-from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+from thalweg.store import Shard, experiment_schema, open_run
 
 PROMPTS = 3
 KEYS = {"model": PLANTED.name, "revision": "main"}
@@ -57,7 +57,7 @@ def write_parts(writer, experiment, data, found):
 
 def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True, settings=None):
     """A run with an ablation of known effect."""
-    with open_experiment(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
+    with add_findings(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
         for one in data:
             found = [
                 rows(one, dict(zip(NAMED, row, strict=False)), prompt, row[4], massive=massive)
@@ -87,7 +87,7 @@ def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True,
 def with_clip(path, *, data=("words",), massive=True, gammas=(10.0, 100.0, 1000.0), settings=None):
     """A run with a sweep: the valley is there at the last gamma alone."""
     asked = settings or {"gammas": list(gammas), "states": "1-8", "massive_only": False}
-    with open_experiment(path, header((PLANTED,), data), "clip", asked) as writer:
+    with add_findings(path, header((PLANTED,), data), "clip", asked) as writer:
         for one in data:
             found = [
                 rows(one, {"gamma": gamma}, prompt, gamma >= gammas[-1], massive=massive)

@@ -158,7 +158,7 @@ def test_float16_that_overflows_names_the_way_out(thalweg, data, tmp_path):
     argv = ["survey", tmp_path / "model", "--data", data, "--limit", 2]
     complaint = thalweg(*argv, "--dtype", "float16", "--out", tmp_path / "run").complaint
     assert "Run again with --dtype bfloat16 or float32" in complaint
-    assert open_run(tmp_path / "run").header.status == "failed"
+    assert open_run(tmp_path / "run").status == "failed"
     assert thalweg(*argv, "--dtype", "bfloat16", "--out", tmp_path / "other").code == 0
 
 
@@ -168,7 +168,7 @@ def test_a_broken_line_far_down_keeps_what_came_before(survey, tmp_path):
     data.write_text("\n".join(lines))
     assert "line 71" in survey("--data", data).complaint
     run = open_run(tmp_path / "run")
-    assert run.header.status == "failed"
+    assert run.status == "failed"
     assert run.prompts.collect()["prompt"].to_list() == list(range(64))
 
 
@@ -218,7 +218,7 @@ def test_a_disk_that_refuses_keeps_the_finished_parts(survey, data, tmp_path, mo
     assert open_run(tmp_path / "run").prompts.collect()["prompt"].to_list() == list(range(64))
     assert survey("--data", data).code == 0
     resumed = open_run(tmp_path / "run")
-    assert resumed.header.status == "finished"
+    assert resumed.status == "finished"
     assert resumed.prompts.collect()["prompt"].to_list() == list(range(70))
 
 

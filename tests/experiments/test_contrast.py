@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.contrasted import DEPENDENT, EVERY_THIRD, LENGTH, MODEL, PROMPTS, among, contrasted_run, depend
-from tests.synthetic_run import PLAIN, PLANTED
+from tests.synthetic_run import PLAIN, PLANTED, add_findings
 
 import thalweg
 from thalweg.errors import ModelError, RunError, UsageError
 from thalweg.experiments._contrast.values import head_values
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
-from thalweg.store import open_experiment, open_run
+from thalweg.store import open_run
 
 TABLES = ("rankings", "heads", "prompts")
 
@@ -313,7 +313,7 @@ def test_an_unfinished_run_says_how_to_finish_it(tmp_path, status):
 
 def test_a_run_without_head_scores_says_which_verb_makes_them(tmp_path):
     run = contrasted_run(tmp_path / "run", prompts=0)
-    with open_experiment(run.path, run.header, "clip", {}):
+    with add_findings(run.path, run.header, "clip", {}):
         pass
     with pytest.raises(RunError, match=r"holds no scores of heads\. A `thalweg survey` command with `--out"):
         thalweg.contrast(run.path)

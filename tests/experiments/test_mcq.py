@@ -312,7 +312,7 @@ def test_it_joins_the_run_of_a_survey_and_leaves_it_as_it_is(model, tasks, tmp_p
     run = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     before = run.layers.collect()
     joined = asked(model, tasks, tmp_path / "run", ["letters"])
-    assert joined.directory.parent == tmp_path / "run"
+    assert joined.run == tmp_path / "run"
     after = thalweg.open_run(tmp_path / "run")
     assert after.header.status == "finished"
     assert after.header.identity == run.header.identity

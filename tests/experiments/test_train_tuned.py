@@ -50,7 +50,7 @@ def test_kl_falls_at_every_state_and_the_lens_reads_better_than_the_logit_lens(t
         assert own[-1] < 0.9 * own[0]
     plain, tuned = (
         thalweg.lens(model, data, out=tmp_path / "run", tuned=one, options=QUIET).table("curves").collect()
-        for one in (None, trained.directory.parent)
+        for one in (None, trained.run)
     )
     for state in range(2):
         before, after = (one.filter(state=state, metric="kl")["value"].item() for one in (plain, tuned))
@@ -69,7 +69,7 @@ def test_it_is_saved_as_published_and_as_safetensors(trained, model):
     own = tensors(trained, model)
     assert sorted(pickled) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     assert all(torch.equal(pickled[name], one) for name, one in own.items())
-    assert open_run(trained.directory.parent).experiments("tuned_lens")[-1].header.status == "finished"
+    assert open_run(trained.run).experiments("tuned_lens")[-1].header.status == "finished"
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11])
@@ -99,7 +99,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(trained, model, da
 
 def test_what_is_trained_is_not_trained_again(trained, model, data, monkeypatch):
     monkeypatch.setattr(module, "loaded", None)
-    thalweg.train_tuned(model, data, out=trained.directory.parent, **ASKED)
+    thalweg.train_tuned(model, data, out=trained.run, **ASKED)
 
 
 def test_a_damaged_snapshot_is_said(model, data, tmp_path, monkeypatch):

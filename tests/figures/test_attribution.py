@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, build_run, header
+from tests.synthetic_run import PLAIN, PLANTED, add_findings, build_run, header
 
 from thalweg.errors import RunError
 from thalweg.figures import (
@@ -17,7 +17,7 @@ from thalweg.figures import (
     row_along,
     save_figures,
 )
-from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+from thalweg.store import Shard, experiment_schema, open_run
 
 ADDED = {("embedding", None): 2.0, ("mlp", 1): 900.0, ("mlp", 0): 90.0, ("attention", 1): 8.0, ("mlp", 6): -970.0}
 KEYS = {"model": PLANTED.name, "revision": "main"}
@@ -56,7 +56,7 @@ def averages(data, *, writes=(1,), gap=False):
 def with_attribution(path, *, data=("words",), writes=(1,), gap=False, settings=None, **changes):
     """A run with an attribution made up from known numbers."""
     empty = {name: pl.DataFrame(schema=experiment_schema("attribution", name)) for name in ("states", "dimensions")}
-    with open_experiment(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
+    with add_findings(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
         for one in data:
             part = {**KEYS, "data": one, "prompt": 0, "block": None, "part": "embedding", "before": True}
             names = experiment_schema("attribution", "contributions")

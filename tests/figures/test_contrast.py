@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+from tests.synthetic_run import add_findings
 import pytest
 from tests.contrasted import DEPENDENT, MODEL, PROMPTS, contrasted_run
 
@@ -19,7 +20,7 @@ from thalweg.figures import (
     pairs,
 )
 from thalweg.figures._save import _figures
-from thalweg.store import experiment_schema, open_experiment, open_run
+from thalweg.store import experiment_schema, open_run
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def made_up(path, *, changed=(), metric="sink_score", **row):
         for block in range(MODEL.blocks)
         for head in range(MODEL.heads)
     ]
-    with open_experiment(run.path, run.header, "contrast", {"by": metric}, requires_run=True) as writer:
+    with add_findings(run.path, run.header, "contrast", {"by": metric}) as writer:
         schemas = {name: experiment_schema("contrast", name) for name in ("rankings", "heads", "prompts")}
         writer.write_table(
             "rankings", pl.DataFrame([{"fdr": 0.05, "reason": None} | ranking | row], schemas["rankings"])
@@ -225,7 +226,7 @@ def test_a_contrast_that_came_to_nothing_is_not_drawn(tmp_path):
     with pytest.raises(RunError, match=r"no contrast of lab/inert on words: run `thalweg contrast`"):
         contrast(run, pairs(run)[0])
     assert not [name for name, _ in _figures(run) if name.startswith("contrast")]
-    with open_experiment(run.path, run.header, "contrast", {"by": "svi"}, requires_run=True):
+    with add_findings(run.path, run.header, "contrast", {"by": "svi"}):
         pass  # stopped before its tables
     assert contrast_of(open_run(run.path), pairs(run)[0]) is None
 

@@ -8,11 +8,20 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib import rcParams
-from tests.synthetic_run import PLANTED, Plant, build_run, header, part_tables, write_aggregates, write_parts
+from tests.synthetic_run import (
+    PLANTED,
+    Plant,
+    build_run,
+    header,
+    open_survey,
+    part_tables,
+    write_aggregates,
+    write_parts,
+)
 
 from thalweg.errors import RunError
 from thalweg.figures import bounds, depth_profile, mixing, norms, pairs, save_figures, sink_map
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +90,7 @@ def test_the_callers_own_style_is_neither_used_nor_changed(single):
 
 
 def test_an_unfinished_run_is_drawn_as_far_as_it_came(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         assert save_figures(open_run(tmp_path)) == []
         write_parts(writer, (PLANTED,), ("words",), prompts=4)
     names = {file.name.split("_lab")[0] for file in save_figures(open_run(tmp_path))}
@@ -89,7 +98,7 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_came(tmp_path):
 
 
 def changed_run(path, change, models=(PLANTED,), lengths=(1,)):
-    with create_or_resume(path, header(models, ("words",))) as writer:
+    with open_survey(path, header(models, ("words",))) as writer:
         tables = change(part_tables(models[0], "words", range(3), lengths=lengths))
         writer.write_part(Shard(models[0].name, "main", "words", 0, 3), tables)
         write_aggregates(writer, open_run(path), models, ("words",))

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates
+from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, open_survey, part_tables, write_aggregates
 
 import thalweg.figures
 from thalweg.figures import bound_curves, compress_span, curves, labels, pairs, share_of_depth, sink_grid, sink_scores
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_models_of_different_depth_are_compared_by_share_of_it(run):
 
 
 def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
         tables = part_tables(PLANTED, "words", range(4))
         tables["heads"] = tables["heads"].filter(pl.col("block") != 4)
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
@@ -94,7 +94,7 @@ def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
 
 
 def test_bounds_are_averaged_over_the_prompts_of_what_they_bound(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
         tables = part_tables(PLANTED, "words", range(4))
         undefined = pl.col("prompt") == 0
         tables["layers"] = tables["layers"].with_columns(
@@ -142,7 +142,7 @@ def test_the_compress_span_is_the_planted_one(run):
 
 
 def test_an_unfinished_run_has_no_span(tmp_path):
-    create_or_resume(tmp_path, header()).close()
+    open_survey(tmp_path, header()).close()
     run = open_run(tmp_path)
     assert compress_span(run, first(run)) is None
 

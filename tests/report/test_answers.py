@@ -4,7 +4,17 @@ import math
 
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates, write_parts
+from tests.synthetic_run import (
+    PLAIN,
+    PLANTED,
+    Plant,
+    build_run,
+    header,
+    open_survey,
+    part_tables,
+    write_aggregates,
+    write_parts,
+)
 
 import thalweg.report
 from thalweg.figures import pairs
@@ -18,7 +28,7 @@ from thalweg.report import (
 )
 from thalweg.report._sinks import shortest_prompt
 from thalweg.report._words import amount, counted, listing, percent, spans
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def plain(run):
 
 
 def single(path, model, change=lambda tables: tables, **options):
-    with create_or_resume(path, header((model,), ("words",))) as writer:
+    with open_survey(path, header((model,), ("words",))) as writer:
         tables = change(part_tables(model, "words", range(6), **options))
         writer.write_part(Shard(model.name, "main", "words", 0, 6), tables)
         write_aggregates(writer, open_run(path), (model,), ("words",))
@@ -139,7 +149,7 @@ def test_short_prompts_give_no_verdict_on_sinks(tmp_path, tokens):
 
 
 def test_an_unfinished_run_does_not_guess(tmp_path):
-    with create_or_resume(tmp_path, header((PLAIN,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
         write_parts(writer, (PLAIN,), ("words",), prompts=2)
     run = open_run(tmp_path)
     for answer in (massive_answer, where_answer, sink_answer):

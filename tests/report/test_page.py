@@ -9,13 +9,23 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates, write_parts
+from tests.synthetic_run import (
+    PLAIN,
+    PLANTED,
+    Plant,
+    build_run,
+    header,
+    open_survey,
+    part_tables,
+    write_aggregates,
+    write_parts,
+)
 
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.report import write_report
 from thalweg.report._charts import _inside_script
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -101,7 +111,7 @@ def test_facts_and_definitions_are_told(page):
 def test_every_string_from_outside_is_escaped(tmp_path):
     models = (Plant(f"evil/{EVIL}", 2, 1, 1, 1, (3,), 900.0), Plant(EVIL, 3, 1, revision=EVIL))
     data = (f"data {EVIL}",)
-    with create_or_resume(tmp_path, header(models, data)) as writer:
+    with open_survey(tmp_path, header(models, data)) as writer:
         write_parts(writer, models, data, prompts=2, token=EVIL)
         write_aggregates(writer, open_run(tmp_path), models, data)
         writer.update(status="finished")
@@ -123,7 +133,7 @@ def test_a_charts_json_cannot_end_its_script_element():
 
 
 def test_gaps_are_gaps_in_charts(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
         tables = part_tables(PLANTED, "words", range(4))
         tables["heads"] = tables["heads"].filter(pl.col("block") != 4)
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
@@ -137,7 +147,7 @@ def test_gaps_are_gaps_in_charts(tmp_path):
 
 
 def test_a_run_without_any_value_is_reported(tmp_path):
-    with create_or_resume(tmp_path, header((PLAIN,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
         tables = part_tables(PLAIN, "words", range(3), lengths=(12,))
         for table, frame in tables.items():
             floats = [name for name, kind in frame.schema.items() if kind.is_float()]
@@ -152,7 +162,7 @@ def test_a_run_without_any_value_is_reported(tmp_path):
 
 @pytest.mark.parametrize("prompts", [0, 2])
 def test_an_unfinished_run_says_what_is_missing_and_how_to_finish(tmp_path, prompts):
-    with create_or_resume(tmp_path / "my run", header()) as writer:
+    with open_survey(tmp_path / "my run", header()) as writer:
         write_parts(writer, (PLANTED,), ("words",), prompts=prompts)
         writer.update(status="interrupted")
     text = page_of(open_run(tmp_path / "my run")).text

@@ -68,30 +68,30 @@ def checkpoints(
         _print(found)
     for name, reason in found.missing.items():
         typer.echo(printable(f"{name} is not measured: {' '.join(reason.split())}"), err=True)
-    for remark in _remarks(found.run.header):
+    for remark in _remarks(found.run):
         typer.echo(printable(remark), err=True)
-    if found.run.header.bound_violations:
+    if found.run.bound_violations:
         raise typer.Exit(BOUND_VIOLATED)
     if found.missing:
         raise typer.Exit(PARTLY)
 
 
-def _remarks(header: Any) -> list[str]:
+def _remarks(run: Any) -> list[str]:
     """What to know before curves are compared."""
     said = list[str]()
-    for data in (one.name for one in header.data):
-        kept = [pair.prompts_kept for pair in header.coverage if pair.data == data]
+    for data in (one.name for one in run.header.data):
+        kept = [pair.prompts_kept for pair in run.coverage if pair.data == data]
         if min(kept) < max(kept):
             said.append(
                 f"on {data} some hold {min(kept)} prompts and some {max(kept)}: the same --limit for all makes them "
                 "comparable."
             )
-    if header.short_prompts:
-        said.append(f"{header.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.")
-    if header.nonfinite_states:
-        said.append(f"{header.nonfinite_states} states hold NaN or Inf; their rows carry NaN.")
-    if header.bound_violations:
-        said.append(f"{header.bound_violations} states violate a bound of the theory: please report it.")
+    if run.short_prompts:
+        said.append(f"{run.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.")
+    if run.nonfinite_states:
+        said.append(f"{run.nonfinite_states} states hold NaN or Inf; their rows carry NaN.")
+    if run.bound_violations:
+        said.append(f"{run.bound_violations} states violate a bound of the theory: please report it.")
     return said
 
 
@@ -101,10 +101,10 @@ def _summary(found: Any) -> dict[str, Any]:
     experiment = found.run.experiments("checkpoints")[-1]
     return {
         "run": str(found.run.path),
-        "status": found.run.header.status,
+        "status": found.run.status,
         "missing": dict(found.missing),
-        "bound_violations": found.run.header.bound_violations,
-        "coverage": [pair.model_dump() for pair in found.run.header.coverage],
+        "bound_violations": found.run.bound_violations,
+        "coverage": [pair.model_dump() for pair in found.run.coverage],
         "answers": checkpoint_answers(experiment),
         "emergence": experiment.table("emergence").collect().to_dicts(),
         "curves": experiment.table("curves").collect().to_dicts(),

@@ -12,7 +12,7 @@ def print_experiment(found: Any, answers: Sequence[Any], tables: Sequence[str]) 
     """An experiment as JSON: what was asked, how far it came, what it answers, and its tables."""
     print_json(
         {
-            "run": str(found.directory.parent),
+            "run": str(found.run),
             "status": found.header.status,
             "settings": found.header.settings,
             "coverage": [pair.model_dump() for pair in found.header.coverage],
@@ -26,6 +26,6 @@ def say_run(found: Any) -> None:
     """The last lines for a person: what has to be known of the model, and where the run is."""
     from thalweg.store import open_run
 
-    run = found.directory.parent
+    run = found.run
     say_planted(open_run(run).header.models)
     typer.echo(printable(f"run: {run}    draw it: thalweg figures {run}"))

@@ -93,7 +93,7 @@ def _answers(found: Any) -> list[str]:
     from thalweg.figures import mcq_answers
     from thalweg.store import open_run
 
-    return mcq_answers(open_run(found.directory.parent), found)
+    return mcq_answers(open_run(found.run), found)
 
 
 def _print(found: Any) -> None:

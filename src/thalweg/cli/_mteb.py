@@ -64,7 +64,7 @@ def _answer(found: Any) -> str:
     from thalweg.figures import mteb_answer
     from thalweg.store import open_run
 
-    return mteb_answer(open_run(found.directory.parent), found)
+    return mteb_answer(open_run(found.run), found)
 
 
 def _print(found: Any) -> None:

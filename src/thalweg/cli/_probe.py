@@ -89,7 +89,7 @@ def _answer(found: Any) -> str:
     from thalweg.figures import probe_answer
     from thalweg.store import open_run
 
-    return probe_answer(open_run(found.directory.parent), found)
+    return probe_answer(open_run(found.run), found)
 
 
 def _print(found: Any) -> None:

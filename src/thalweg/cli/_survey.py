@@ -56,19 +56,19 @@ def survey(
         print_json(_summary(run))
     else:
         _print(run)
-    held = max((pair.rows_read for pair in run.header.coverage), default=0)
+    held = max((pair.rows_read for pair in run.coverage), default=0)
     if shared["limit"] is not None and held > shared["limit"]:
         typer.echo(f"the run already held {held} rows; all of them are in its tables, whatever --limit says.", err=True)
-    if run.header.bound_violations:
+    if run.bound_violations:
         raise typer.Exit(BOUND_VIOLATED)
 
 
 def _summary(run: Any) -> dict[str, Any]:
     return {
         "run": str(run.path),
-        "status": run.header.status,
-        "bound_violations": run.header.bound_violations,
-        "coverage": [pair.model_dump() for pair in run.header.coverage],
+        "status": run.status,
+        "bound_violations": run.bound_violations,
+        "coverage": [pair.model_dump() for pair in run.coverage],
         "phases": run.phases.collect().to_dicts(),
         "coupling": run.coupling.collect().to_dicts(),
     }
@@ -80,13 +80,11 @@ def _print(run: Any) -> None:
     for title, rows in depth_table(run):
         print_table(list(DEPTH_COLUMNS), rows, title=title)
         typer.echo()
-    if run.header.short_prompts:
-        typer.echo(
-            f"{run.header.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.", err=True
-        )
-    if run.header.nonfinite_states:
-        typer.echo(f"{run.header.nonfinite_states} states hold NaN or Inf; their rows carry NaN.", err=True)
-    if run.header.bound_violations:
-        typer.echo(f"{run.header.bound_violations} states violate a bound of the theory: please report it.", err=True)
+    if run.short_prompts:
+        typer.echo(f"{run.short_prompts} prompts are too short for a sink rate: a uniform head passes tau.", err=True)
+    if run.nonfinite_states:
+        typer.echo(f"{run.nonfinite_states} states hold NaN or Inf; their rows carry NaN.", err=True)
+    if run.bound_violations:
+        typer.echo(f"{run.bound_violations} states violate a bound of the theory: please report it.", err=True)
     say_planted(run.header.models)
     typer.echo(f"run: {run.path}    look at it: thalweg report {run.path}")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from thalweg.experiments._facts import hardware, learned_facts, versions
     from thalweg.experiments._features import TextFeatures, features
     from thalweg.experiments._lens.training import STEP_TOKENS, train_tuned, trained_lens
+    from thalweg.experiments._survey.findings import open_survey
     from thalweg.experiments._survey.rows import aggregate, measure_rows
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "mcq",
     "measure_rows",
     "mteb",
+    "open_survey",
     "probe",
     "register",
     "survey",
@@ -112,6 +114,7 @@ _WITH_TORCH = {
     "hardware": "_facts",
     "learned_facts": "_facts",
     "measure_rows": "_survey.rows",
+    "open_survey": "_survey.findings",
     "train_tuned": "_lens.training",
     "trained_lens": "_lens.training",
     "versions": "_facts",

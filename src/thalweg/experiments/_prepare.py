@@ -12,7 +12,7 @@ from thalweg.experiments._facts import data_facts, hardware, model_facts, versio
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory
-from thalweg.store import RunHeader, Thresholds
+from thalweg.store import RunHeader, Session, Thresholds
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Prepared:
         tokenizations: how each model's tokenizer makes prompts.
         sources: the data sets.
         header: what run.json would say.
+        session: how this command runs.
         path: the run's directory.
         options: as given.
     """
@@ -32,6 +33,7 @@ class Prepared:
     tokenizations: list[Tokenization]
     sources: list[Source]
     header: RunHeader
+    session: Session
     path: Path
     options: SurveyOptions
 
@@ -89,7 +91,12 @@ def prepared_from(
         for model in models
     ]
     header = _header(models, tokenizations, sources, options)
-    return Prepared(list(models), tokenizations, list(sources), header, path, options)
+    return Prepared(list(models), tokenizations, list(sources), header, session(options), path, options)
+
+
+def session(options: SurveyOptions) -> Session:
+    """How this command runs."""
+    return Session(command=command(), resolved=_resolved(options), versions=versions(), hardware=hardware())
 
 
 def _header(
@@ -99,8 +106,6 @@ def _header(
     options: SurveyOptions,
 ) -> RunHeader:
     return RunHeader(
-        command=_command(),
-        resolved=_resolved(options),
         models=tuple(model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
         data=tuple(data_facts(source) for source in sources),
         max_length=options.max_length,
@@ -110,8 +115,6 @@ def _header(
         seed=options.seed,
         variants=options.variants,
         keep_text=options.keep_text,
-        versions=versions(),
-        hardware=hardware(),
     )
 
 
@@ -126,7 +129,7 @@ def _names(what: str, given: Names) -> list[str]:
     return names
 
 
-def _command() -> tuple[str, ...]:
+def command() -> tuple[str, ...]:
     """The command line, where this is one."""
     program = Path(sys.argv[0])
     ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")

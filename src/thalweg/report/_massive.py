@@ -97,7 +97,7 @@ def massive_table(run: Run, pair: Pair) -> pl.DataFrame:
 
 
 def _not_known(run: Run) -> Answer:
-    return Answer("unknown", f"Not known yet: the run has status {run.header.status} and its phases are not written.")
+    return Answer("unknown", f"Not known yet: the run has status {run.status} and its phases are not written.")
 
 
 def _states(phases: dict[str, Any], pair: Pair) -> str:

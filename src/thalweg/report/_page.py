@@ -89,7 +89,7 @@ def write_report(run: Run, path: str | Path | None = None) -> Path:
 def _settled(run: Run) -> str:
     """The page; made anew where a training that goes on has written in the meantime."""
     for _ in range(TRIES):
-        if run.header.status != "started":
+        if run.status != "started":
             break
         with suppress(Exception):  # what is read fits together a moment later, or the last try says what is wrong
             return _render(run)
@@ -106,10 +106,12 @@ def _render(run: Run) -> str:
     return environment.get_template("page.html.j2").render(
         version=version("thalweg"),
         header=run.header,
+        status=run.status,
+        updated=run.session.updated,
         models=_titles(run),
         series=series_colors(run),
         missing=run.missing,
-        surveyed=run.header.status != "finished" or "profile" not in run.missing,
+        surveyed=run.status != "finished" or "profile" not in run.missing,
         survey=how_to_survey(run),
         finish=how_to_finish(run),
         pairs=[_pair_page(run, pair) for pair in latest_pairs(run)],

@@ -55,7 +55,7 @@ def sink_answer(run: Run, pair: Pair) -> Answer:
     heads, rates = sinking_heads(run, pair), _rates(run, pair)
     notes = _elsewhere(run, pair)
     if rates is None and not heads.total:
-        return Answer("unknown", f"Not known yet: the run has status {run.header.status} and no profile.", notes)
+        return Answer("unknown", f"Not known yet: the run has status {run.status} and no profile.", notes)
     if rates is not None and not rates.height:
         reason = f"no prompt of {shortest} tokens or more, and in a shorter one a uniform head passes {tau}"
         return Answer("unknown", f"Not known: {reason}.", notes)

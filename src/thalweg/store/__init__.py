@@ -1,9 +1,9 @@
 """What does a run look like on disk, and how is it written and read?
 
 A run is a directory: ``run.json`` says what was measured of, on and with, and each experiment, the survey among them,
-has a folder of findings, ``<experiment>/<key>``: ``header.json``, tables in parts, and tables made from the parts. Files
-are there whole or not at all and have checksums, so that a run that was killed at any moment can be read and goes on
-where it stopped, and what was damaged is named and measured again.
+has a folder of findings, ``<experiment>/<key>``: ``header.json``, tables in parts, and tables made from the parts.
+Files are there whole or not at all and have checksums, so that a run that was killed at any moment can be read and goes
+on where it stopped, and what was damaged is named and measured again.
 
 In reading order: ``_columns`` what a table is · ``_facts``, ``_documents`` and ``_checksums`` what is written down ·
 ``_header`` and ``_run_file`` run.json · ``_identity`` when two runs are one · ``_findings_header`` and ``_dtypes``

@@ -32,9 +32,9 @@ class Session(Facts):
     """
 
     command: tuple[str, ...] = ()
-    resolved: dict[str, JsonValue] = {}
-    versions: dict[str, str] = {}
-    hardware: dict[str, JsonValue] = {}
+    resolved: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    versions: dict[str, str] = Field(default_factory=dict[str, str])
+    hardware: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
 
 class PartCounts(Facts):
@@ -47,7 +47,7 @@ class PartCounts(Facts):
         bound_violations: states that break the theory's inequalities even in float64.
     """
 
-    skipped: dict[str, Count] = {}
+    skipped: dict[str, Count] = Field(default_factory=dict[str, Count])
     nonfinite_states: Count = 0
     short_prompts: Count = 0
     bound_violations: Count = 0
@@ -118,11 +118,11 @@ class FindingsHeader(Session):
     """
 
     experiment: str
-    settings: dict[str, JsonValue] = {}
+    settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     status: Status = "started"
-    tables: dict[str, TableFacts] = {}
+    tables: dict[str, TableFacts] = Field(default_factory=dict[str, TableFacts])
     coverage: tuple[Coverage, ...] = ()
-    wholes: dict[str, tuple[FileFacts, ...]] = {}
+    wholes: dict[str, tuple[FileFacts, ...]] = Field(default_factory=dict[str, tuple[FileFacts, ...]])
     seconds: float = Field(default=0.0, ge=0.0)
     started: datetime | None = None
     updated: datetime | None = None

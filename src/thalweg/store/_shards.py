@@ -10,6 +10,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+from pydantic import Field
+
 from thalweg.errors import RunError
 from thalweg.store._checksums import FileFacts
 from thalweg.store._documents import read_document
@@ -42,7 +44,7 @@ class ShardRecord(Facts):
     first_row: Count
     stop_row: Count
     parts: dict[str, FileFacts]
-    retry: dict[int, str] = {}
+    retry: dict[int, str] = Field(default_factory=dict[int, str])
     counts: PartCounts = PartCounts()
     prompts_kept: Count = 0
 

@@ -36,6 +36,7 @@ class FindingsWriter:
         run_header: run.json as it was last written.
         header: the findings' header as it is known now.
         tables: those of the experiment.
+        session: how this command runs.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class FindingsWriter:
     ) -> None:
         self.path, self.run_header, self.header, self.tables = path, run_header, header, tables
         self._directory = path / header.experiment / header.key
-        self._held, self._session, self._lock = dict(held), session, lock
+        self.session, self._held, self._lock = session, dict(held), lock
         self._seconds_before, self._since = header.seconds, time.monotonic()
 
     @property
@@ -91,7 +92,7 @@ class FindingsWriter:
         facts = {name: facts_of(content) for name, content in files.items()}
         kept = list(frames.values())[-1]["prompt"].n_unique()
         record = record_of(shard, facts, kept, counts or PartCounts(), retry or {})
-        self._drop_answers(**dict(self._session))
+        self._drop_answers(**dict(self.session))
         make_directory(held.folder)
         remove(held.folder / record.name)  # of rows that were tried before and are not done
         for name, path in record.files(held.folder).items():
@@ -110,7 +111,7 @@ class FindingsWriter:
             raise ValueError(f"expected one of {', '.join(self.tables.wholes)} as table, got {table!r}")
         content = _parquet(conform(table, frame, self.tables.wholes[table]))
         before, after = self.header.wholes.get(table, ())[-1:], facts_of(content)
-        session = {} if self.tables.parts else dict(self._session)
+        session = {} if self.tables.parts else dict(self.session)
         # Both are right while one takes the place of the other, so that a kill in between leaves a table to read.
         self._write(wholes={**self.header.wholes, table: (*before, after)}, **session)
         write_whole(self._directory / f"{table}.parquet", content)

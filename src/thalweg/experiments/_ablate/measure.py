@@ -14,7 +14,7 @@ from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.prompts import Prompt, Source
-from thalweg.store import EXPERIMENTS, ExperimentWriter, Findings, Thresholds, experiment_schema
+from thalweg.store import EXPERIMENTS, Findings, FindingsWriter, Thresholds, experiment_schema
 
 NAME = "ablation"
 AUTO = "auto"
@@ -39,7 +39,7 @@ def _key(prepared: Prepared, source: Source) -> dict[str, str]:
 
 def _conditions(
     own: Prepared,
-    writer: ExperimentWriter,
+    writer: FindingsWriter,
     loading: OnDemand,
     attribution: Findings,
     blocks: tuple[int, ...],
@@ -123,7 +123,7 @@ def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Ro
     return joined(results, key)
 
 
-def _write_answers(writer: ExperimentWriter) -> None:
+def _write_answers(writer: FindingsWriter) -> None:
     """The tables over everything that is measured."""
     writer.update()
     tables, thresholds = writer.reading().table, writer.run_header.thresholds

@@ -13,7 +13,7 @@ from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinishe
 from thalweg.experiments._prepare import Prepared
 from thalweg.metrics import Writers
 from thalweg.prompts import Prompt
-from thalweg.store import ExperimentWriter, Findings, open_experiment
+from thalweg.store import Findings, FindingsWriter, open_findings, tables_of
 
 NAME = "attribution"
 THRESHOLD, RANKS = 0.9, 4
@@ -29,7 +29,8 @@ def attributed(prepared: Prepared, subject: Callable[[], Subject] | None = None)
     if len(prepared.models) != 1:
         raise UsageError(f"attribution takes one model at a time; got {len(prepared.models)}.")
     settings = {"threshold": THRESHOLD, "dimensions": RANKS}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    tables, session = tables_of(NAME), prepared.session
+    with open_findings(prepared.path, prepared.header, NAME, settings, tables, session=session) as writer:
         if unfinished(prepared, writer):
             model = loaded(prepared.models[0], "additive parts") if subject is None else subject()
             measure = partial(sink_frames, model, sink_position=prepared.options.sink_position, ranks=RANKS)
@@ -64,7 +65,7 @@ def _tables(
     return sink_row_tables([prompt for batch in results for prompt in batch], key)
 
 
-def _write_averages(writer: ExperimentWriter) -> None:
+def _write_averages(writer: FindingsWriter) -> None:
     """Both tables of averages, over everything that is measured."""
     writer.update()
     thresholds, tables = writer.run_header.thresholds, writer.reading().table

@@ -8,7 +8,7 @@ from pathlib import Path
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings, open_findings, tables_of
 
 
 def clip(
@@ -71,7 +71,8 @@ def clip(
         "massive_only": massive_only,
     }
     loading = OnDemand(prepared.models[0])
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    tables, session = tables_of(NAME), prepared.session
+    with open_findings(prepared.path, prepared.header, NAME, settings, tables, session=session) as writer:
         for source in prepared.sources:
             own = replace(prepared, sources=[source])
             if unfinished(own, writer):

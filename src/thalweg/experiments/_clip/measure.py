@@ -14,7 +14,7 @@ from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.interventions import Clamp
 from thalweg.prompts import Prompt
-from thalweg.store import EXPERIMENTS, ExperimentWriter, Thresholds, experiment_schema
+from thalweg.store import EXPERIMENTS, FindingsWriter, Thresholds, experiment_schema
 
 NAME = "clip"
 AUTO = "auto"
@@ -43,7 +43,7 @@ class _Sweep:
 
 def _sweep(
     own: Prepared,
-    writer: ExperimentWriter,
+    writer: FindingsWriter,
     loading: OnDemand,
     gammas: tuple[float, ...] | None,
     *,
@@ -87,7 +87,7 @@ def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Ro
     return joined(results, key)
 
 
-def _write_curves(writer: ExperimentWriter) -> None:
+def _write_curves(writer: FindingsWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
     tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio

@@ -19,7 +19,7 @@ from thalweg.experiments._over_prompts import batching, loaded, measure_prompts,
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Lens, LogitLens, TunedFiles, read_tuned, tuned_lens
 from thalweg.prompts import Prompt
-from thalweg.store import ExperimentWriter, Findings, experiment_schema, open_experiment
+from thalweg.store import Findings, FindingsWriter, experiment_schema, open_findings, tables_of
 
 NAME = "lens"
 STATES = 2**31
@@ -52,7 +52,8 @@ class Asked:
 def lensed(prepared: Prepared, asked: Asked) -> Findings:
     """The same for a model that is identified already."""
     reading = None if asked.block is None else BlockReading(prepared, asked.block)
-    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
+    tables, session = tables_of(NAME), prepared.session
+    with open_findings(prepared.path, prepared.header, NAME, asked.settings, tables, session=session) as writer:
         if unfinished(prepared, writer, reading):
             decoder = _decoder(prepared.models[0], asked)
             measure_prompts(
@@ -198,7 +199,7 @@ def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str
     return {NAME: pl.concat(results).with_columns(pl.lit(value).alias(name) for name, value in key.items())}
 
 
-def _write_curves(writer: ExperimentWriter) -> None:
+def _write_curves(writer: FindingsWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
     writer.write_table("curves", metrics.lens_curves(writer.reading().table(NAME)))

@@ -1,5 +1,6 @@
 """Train a tuned lens for a model that has none: steps over the data, resumed where they stopped, to the same bits."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,22 +16,23 @@ from torch import Tensor
 
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import progress_bar
-from thalweg.errors import RunError, UsageError
+from thalweg.errors import ModelError, RunError, UsageError
 from thalweg.experiments._lens.blocks import BlockReading, block_length
 from thalweg.experiments._lens.measure import flat_states, state_batches
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, SurveyOptions
 from thalweg.experiments._over_prompts import loaded, skip_counts
 from thalweg.experiments._prepare import Prepared, prepare
-from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
+from thalweg.lenses import Recipe, Training, damaged_file, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
-from thalweg.store import ExperimentWriter, Findings, open_experiment, os_errors_as_run_errors, write_whole
+from thalweg.store import Findings, FindingsWriter, open_findings, os_errors_as_run_errors, tables_of, write_whole
 
 NAME = "tuned_lens"
 STEP_TOKENS = 2**14
 UNFINISHED = "unfinished.safetensors"
 SECONDS = 60.0
 """Between two snapshots: of a large model they are gigabytes."""
+_log = logging.getLogger("thalweg.store")
 
 
 def train_tuned(
@@ -78,16 +80,32 @@ def train_tuned(
     if len(prepared.models) != 1 or len(prepared.sources) != 1:
         raise UsageError("--train-tuned takes one model and one data set.")
     asked = _asked(prepared, steps, step_tokens, learning_rate, blocks, block_length)
-    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
-        if not (trained_lens(writer.reading()) / "config.json").exists():
+    tables, session = tables_of(NAME), prepared.session
+    with open_findings(prepared.path, prepared.header, NAME, asked.settings, tables, session=session) as writer:
+        if not _is_whole(writer):
             _Trainer(prepared, asked, writer).run()
         writer.update(status="finished")
     return writer.reading()
 
 
+def _is_whole(writer: FindingsWriter) -> bool:
+    """Whether the training came to its end and everything holds what was written; what does not is named."""
+    directory = trained_lens(writer.reading())
+    if not (directory / "config.json").exists() or writer.missing:
+        return False
+    try:
+        path = damaged_file(directory)
+    except ModelError as error:
+        _log.warning("%s The lens is trained again.", error)
+        return False
+    if path is not None:
+        _log.warning("%s is damaged: it does not hold what was written; the lens is trained again.", path)
+    return path is None
+
+
 def trained_lens(experiment: Findings) -> Path:
     """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
-    return experiment.directory / experiment.header.key
+    return experiment.directory
 
 
 @dataclass(frozen=True)
@@ -121,7 +139,7 @@ def _asked(
 class _Trainer:
     """One training from where it is to its end."""
 
-    def __init__(self, prepared: Prepared, asked: _Asked, writer: ExperimentWriter) -> None:
+    def __init__(self, prepared: Prepared, asked: _Asked, writer: FindingsWriter) -> None:
         self.prepared, self.asked, self.writer = prepared, asked, writer
         self.model: IdentifiedModel = prepared.models[0]
         self.source = prepared.sources[0]
@@ -198,10 +216,8 @@ class _Trainer:
         return int(snapshot["row"])
 
     def save(self, training: Training, row: int) -> None:
-        with os_errors_as_run_errors(self.directory):
-            self.directory.mkdir(exist_ok=True)
-        own: dict[str, Tensor] = {name: one.cpu().contiguous() for name, one in training.snapshot().items()}
-        write_whole(self.directory / UNFINISHED, to_safetensors({**own, "row": torch.tensor(row)}))
+        snapshot: dict[str, Tensor] = {name: values.cpu().contiguous() for name, values in training.snapshot().items()}
+        write_whole(self.directory / UNFINISHED, to_safetensors({**snapshot, "row": torch.tensor(row)}))
         self.write_losses(training)
 
     def finish(self, training: Training, subject: Subject) -> None:

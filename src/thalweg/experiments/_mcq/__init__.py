@@ -7,7 +7,7 @@ from pathlib import Path
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, Names, SurveyOptions
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings, open_findings, tables_of
 
 
 def mcq(
@@ -86,10 +86,12 @@ def mcq(
     files = None if tuned is None else read_tuned(tuned, identified)
     built = LmEvalTasks(names, identified.tokenizer, identified.config, asked)
     path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
-    header = prepared_from([identified], [], path, options).header
-    header = header.model_copy(update={"versions": {**header.versions, "lm-eval": version("lm-eval")}})
+    prepared = prepared_from([identified], [], path, options)
+    versions = {**prepared.session.versions, "lm-eval": version("lm-eval")}
+    session = prepared.session.model_copy(update={"versions": versions})
     settings = {**_asked(identified, names, asked, built.max_length), **_lens_settings(files, final_norm)}
-    with open_experiment(path, header, NAME, settings, own_data=True) as writer:
+    header, tables = prepared.header, tables_of(NAME)
+    with open_findings(path, header, NAME, settings, tables, session=session, joins="models") as writer:
         put = partial(_lens, files, identified, final_norm)
         likelihoods = LogLikelihoods(identified, path, put, _lens_settings(files, final_norm), options)
         key = {"model": identified.name, "revision": identified.revision, "lens": settings["lens"]}

@@ -12,13 +12,13 @@ from thalweg.experiments._mcq.likelihoods import LogLikelihoods
 from thalweg.experiments._mcq.requests import HarnessOptions
 from thalweg.experiments._options import Names, SurveyOptions
 from thalweg.lenses import LogitLens, TunedFiles, TunedLens, tuned_lens
-from thalweg.store import ExperimentWriter
+from thalweg.store import FindingsWriter
 
 NAME = "mcq"
 
 
 def _write(
-    writer: ExperimentWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, options: SurveyOptions
+    writer: FindingsWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, options: SurveyOptions
 ) -> None:
     """Answer what is missing, and have every state scored."""
     own = f"{Path(key['model']).name} on {', '.join(tasks.tasks)}"

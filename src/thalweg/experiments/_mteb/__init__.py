@@ -9,7 +9,7 @@ from typing import Any
 
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, SurveyOptions
-from thalweg.store import Findings, open_experiment, slug
+from thalweg.store import Findings, open_findings, slug, tables_of
 
 
 def mteb(
@@ -75,8 +75,10 @@ def mteb(
         "max_length": options.max_length,
     }
     kept = measured(path)  # an unknown pooling is refused before anything is written
-    header = prepared.header.model_copy(update={"versions": {**prepared.header.versions, NAME: version(NAME)}})
-    with open_experiment(path, header, NAME, settings, own_data=True) as writer:
+    versions = {**prepared.session.versions, NAME: version(NAME)}
+    session = prepared.session.model_copy(update={"versions": versions})
+    header, tables = prepared.header, tables_of(NAME)
+    with open_findings(path, header, NAME, settings, tables, session=session, joins="models") as writer:
         scores = list[StateScore]()
         for task in chosen:
             directory = path if keep_features else path / NAME / slug(task.metadata.name)

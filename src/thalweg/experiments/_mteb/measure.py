@@ -15,7 +15,7 @@ from thalweg.engines import progress_bar
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._mteb.harness import States, StateScore, state_scores
 from thalweg.experiments._options import SurveyOptions
-from thalweg.store import ExperimentWriter, experiment_schema
+from thalweg.store import FindingsWriter, experiment_schema
 
 NAME = "mteb"
 CACHE = "cache"
@@ -41,7 +41,7 @@ def _scored(
         return state_scores(task, states, results, done=lambda: bar().rows(1))
 
 
-def _write(writer: ExperimentWriter, model: IdentifiedModel, scores: Sequence[StateScore]) -> None:
+def _write(writer: FindingsWriter, model: IdentifiedModel, scores: Sequence[StateScore]) -> None:
     """The tables of all tasks so far, so that a stopped run shows them."""
     key = {"model": model.name, "revision": model.revision}
     frame = pl.DataFrame([{**key, **vars(one)} for one in scores], schema=experiment_schema(NAME, "scores"))

@@ -6,7 +6,7 @@ from thalweg.errors import DataError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, SurveyOptions
 from thalweg.experiments._probe.recipe import Recipe
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings, open_findings, tables_of
 
 
 def probe(
@@ -80,8 +80,9 @@ def probe(
     measured = TextFeatures(identified, path, pooling=pooling, options=options)
     key = {"model": identified.name, "revision": identified.revision}
     settings = {**key, **_asked(recipe), "pooling": pooling, "max_length": options.max_length, **labelled.identity}
-    with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
-        if not writer.reading().table("accuracy").head(1).collect().height:
+    header, tables, session = prepared.header, tables_of(NAME), prepared.session
+    with open_findings(path, header, NAME, settings, tables, session=session, joins="models") as writer:
+        if writer.missing:
             _fill(writer, {**key, "data": labelled.name}, labelled, measured, recipe, options)
         writer.update(status="finished")
     return writer.reading()

@@ -21,7 +21,7 @@ from thalweg.experiments._probe.linear import Probes, train_linear
 from thalweg.experiments._probe.logistic import fit_logistic
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.prompts import Example
-from thalweg.store import ExperimentWriter, Features
+from thalweg.store import Features, FindingsWriter
 
 NAME = "probe"
 RIGHT = 1
@@ -33,7 +33,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
 
 
 def _fill(
-    writer: ExperimentWriter,
+    writer: FindingsWriter,
     key: dict[str, str],
     data: ProbeData,
     measured: TextFeatures,
