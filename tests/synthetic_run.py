@@ -12,12 +12,12 @@ import polars as pl
 
 from thalweg.store import (
     DataFacts,
-    ModelFacts,
     Findings,
     FindingsWriter,
+    ModelFacts,
     PartCounts,
-    RunHeader,
     Run,
+    RunHeader,
     Session,
     Shard,
     open_findings,

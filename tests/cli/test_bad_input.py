@@ -204,7 +204,7 @@ def test_a_disk_that_refuses_keeps_the_finished_parts(survey, data, tmp_path, mo
     own, synced = os.fsync, []
 
     def sync(handle):
-        if list(tmp_path.rglob("prompts/*.parquet")):  # the first shard is finished
+        if list(tmp_path.glob("run/survey/*/*/*.json")):  # the first shard is finished
             synced.append(handle)
             raise OSError(number, os.strerror(number))
         own(handle)

@@ -328,7 +328,15 @@ def test_a_model_without_attention_heads_has_nothing_to_compare(tmp_path):
 @pytest.mark.parametrize("table", ["heads", "prompts"])
 def test_a_run_that_lost_a_file_is_damaged(tmp_path, table):
     run = contrasted_run(tmp_path / "run")
-    next((run.path / table).glob("*000000020-*.parquet")).unlink()
+    next(run.path.glob(f"survey/*/*/000000020-*.{table}.parquet")).unlink()
+    with pytest.raises(RunError, match=rf"{table}.parquet is missing. Run the same command again"):
+        thalweg.contrast(run.path)
+
+
+def test_a_run_that_lost_a_shard_is_damaged(tmp_path):
+    run = contrasted_run(tmp_path / "run")
+    for file in run.path.glob("survey/*/*/000000020-*"):
+        file.unlink()
     with pytest.raises(RunError, match="is damaged: it holds 40 of the 60 prompts of lab/inert on words"):
         thalweg.contrast(run.path)
 
@@ -336,9 +344,9 @@ def test_a_run_that_lost_a_file_is_damaged(tmp_path, table):
 @pytest.mark.parametrize("table", ["heads", "prompts"])
 def test_a_file_that_cannot_be_read_is_damaged(tmp_path, table):
     run = contrasted_run(tmp_path / "run")
-    file = next((run.path / table).glob("*.parquet"))
+    file = next(run.path.glob(f"survey/*/*/*.{table}.parquet"))
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(RunError, match=f"is damaged: its {table} cannot be read") as refused:
+    with pytest.raises(RunError, match=f"{table}.parquet is damaged: it does not hold what was written") as refused:
         thalweg.contrast(run.path)
     assert "\n" not in str(refused.value)
 

@@ -95,7 +95,7 @@ def test_a_run_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(model
         [sys.executable, "-c", SLOWED, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
     )
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "run" / "prompts").glob("*.parquet")) and time.monotonic() < deadline:
+    while not list((tmp_path / "run" / "survey").glob("*/*/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
         assert slowed.poll() is None, slowed.stderr.read().decode()
     slowed.send_signal(stop)
@@ -193,6 +193,16 @@ def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_s
     assert kept.height == kept.filter(pl.col("tokens") <= 80).height > 0
     [covered] = run.coverage
     assert covered.skipped == {"out of memory": 23 - kept.height}
+    assert covered.rows_read == 23
+    tried.clear()
+    monkeypatch.setattr(_rows, "measure_batch", lambda *given: tried.append(len(given[1])) or own(*given))
+    later = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, shard_rows=64))
+    assert sum(tried) == 23 - kept.height
+    assert later.coverage[0].skipped == {}
+    whole = thalweg.survey(model, data, out=tmp_path / "whole", options=replace(QUIET, shard_rows=64))
+    assert later.prompts.collect().equals(whole.prompts.collect())
+    for name, frame in tables(whole).items():
+        assert_frame_equal(tables(later)[name], frame)  # within rounding: the batches were others
 
 
 def test_prompts_too_short_for_a_sink_rate_are_counted(model, tmp_path):
@@ -296,14 +306,14 @@ def test_a_changed_configuration_is_another_run(data, tmp_path):
 def test_looking_at_a_finished_run_again_keeps_what_it_says_of_itself(model, data, tmp_path):
     first = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     again = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, batch_size=3, limit=5))
-    assert again.header.resolved == first.header.resolved
+    assert again.session.resolved == first.session.resolved
     assert again.prompts.collect().height == 23
 
 
 def test_a_part_that_was_lost_is_measured_again(model, data, tmp_path):
     whole = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     before = tables(whole)
-    next((tmp_path / "run" / "heads").glob("*.parquet")).unlink()
+    next((tmp_path / "run" / "survey").rglob("*.heads.parquet")).unlink()
     mended = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     for name, frame in before.items():
         assert_frame_equal(tables(mended)[name], frame)

@@ -107,7 +107,6 @@ def test_a_damaged_snapshot_is_said(model, data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
     place = trained_lens(open_run(tmp_path / "run").experiments("tuned_lens")[0])
-    place.mkdir()
     (place / "unfinished.safetensors").write_bytes(b"half")
     with pytest.raises(RunError, match="cannot be read"):
         thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)

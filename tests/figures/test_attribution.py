@@ -133,9 +133,9 @@ def test_numbers_that_are_missing_are_said_to_be(tmp_path):
 def test_an_attribution_without_averages_of_any_part_is_drawn_empty(tmp_path):
     run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has a reference state")
     experiment = latest(run)
-    experiment.table("attribution").collect().clear().write_parquet(
-        experiment.directory / f"attribution.{experiment.header.key}.parquet"
-    )
+    with add_findings(run.path, run.header, "attribution", experiment.header.settings) as writer:
+        writer.write_table("attribution", experiment.table("attribution").collect().clear())
+    experiment = latest(run)
     for panel in attribution(run, pairs(run)[0]).axes:
         assert [text.get_text() for text in panel.texts] == ["no value"]
     assert attribution_table(experiment)[0][1] == []

@@ -2,9 +2,9 @@
 
 import numpy as np
 import polars as pl
-from tests.synthetic_run import add_findings
 import pytest
 from tests.contrasted import DEPENDENT, MODEL, PROMPTS, contrasted_run
+from tests.synthetic_run import add_findings
 
 import thalweg
 from thalweg.errors import RunError

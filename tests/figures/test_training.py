@@ -8,7 +8,7 @@ import matplotlib.colors
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLANTED, build_run
+from tests.synthetic_run import PLANTED, build_run, open_survey
 from tests.synthetic_training import CHECKPOINTS, SIZES, TRAINED, build_sizes, build_training, checkpoint
 
 from thalweg.figures import (
@@ -143,7 +143,8 @@ def test_maps_have_a_column_a_checkpoint_and_hatch_what_has_no_value(tmp_path):
     frame = run.profile.collect()
     gone = (pl.col("revision") == "step1") & (pl.col("metric") == "norm_ratio")
     gap = frame.with_columns(pl.when(gone).then(math.nan).otherwise(pl.col("mean")).alias("mean"))
-    gap.write_parquet(run.path / "profile.parquet")
+    with open_survey(run.path, run.header) as writer:
+        writer.write_table("profile", gap)
     [axis] = trainings(run)
     figure = training_maps(run, axis)
     maps = [panel for panel in figure.axes if panel.get_images()]
@@ -162,7 +163,8 @@ def test_a_checkpoint_without_any_value_leaves_a_gap(tmp_path):
     models = (checkpoint("step1", None), checkpoint("step2", 900.0))
     run = build_training(tmp_path / "run", models)
     [axis] = trainings(run)
-    run.profile.filter(pl.col("revision") != "step1").collect().write_parquet(run.path / "profile.parquet")
+    with open_survey(run.path, run.header) as writer:
+        writer.write_table("profile", run.profile.filter(pl.col("revision") != "step1").collect())
     grid = training_grid(run, axis, "norm_ratio")
     assert np.isnan(grid[:, 0]).all()
     assert np.isfinite(grid[:, 1]).all()
@@ -241,7 +243,7 @@ def test_a_run_without_checkpoints_has_no_figure_of_them(tmp_path, sizes):
 
 def test_nothing_is_drawn_of_tables_older_than_the_rows(tmp_path):
     run = build_training(tmp_path / "run")
-    (run.path / "profile.parquet").unlink()  # as a new part does
+    (run.survey.directory / "profile.parquet").unlink()  # as a new part does
     assert trainings(run) == []
     assert compared_sizes(run, "words").is_empty()
 

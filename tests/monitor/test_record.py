@@ -74,7 +74,7 @@ def test_averages_made_step_by_step_are_those_made_at_once(tmp_path, model):
     grown = small.tables(tmp_path)
     assert grown["curves"]["revision"].unique(maintain_order=True).to_list() == ["step0", "step1", "step2", "step3"]
     for table in small.AGGREGATES:
-        (tmp_path / f"{table}.parquet").unlink()
+        (open_run(tmp_path).survey.directory / f"{table}.parquet").unlink()
     small.monitor(tmp_path, every=9).begin(model, 4)  # makes what is missing, and measures nothing
     for table, rows in small.tables(tmp_path).items():
         assert_frame_equal(rows, grown[table])
@@ -264,17 +264,17 @@ import os, signal, sys
 sys.path[:0] = sys.argv[2:]
 from tests.monitor import small
 from thalweg.store import _writer
-write, count = _writer.write_frame, 0
+write, count = _writer.write_whole, 0
 
-def write_frame(path, *rest):
+def write_whole(path, content):
     global count
     count += 1
-    if count == 16:  # of the third step: averages are gone, parts are being written
+    if count == 20:  # of the third step: averages are gone, parts are being written
         path.with_name(path.name + ".tmp").write_bytes(b"half of it")
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, *rest)
+    write(path, content)
 
-_writer.write_frame = write_frame
+_writer.write_whole = write_whole
 watching, model = small.monitor(sys.argv[1]), small.model()
 for step in range(9):
     watching.step(model, step)

@@ -7,7 +7,7 @@ from tests.synthetic_training import CHECKPOINTS, TRAINED, build_sizes, build_tr
 
 from thalweg.figures import checkpoint_answers, training_grid, trainings
 from thalweg.report._training import sizes_pages, training_pages
-from thalweg.store import Run
+from thalweg.store._findings_header import write_findings_header
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_a_run_without_checkpoints_has_neither_section(tmp_path):
 
 def test_a_training_that_goes_on_is_not_told_to_be_finished_by_a_command(tmp_path):
     run = build_training(tmp_path / "run", CHECKPOINTS[:2])
-    started = run.header.model_copy(update={"status": "started", "resolved": {"every": 10}, "command": ()})
-    text = page_of(Run(run.path, started)).text
+    changes = {"status": "started", "resolved": {"every": 10}, "command": ()}
+    write_findings_header(run.survey.directory, run.survey.header.model_copy(update=changes))
+    text = page_of(run).text
     assert "A training writes it: it grows with every measurement." in text
     assert "To finish it" not in text
