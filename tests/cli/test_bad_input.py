@@ -172,6 +172,40 @@ def test_a_broken_line_far_down_keeps_what_came_before(survey, tmp_path):
     assert run.prompts.collect()["prompt"].to_list() == list(range(64))
 
 
+def test_a_run_of_an_earlier_format_is_refused_and_kept(survey, thalweg, data, tmp_path):
+    assert survey("--data", data, "--limit", 2).code == 0
+    file = tmp_path / "run" / "run.json"
+    earlier = {"format": 1, "status": "finished", "models": [], "data": []}
+    file.write_text(json.dumps(earlier))
+    said = (
+        f"{tmp_path / 'run'} was written by a development version of thalweg (format 1): measure it again, with another "
+        "--out."
+    )
+    for ran in (
+        survey("--data", data, "--limit", 2),
+        thalweg("report", tmp_path / "run"),
+        thalweg("advise", tmp_path / "run"),
+    ):
+        assert said in ran.complaint
+    assert json.loads(file.read_text()) == earlier
+
+
+def test_a_damaged_part_is_named_by_who_reads_it_and_measured_again_by_the_same_command(
+    survey, thalweg, data, tmp_path, caplog
+):
+    assert survey("--data", data, "--limit", 2).code == 0
+    before = open_run(tmp_path / "run").layers.collect()
+    file = next((tmp_path / "run" / "survey").rglob("*.layers.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    told = f"{file} is damaged: it does not hold what was written. Run the same command again: it is measured anew."
+    assert told in thalweg("figures", tmp_path / "run").complaint
+    assert survey("--data", data, "--limit", 2).code == 0
+    assert f"{file} is damaged: it does not hold what was written; rows 0 to 1 of" in caplog.text
+    assert open_run(tmp_path / "run").layers.collect().equals(before)
+
+
 @pytest.mark.parametrize("place", ["a file", "below a file", "other files", "another run"])
 def test_a_place_that_is_taken_is_refused_and_kept(survey, data, tmp_path, place):
     out = tmp_path / "place"

@@ -1,6 +1,8 @@
 """Translators: they learn, to the same bits whether or not the training was stopped, and leave the model alone."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import thalweg
 from families import VOCABULARY, tiny
 from saved import llama, save
 from thalweg.capture import identify_model, subject_of
-from thalweg.errors import DataError, RunError, UsageError
+from thalweg.errors import DataError, ModelError, RunError, UsageError
 from thalweg.experiments import trained_lens
 from thalweg.experiments._lens import training as module
 from thalweg.lenses import LogitLens, Recipe, Training, read_tuned
@@ -97,6 +99,26 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(trained, model, da
     assert again.table("training").collect().equals(trained.table("training").collect())
 
 
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["lens/params.safetensors", "lens/params.pt", "lens/config.json", "training.parquet"])
+def test_what_is_damaged_is_named_and_trained_again(trained, model, data, tmp_path, caplog, name):
+    shutil.copytree(trained.run, tmp_path / "run")
+    (experiment,) = open_run(tmp_path / "run").experiments("tuned_lens")
+    flip(experiment.directory / name)
+    if name.startswith("lens"):
+        with pytest.raises(ModelError, match=rf"{Path(name).name} (is damaged|cannot be read)"):
+            tensors(experiment, model)
+    again = thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
+    assert Path(name).name in caplog.text
+    assert all(torch.equal(values, tensors(trained, model)[key]) for key, values in tensors(again, model).items())
+    assert again.table("training").collect().equals(trained.table("training").collect())
+
+
 def test_what_is_trained_is_not_trained_again(trained, model, data, monkeypatch):
     monkeypatch.setattr(module, "loaded", None)
     thalweg.train_tuned(model, data, out=trained.run, **ASKED)
@@ -107,6 +129,7 @@ def test_a_damaged_snapshot_is_said(model, data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
     place = trained_lens(open_run(tmp_path / "run").experiments("tuned_lens")[0])
+    place.mkdir()
     (place / "unfinished.safetensors").write_bytes(b"half")
     with pytest.raises(RunError, match="cannot be read"):
         thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)

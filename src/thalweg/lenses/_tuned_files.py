@@ -172,7 +172,7 @@ def _lens_in(directory: Path) -> Path:
     """The directory itself, or the one lens that was trained in a run."""
     if (directory / CONFIG).is_file() and not (directory / "run.json").exists():
         return directory
-    trained = sorted(path.parent for path in directory.glob(f"tuned_lens/*/{CONFIG}"))
+    trained = sorted(path.parent for path in directory.glob(f"tuned_lens/*/lens/{CONFIG}"))
     if len(trained) == 1:
         return trained[0]
     there = ", ".join(map(str, trained)) or "none"

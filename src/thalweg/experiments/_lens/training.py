@@ -105,7 +105,7 @@ def _is_whole(writer: FindingsWriter) -> bool:
 
 def trained_lens(experiment: Findings) -> Path:
     """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
-    return experiment.directory
+    return experiment.directory / "lens"
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,8 @@ class _Trainer:
         return int(snapshot["row"])
 
     def save(self, training: Training, row: int) -> None:
+        with os_errors_as_run_errors(self.directory):
+            self.directory.mkdir(exist_ok=True)
         snapshot: dict[str, Tensor] = {name: values.cpu().contiguous() for name, values in training.snapshot().items()}
         write_whole(self.directory / UNFINISHED, to_safetensors({**snapshot, "row": torch.tensor(row)}))
         self.write_losses(training)
