@@ -106,7 +106,7 @@ def assert_same(one, other):
 
 def held(run):
     """What is on disk and in the header, by revision."""
-    files = {path.name for table in TABLES[:4] for path in (run.path / table).iterdir()}
+    files = {(path.parent.name, path.name.partition(".")[0]) for path in run.path.glob("survey/*/*/*")}
     return {model.revision for model in run.header.models}, len(files)
 
 

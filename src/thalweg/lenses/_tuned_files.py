@@ -156,7 +156,8 @@ def damaged_file(directory: Path) -> Path | None:
         return directory / CONFIG
     if CONFIG in facts and facts.pop(CONFIG) != facts_of(_plain(config)):
         return directory / CONFIG
-    return next((directory / name for name, each in facts.items() if not is_whole(directory / name, each)), None)
+    there = {directory / name: each for name, each in facts.items() if (directory / name).exists()}
+    return next((file for file, each in there.items() if not is_whole(file, each)), None)
 
 
 def _plain(config: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -52,7 +53,7 @@ class Findings:
         if name not in tables:
             raise ValueError(f"expected one of {', '.join(tables)} as table of {self.header.experiment}, got {name!r}")
         frames = list(self._parts(name) if tables[name].kind == "parts" else self._written(name))
-        return pl.concat(frames) if frames else pl.LazyFrame(schema=tables[name].schema)
+        return pl.concat(frames) if frames else pl.LazyFrame(schema=tables[name].types)
 
     def only(self, *pairs: Pair) -> "Findings":
         """The same of these models on these data sets, in this order: no part of another one is opened."""
@@ -74,7 +75,7 @@ class Findings:
         yield pl.scan_parquet(file)
 
     def _parts(self, name: str) -> Iterator[pl.LazyFrame]:
-        schema, ordered = self.header.tables[name].schema, list[Path]()
+        schema, ordered = self.header.tables[name].types, list[Path]()
         for pair in self.header.coverage:
             folder = self.directory / pair_folder(*pair.pair)
             records = records_in(folder)
@@ -105,6 +106,6 @@ def _interlocked(records: list[ShardRecord]) -> bool:
     return False
 
 
-def _scanned(files: list[Path], schema: dict[str, object]) -> Iterator[pl.LazyFrame]:
+def _scanned(files: list[Path], schema: dict[str, Any]) -> Iterator[pl.LazyFrame]:
     if files:
         yield pl.scan_parquet(files, schema=schema)

@@ -16,6 +16,7 @@ from thalweg.store._dtypes import dtype_name, dtype_of
 from thalweg.store._facts import Count, Facts
 
 HEADER = "header.json"
+Kind = Literal["parts", "whole", "plan"]
 Pair = tuple[str, str, str]
 """Model, revision and data."""
 Status = Literal["started", "finished", "interrupted", "failed"]
@@ -84,7 +85,7 @@ class TableFacts(Facts):
         columns: names and types, in order.
     """
 
-    kind: Literal["parts", "whole", "plan"]
+    kind: Kind
     columns: dict[str, str]
 
     @field_validator("columns")
@@ -95,7 +96,7 @@ class TableFacts(Facts):
         return columns
 
     @property
-    def schema(self) -> dict[str, Any]:
+    def types(self) -> dict[str, Any]:
         """Names with their polars types, in order."""
         return {name: dtype_of(dtype) for name, dtype in self.columns.items()}
 
@@ -132,7 +133,7 @@ class FindingsHeader(Session):
         """Names the experiment's directory: different for different settings."""
         return settings_key(self.settings)
 
-    def named(self, kind: Literal["parts", "whole", "plan"]) -> tuple[str, ...]:
+    def named(self, kind: Kind) -> tuple[str, ...]:
         """The tables of one kind, in the order in which they were declared."""
         return tuple(name for name, table in self.tables.items() if table.kind == kind)
 
@@ -160,7 +161,7 @@ def settings_key(settings: Mapping[str, JsonValue]) -> str:
 
 def table_facts(tables: Tables) -> dict[str, TableFacts]:
     """What the header says of the tables."""
-    kinds = {name: "plan" if name in tables.plans else "whole" for name in tables.wholes}
+    kinds: dict[str, Kind] = {name: "plan" if name in tables.plans else "whole" for name in tables.wholes}
     return {
         name: TableFacts(kind=kinds.get(name, "parts"), columns=_columns(table))
         for name, table in {**tables.parts, **tables.wholes}.items()

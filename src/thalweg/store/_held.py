@@ -3,6 +3,7 @@
 import logging
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from thalweg.errors import RunError
@@ -58,6 +59,8 @@ class Held:
         """Remove every shard; the records first, since without its record a shard no longer counts."""
         for record in self._records.values():
             _remove_shard(self.folder, record)
+        with suppress(OSError):  # something that is not ours may lie in it
+            self.folder.rmdir()
         self._records, self._done, self._coverage = {}, [], None
 
 
