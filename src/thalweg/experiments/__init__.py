@@ -21,7 +21,8 @@ from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned, trained_lens
+from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
+from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
@@ -30,12 +31,14 @@ from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, survey
 from thalweg.experiments._probe import probe
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._survey import survey
+from thalweg.store import Tables
 
 if TYPE_CHECKING:
     from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
     from thalweg.experiments._checkpoints.emergence import write_emergence
     from thalweg.experiments._facts import hardware, learned_facts, versions
     from thalweg.experiments._features import TextFeatures, features
+    from thalweg.experiments._survey.findings import open_survey
     from thalweg.experiments._survey.rows import aggregate, measure_rows
 
 __all__ = [
@@ -65,11 +68,13 @@ __all__ = [
     "mcq",
     "measure_rows",
     "mteb",
+    "open_survey",
     "pairs",
     "probe",
     "register",
     "survey",
     "surveyed_span",
+    "tables_of",
     "train_tuned",
     "trained_lens",
     "versions",
@@ -100,6 +105,15 @@ def experiments() -> tuple[Experiment, ...]:
     return (*built_in, *_registered)
 
 
+def tables_of(name: str) -> Tables:
+    """Give the tables of what a run holds under a name, such as ``ablation``.
+
+    Raises:
+        KeyError: no experiment writes such a folder.
+    """
+    return {folder: tables for known in experiments() for folder, tables in known.tables.items()}[name]
+
+
 def register(experiment: Experiment) -> Experiment:
     """Add an experiment that was written elsewhere: verb, help, figures and report then know it.
 
@@ -121,6 +135,7 @@ _WITH_TORCH = {
     "hardware": "_facts",
     "learned_facts": "_facts",
     "measure_rows": "_survey.rows",
+    "open_survey": "_survey.findings",
     "versions": "_facts",
     "write_emergence": "_checkpoints.emergence",
     "writing_blocks_of": "_attribute.measure",
