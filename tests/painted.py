@@ -163,6 +163,7 @@ def _check_paper_map(axes, heat):
     (image,) = (child for child in axes.get_children() if isinstance(child, AxesImage))
     values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
     assert [[shown(value) for value in row] for row in values.tolist()] == grid(heat)
+    assert image.origin == "lower"
     assert (image.norm.vmin, image.norm.vmax) == (heat.low, heat.high)
     assert isinstance(image.norm, LogNorm) == heat.log
     assert (image.get_cmap().name == "RdBu_r") == heat.diverging
@@ -240,7 +241,7 @@ def _check_page_band(trace, stretch):
     there = [(at, upper) for at, _, upper in stretch]
     back = [(at, lower) for at, lower, _ in stretch]
     corners = list(zip(trace["x"], trace["y"], strict=True))
-    _same(sorted(corners), sorted([*there, *back]))
+    _same(corners, [*there, *reversed(back)])
     assert trace["fill"] == "toself"
 
 

@@ -116,6 +116,12 @@ def test_lines_can_be_shown_and_hidden_by_name(page):
     assert groups == {*names, "embedding"}
 
 
+def test_what_is_shaded_and_what_a_mark_says_is_told(page):
+    assert "compress phase" in page.text
+    dots = [trace["name"] for trace in page.charts[5]["data"] if trace.get("showlegend")]
+    assert dots == ["the head changes"]
+
+
 def test_charts_have_legends_of_their_own_where_a_section_says_so(page):
     own = [chart["layout"]["showlegend"] for chart in page.charts]
     assert own == [False] * 5 + [True, False, False] + [False] * 2 + [True, False]

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import pytest
 from tests.gallery import EVIL, NAMES, NAN, evil_panel, log_panel, map_panel, ratio_panel, sections, share_panel, spread
 
-from thalweg.shown import INK, Heat, Line, Panel, chart_of
+from thalweg.shown import INK, Heat, Line, Panel, chart_of, keys
 from thalweg.shown._plotly import DIVERGING, _inside_script
 
 
@@ -73,6 +73,16 @@ def test_lines_are_shown_and_hidden_with_their_group():
         ("first", "first", False),
         ("others of second", "second", False),
     ]
+
+
+def test_the_keys_of_some_panels_name_each_thing_once():
+    named = keys(sections()[0].panels)
+    assert [key.name for key in named] == [
+        *("first", "second", "chance", "compress phase", "threshold", "the row itself", "attention", "MLP", "peak")
+    ]
+    assert [key.name for key in named if not key.switch] == ["compress phase"]
+    assert [key.dash for key in named][:5] == ["-", "--", "--", "-", "-."]
+    assert [(key.name, key.switch) for key in keys([map_panel()])] == [("the head changes", "")]
 
 
 def test_levels_run_along_the_whole_panel():

@@ -68,8 +68,8 @@ def bar_places(bars: Sequence[Bars]) -> tuple[list[np.ndarray], float]:
     room = float(np.diff(every).min()) if every.size > 1 else 1.0
     there = np.array([np.isin(every, at) for at in columns]).reshape(len(columns), every.size)
     width = _BAR_ROOM * room / max(1, int(there.sum(axis=0).max(initial=0)))
-    shift = np.cumsum(there, axis=0) - (there.sum(axis=0) + 1) / 2
-    return [at + width * own[np.searchsorted(every, at)] for at, own in zip(columns, shift, strict=True)], width
+    shifts = width * (np.cumsum(there, axis=0) - (there.sum(axis=0) + 1) / 2)
+    return [at + shift[np.searchsorted(every, at)] for at, shift in zip(columns, shifts, strict=True)], width
 
 
 def whiskers(bars: Bars) -> np.ndarray | None:
