@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,21 @@ from thalweg.experiments import SurveyOptions
 from thalweg.experiments._mcq.harness import LmEvalTasks
 from thalweg.experiments._mcq.likelihoods import LogLikelihoods
 from thalweg.experiments._mcq.requests import HarnessOptions
-from thalweg.lenses import LogitLens
+from thalweg.lenses import LensChoice, LogitLens
 from thalweg.options import LoadOptions
 
 QUESTIONS, BATCH = 4, 8
 NAME = "arc_rows"
+
+
+@dataclass(frozen=True)
+class _Proved(LensChoice):
+    """A lens that is on its model already."""
+
+    lens: LogitLens = field(kw_only=True)
+
+    def on(self, *_: object) -> LogitLens:
+        return self.lens
 
 
 def questions() -> tuple[str, list[dict[str, Any]]]:
@@ -62,7 +73,7 @@ def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float],
                 options = HarnessOptions(include_path=(folder,), bars=False)
                 tasks = LmEvalTasks([NAME], tokenizer, model.config, options)
                 quiet = SurveyOptions(progress=False)
-                found = LogLikelihoods(own, run, lambda _: lens, {}, quiet, lambda: subject)(tasks.requests)
+                found = LogLikelihoods(own, run, _Proved(lens=lens), quiet, lambda: subject)(tasks.requests)
                 for state in range(found.shape[1]):
                     tasks.scores([(float(value), bool(greedy)) for value, greedy in found[:, state]])
                 built.append(tasks)

@@ -418,9 +418,9 @@ def metrics_by(site: str) -> str:
 
 
 def formulas() -> dict[str, Formula]:
-    """Every public function of the metrics room, by name."""
+    """Every public function of the rooms with formulas, by name."""
     found = dict[str, Formula]()
-    for path in sorted((SOURCE / "metrics").glob("_*.py")):
+    for path in sorted(path for room in ("metrics", "averages") for path in (SOURCE / room).glob("_*.py")):
         nodes = ast.parse(path.read_text(encoding="utf-8")).body
         results = {node.name: ast.get_docstring(node) or "" for node in nodes if isinstance(node, ast.ClassDef)}
         for node in nodes:

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 from tests.synthetic_run import PLANTED, Plant, header
 
-from thalweg import metrics
+from thalweg.experiments._mteb.means import task_means
+from thalweg.experiments._probe.accuracy import accuracy
 from thalweg.store import experiment_schema, open_experiment
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
@@ -35,7 +36,7 @@ def with_mteb(run: Path, scores: dict[str, list[float]], *, plant: Plant = PLANT
     ]
     key = {"model": plant.name, "revision": plant.revision}
     schema = experiment_schema("mteb", "tasks")
-    means = metrics.task_means(pl.DataFrame([key | row for row in rows], schema=schema).drop("metric"))
+    means = task_means(pl.DataFrame([key | row for row in rows], schema=schema).drop("metric"))
     settings = {"tasks": [*scores], "languages": ["eng"], "pooling": pooling, "max_length": 1024}
     places = [{**row, "split": "test", "subset": "default", "data_revision": "1"} for row in rows]
     _write(run, plant, "mteb", settings, {"scores": places, "tasks": rows, "means": means.to_dicts()})
@@ -45,7 +46,7 @@ def with_mteb(run: Path, scores: dict[str, list[float]], *, plant: Plant = PLANT
 def with_probe(run: Path, test: list[float], validation: list[float] | None = None, *, n: int = 400) -> Path:
     """Add accuracies of a linear probe by state."""
     rows = [
-        {"data": "sst2", "split": split, "state": state, "loss": 0.5, **vars(metrics.accuracy(round(share * n), n))}
+        {"data": "sst2", "split": split, "state": state, "loss": 0.5, **vars(accuracy(round(share * n), n))}
         for split, own in (("train", test), ("validation", validation or []), ("test", test))
         for state, share in enumerate(own)
     ]

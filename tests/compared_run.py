@@ -5,7 +5,7 @@ import math
 import polars as pl
 from tests.synthetic_run import PLANTED, header
 
-from thalweg import metrics
+from thalweg import averages
 from thalweg.store import Shard, experiment_schema, open_experiment, open_run
 
 PROMPTS = 3
@@ -76,9 +76,9 @@ def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True,
         writer.update()
         tables, by = writer.reading().table, ("condition", "seed")
         parts = tables("states"), tables("blocks"), tables("losses")
-        writer.write_table("effects", metrics.changes(*parts, pl.col("condition") == "intact", by=by))
+        writer.write_table("effects", averages.changes(*parts, pl.col("condition") == "intact", by=by))
         about = tables("conditions").select(*KEYS, "data", *by, "control", "blocks").collect()
-        judged = metrics.verdicts(*parts)
+        judged = averages.verdicts(*parts)
         writer.write_table("verdicts", judged.join(about, on=[*KEYS, "data", *by], how="left", nulls_equal=True))
         writer.update(status="finished")
     return open_run(path)
@@ -102,8 +102,7 @@ def with_clip(path, *, data=("words",), massive=True, gammas=(10.0, 100.0, 1000.
         writer.update()
         tables = writer.reading().table
         parts = tables("states"), tables("blocks"), tables("losses")
-        curves = metrics.changes(*parts, pl.col("gamma").is_infinite(), by=("gamma",))
-        names = {name: name.replace("ablated", "clipped") for name in curves.columns}
-        writer.write_table("curves", curves.rename(names))
+        curves = averages.changes(*parts, pl.col("gamma").is_infinite(), by=("gamma",), changed="clipped")
+        writer.write_table("curves", curves)
         writer.update(status="finished")
     return open_run(path)

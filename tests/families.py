@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 import transformers as tf
+from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 WIDTH, HEADS, BLOCKS, VOCABULARY, CONTEXT = 32, 4, 3, 97, 64
@@ -154,3 +155,10 @@ def tiny(family: str, *, seed: int = 0, spread: float = 3.0) -> PreTrainedModel:
                 weight.normal_()
     assert sum(weight.numel() for weight in model.parameters()) < 200_000
     return model
+
+
+def hooks(model: nn.Module) -> int:
+    """How many hooks of any kind all modules carry."""
+    return sum(
+        len(getattr(module, kind)) for module in model.modules() for kind in vars(module) if kind.endswith("_hooks")
+    )

@@ -1,5 +1,6 @@
 """What holds for every room: its public names, and that it knows nothing of the place where it was written."""
 
+import ast
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def in_order(name):
 def test_the_rooms_are_there():
     rooms = {name.removeprefix("thalweg.") for name in ROOMS} - {"thalweg"}
     assert rooms >= {
+        "averages",
         "capture",
         "cli",
         "engines",
@@ -72,3 +74,25 @@ def test_a_room_says_what_it_is_for_and_names_its_files(room):
 def test_no_file_knows_where_it_was_written(path):
     text = path.read_text(encoding="utf-8")
     assert [word for word in OF_THIS_WORKPLACE if word in text] == []
+
+
+def imported(path):
+    """What a file imports of thalweg, name by name: as ("metrics", "_spectrum", "entropy")."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: rooms are imported by their whole name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("thalweg."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_private_name_is_imported_from_another_room(path):
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    private = [
+        ".".join(name) for name in imported(path) if name[0] != room and any(part.startswith("_") for part in name)
+    ]
+    assert [name for name in private if name != "__version__"] == []

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from families import BLOCKS, FAMILIES, HYBRIDS, tiny
+from families import BLOCKS, FAMILIES, HYBRIDS, hooks, tiny
 from thalweg.capture import additive_parts, observe, prove, subject_of
 from thalweg.capture._interface import NAME, attention_implementation
 from thalweg.capture._parts import configurations
-from thalweg.experiments._measure import MeasureOptions, measure_batch
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
 
 PATHS = {"llama": "interface", "falcon": "torch", "bloom": "weights", "qwen3_next": "interface"}
@@ -38,13 +38,6 @@ class Notes:
 
 class Failure(Exception):
     """Raised on purpose."""
-
-
-def hooks(model):
-    """How many hooks of any kind all modules carry."""
-    return sum(
-        len(getattr(module, kind)) for module in model.modules() for kind in vars(module) if kind.endswith("_hooks")
-    )
 
 
 def implementations(model):

@@ -8,7 +8,7 @@ import transformers as tf
 from families import CONTEXT, FAMILIES, GROUPED, HYBRIDS, VOCABULARY, tiny
 from thalweg.capture import positions_of, subject_of
 from thalweg.engines import BatchOptions, run_shards
-from thalweg.experiments._measure import MeasureOptions, measure_batch
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt, Shard
 
 KINDS = {

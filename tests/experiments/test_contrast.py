@@ -356,7 +356,7 @@ def test_ctrl_c_leaves_no_half_tables(tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thalweg.metrics.contrast", stopped)
+    monkeypatch.setattr("thalweg.experiments._contrast.compared.contrast", stopped)
     with pytest.raises(KeyboardInterrupt):
         thalweg.contrast(run.path)
     (left,) = open_run(run.path).experiments("contrast")

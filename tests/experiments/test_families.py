@@ -14,7 +14,7 @@ import torch
 from families import BLOCKS, CONTEXT, FAMILIES, HYBRIDS, VOCABULARY, tiny, window_of
 from oracle import Recording, head_row, layer_row
 from thalweg.capture import PROVED, subject_of
-from thalweg.experiments._measure import MeasureOptions, measure_batch
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
 
 LENGTHS = (1, 2, 3, 10, 29, CONTEXT)

@@ -11,6 +11,7 @@ from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments import SurveyOptions, TextFeatures, features
 from thalweg.experiments import _features as module
+from thalweg.experiments import _pass as passing
 
 QUIET = SurveyOptions(progress=False)
 TEXTS = [f"{row} bottles of water " * (1 + row % 3) for row in range(11)]
@@ -24,13 +25,13 @@ def model(tmp_path_factory):
 @pytest.fixture
 def passes(monkeypatch):
     """Rows of tokens that went through the model, one a text."""
-    seen, run = [], module.token_batch
+    seen, run = [], passing.token_batch
 
     def counted(subject, batch):
         seen.extend(prompt.text for prompt in batch)
         return run(subject, batch)
 
-    monkeypatch.setattr(module, "token_batch", counted)
+    monkeypatch.setattr(passing, "token_batch", counted)
     return seen
 
 

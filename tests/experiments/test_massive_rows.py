@@ -6,7 +6,7 @@ import torch
 
 from oracle import Recording, layer_row
 from thalweg.capture import subject_of
-from thalweg.experiments._measure import MeasureOptions, measure_batch
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
 from thalweg.reference import Plant, planted_llama
 

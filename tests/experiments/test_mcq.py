@@ -1,7 +1,8 @@
 """Every state chooses from one pass, and the last one as lm-eval has the model choose."""
 
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments import mcq
 from thalweg.experiments._mcq import likelihoods as answering
 from thalweg.experiments._mcq.requests import Request
-from thalweg.lenses import LogitLens
+from thalweg.lenses import LensChoice, LogitLens
 from thalweg.reference import byte_tokenizer
 
 QUIET = thalweg.SurveyOptions(progress=False)
@@ -124,11 +125,21 @@ def naive(model, requests):
     return np.array(rows)
 
 
+@dataclass(frozen=True)
+class Chosen(LensChoice):
+    """The logit lens, made by a function."""
+
+    lens: Callable = LogitLens
+
+    def on(self, subject, _):
+        return self.lens(subject)
+
+
 def answered(model, out, requests, *, options=QUIET, lens=LogitLens, load=None):
     """Log-likelihoods of requests, and who gave them."""
     identified = identify_model(model, options.loading)
     subject = None if load is None else lambda: load(identified)
-    own = answering.LogLikelihoods(identified, out, lens, {"lens": "logit"}, options, subject)
+    own = answering.LogLikelihoods(identified, out, Chosen(lens=lens), options, subject)
     return own(requests), own
 
 

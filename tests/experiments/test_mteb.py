@@ -17,7 +17,7 @@ from saved import llama, save
 from thalweg.capture import identify_model
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments import TextFeatures
-from thalweg.experiments import _features as measuring
+from thalweg.experiments import _pass as passing
 from thalweg.experiments._mteb import measure as module
 from thalweg.experiments._mteb.harness import States, state_scores
 from thalweg.reference import byte_tokenizer
@@ -52,13 +52,13 @@ class Passes:
 
     def __init__(self, monkeypatch):
         self.read = []
-        inner = measuring.token_batch
+        inner = passing.token_batch
 
         def counted(subject, batch):
             self.read += [prompt.sha256 for prompt in batch]
             return inner(subject, batch)
 
-        monkeypatch.setattr(measuring, "token_batch", counted)
+        monkeypatch.setattr(passing, "token_batch", counted)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from saved import llama, save
 from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, RunError, UsageError
 from thalweg.experiments import _features as features_module
+from thalweg.experiments import _pass as passing
 from thalweg.experiments._probe import measure as module
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.store import _features as store_module
@@ -46,13 +47,13 @@ def data(tmp_path_factory):
 @pytest.fixture
 def passes(monkeypatch):
     """Texts that went through the model."""
-    seen, run = [], features_module.token_batch
+    seen, run = [], passing.token_batch
 
     def counted(subject, batch):
         seen.extend(prompt.text for prompt in batch)
         return run(subject, batch)
 
-    monkeypatch.setattr(features_module, "token_batch", counted)
+    monkeypatch.setattr(passing, "token_batch", counted)
     return seen
 
 

@@ -3,12 +3,12 @@
 In a folder: ``__init__`` the public function, whose signature is the Python call and the command line; ``measure`` what
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
-The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked),
-:mod:`._typed` (how that is typed), :mod:`._outcome` (what is told),
-:mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself), :mod:`._measure` (one batch),
-:mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured
-once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under
-an intervention, and what the sink's row is made of); for views :mod:`._pairs` (models and data, and what to call them),
+The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked) and
+:mod:`._typed` (how that is typed), :mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself),
+:mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts to parts of a
+run), :mod:`._features` (texts at every state, each measured once), :mod:`._index_list` (blocks as a person writes
+them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under an intervention, and what the sink's row is made of),
+:mod:`._outcome` (what is told of a result); for views :mod:`._pairs` (models and data, and what to call them),
 :mod:`._views` (what a run holds of an experiment, and what several views tell) and :mod:`._curves` (curves through
 depth).
 """
@@ -22,13 +22,14 @@ from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._lens import lens
+from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned, trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._outcome import Outcome
 from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import probe
+from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._survey import survey
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from thalweg.experiments._checkpoints.emergence import write_emergence
     from thalweg.experiments._facts import hardware, learned_facts, versions
     from thalweg.experiments._features import TextFeatures, features
-    from thalweg.experiments._lens.training import STEP_TOKENS, train_tuned, trained_lens
     from thalweg.experiments._survey.rows import aggregate, measure_rows
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Experiment",
     "Outcome",
     "Pair",
+    "Recipe",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -114,7 +115,6 @@ def register(experiment: Experiment) -> Experiment:
 
 
 _WITH_TORCH = {
-    "STEP_TOKENS": "_lens.training",
     "TextFeatures": "_features",
     "aggregate": "_survey.rows",
     "attributed": "_attribute.measure",
@@ -122,8 +122,6 @@ _WITH_TORCH = {
     "hardware": "_facts",
     "learned_facts": "_facts",
     "measure_rows": "_survey.rows",
-    "train_tuned": "_lens.training",
-    "trained_lens": "_lens.training",
     "versions": "_facts",
     "write_emergence": "_checkpoints.emergence",
     "writing_blocks_of": "_attribute.measure",

@@ -61,15 +61,15 @@ def data_facts(source: Source) -> DataFacts:
     return DataFacts(name=source.name, hash=source.hash, template=source.template)
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that numbers depend on: those of every experiment, and ``packages``."""
+    known = {"python": platform.python_version()}
+    for package in (*PACKAGES, *packages):
         try:
-            found[package] = version(package)
+            known[package] = version(package)
         except PackageNotFoundError:  # a checkout that was never installed
             continue
-    return found
+    return known
 
 
 def hardware() -> dict[str, Any]:

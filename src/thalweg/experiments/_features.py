@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject, watch_states
+from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import progress_bar, run_shards
 from thalweg.errors import DataError, UsageError
-from thalweg.experiments._measure import refuse_overflow, token_batch
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, skip_counts
+from thalweg.experiments._pass import Reduced, read
 from thalweg.prompts import Prompt, read_shards, source_of_texts, tokenization
 from thalweg.prompts import Shard as Rows
 from thalweg.store import Features, FeatureStore, text_hash
@@ -124,30 +123,21 @@ class TextFeatures:
         row = 4 * (config.num_hidden_layers + 1) * config.hidden_size
         return max(1, min(PART_ROWS, PART_BYTES // row))
 
-    @torch.no_grad()
     def _pooled(self, batch: Sequence[Prompt]) -> tuple[list[int], np.ndarray]:
         """Which rows these are, and their features."""
-        tokens = token_batch(self.subject, batch)
-        lengths = torch.tensor([len(prompt) for prompt in batch])
-        pool, found = POOLINGS[self._pooling], list[Tensor]()
-
-        def see(index: int, state: Tensor) -> None:
-            for prompt, own in zip(batch, state, strict=True):
-                refuse_overflow(index, own[: len(prompt)])
-            found.append(pool(state, lengths.to(state.device)).cpu())
-
-        with watch_states(self.subject, see):
-            self.subject.parts.body(input_ids=tokens, use_cache=False)
+        pool = POOLINGS[self._pooling]
+        states = Reduced(lambda _, seen: pool(seen.padded, seen.lengths).cpu())
+        read(self.subject, batch, states)
         self.measured += len(batch)
-        return [prompt.row for prompt in batch], torch.stack(found, 1).numpy()
+        return [prompt.row for prompt in batch], torch.stack(states.rows, 1).numpy()
 
     def _write(self, shard: Rows, results: list[tuple[list[int], np.ndarray]]) -> None:
         self._count(shard)
         if not results:
             return
         digests = {prompt.row: prompt.sha256 for prompt in shard.prompts}
-        rows = [digests[row] for own, _ in results for row in own]
-        self.store.write(rows, np.concatenate([values for _, values in results]))
+        written = [digests[row] for rows, _ in results for row in rows]
+        self.store.write(written, np.concatenate([values for _, values in results]))
 
     def _count(self, shard: Rows) -> None:
         for reason, count in skip_counts(shard).items():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from thalweg.errors import UsageError
-from thalweg.shown import ranges
+from thalweg.ranges import ranges
 
 PIECE = re.compile(r"(\d+)(?:-(\d+))?")
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import AttentionSeen, IdentifiedModel, Subject, Unembedding, observe, unembedding_of
-from thalweg.experiments._measure import refuse_overflow, token_batch
+from thalweg.capture import AttentionSeen, IdentifiedModel, Subject, Unembedding, unembedding_of
 from thalweg.experiments._over_prompts import loaded
-from thalweg.interventions import Intervention, intervene
+from thalweg.experiments._pass import StateSeen, lengths_of, read
+from thalweg.interventions import Intervention
 from thalweg.prompts import Prompt
 from thalweg.store import Thresholds
 
@@ -48,7 +48,6 @@ class OnDemand:
         return subject, unembedding_of(subject)
 
 
-@torch.no_grad()
 def intervened(
     model: OnDemand, batch: Sequence[Prompt], thresholds: Thresholds, interventions: Sequence[Intervention] = ()
 ) -> Rows:
@@ -61,58 +60,69 @@ def intervened(
         ModelError: a token has no row in the model's embedding.
         OverflowInFloat16: a float16 state holds an Inf.
     """
-    tokens = token_batch(model.subject, batch)
-    lengths = torch.tensor([len(prompt) for prompt in batch])
-    reducer = _Reducer(model.unembedding, batch, lengths, thresholds, len(model.subject.parts.blocks))
-    with intervene(model.subject, *interventions, lengths=lengths), observe(model.subject, reducer, lengths):
-        model.subject.parts.body(input_ids=tokens, use_cache=False)
-    return {name: pl.DataFrame(rows, infer_schema_length=None) for name, rows in reducer.rows.items()}
+    states, losses = _StateRows(batch, thresholds), _Losses(batch, model)
+    blocks = _BlockRows(batch, thresholds)
+    read(model.subject, batch, states, losses, blocks, interventions=interventions)
+    rows = {"states": states.rows, "blocks": blocks.rows, "losses": losses.rows}
+    return {name: pl.DataFrame(records, infer_schema_length=None) for name, records in rows.items()}
 
 
 def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> Rows:
     """The same tables, one after the other, with columns that are the same in every row."""
     columns = [pl.lit(value).alias(name) for name, value in (literals or {}).items()]
     return {
-        name: pl.concat([one[name] for one in parts], how="vertical_relaxed").with_columns(columns) for name in parts[0]
+        name: pl.concat([tables[name] for tables in parts], how="vertical_relaxed").with_columns(columns)
+        for name in parts[0]
     }
 
 
-class _Reducer:
-    """Receives states and attention, leaves rows; the last state is read as a prediction while it is there."""
+class _StateRows:
+    """What verdicts need of every state."""
 
-    def __init__(
-        self, unembedding: Unembedding, batch: Sequence[Prompt], lengths: Tensor, thresholds: Thresholds, last: int
-    ) -> None:
-        self.unembedding, self.last = unembedding, last
-        self.batch, self.lengths, self.thresholds = batch, lengths, thresholds
-        self.rows: dict[str, list[dict[str, Any]]] = {"states": [], "blocks": [], "losses": []}
+    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds) -> None:
+        self.batch, self.thresholds = batch, thresholds
+        self.rows = list[dict[str, Any]]()
 
-    def state(self, index: int, state: Tensor, /) -> None:
-        for prompt, padded in zip(self.batch, state, strict=True):
-            own = padded[: len(prompt)]
-            refuse_overflow(index, own)
-            measured = metrics.measure_state(
-                own, sink_position=self.thresholds.sink_position, massive_ratio=self.thresholds.massive_ratio
-            ).metrics
-            self.rows["states"].append(
-                {"prompt": prompt.row, "state": index, **{name: measured[name] for name in STATE}}
-            )
-            if index == self.last:
-                loss = _loss(self.unembedding, own, prompt)
-                self.rows["losses"].append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
+    def state(self, index: int, seen: StateSeen, /) -> None:
+        sink, ratio = self.thresholds.sink_position, self.thresholds.massive_ratio
+        for prompt, rows in zip(self.batch, seen.prompts, strict=True):
+            measured = metrics.measure_state(rows, sink_position=sink, massive_ratio=ratio).metrics
+            self.rows.append({"prompt": prompt.row, "state": index, **{name: measured[name] for name in STATE}})
+
+
+class _Losses:
+    """The last state, read as a prediction while it is there."""
+
+    def __init__(self, batch: Sequence[Prompt], model: OnDemand) -> None:
+        self.batch, self.unembedding = batch, model.unembedding
+        self.last = len(model.subject.parts.blocks)
+        self.rows = list[dict[str, Any]]()
+
+    def state(self, index: int, seen: StateSeen, /) -> None:
+        if index == self.last:
+            for prompt, rows in zip(self.batch, seen.prompts, strict=True):
+                loss = _loss(self.unembedding, rows, prompt)
+                self.rows.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
+
+
+class _BlockRows:
+    """How much the heads of every block sink."""
+
+    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds) -> None:
+        self.batch, self.lengths, self.thresholds = batch, lengths_of(batch), thresholds
+        self.rows = list[dict[str, Any]]()
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
-        mass = seen.statistics.column_mass
-        scores = metrics.sink_score(
-            mass, lengths=self.lengths.to(mass.device), sink_position=self.thresholds.sink_position
-        )
+        mass, tau = seen.statistics.column_mass, self.thresholds.tau
+        lengths, sink = self.lengths.to(mass.device), self.thresholds.sink_position
+        scores = metrics.sink_score(mass, lengths=lengths, sink_position=sink)
         scores = scores.float()  # as precise as the survey's tables hold them
-        rates = metrics.sink_rate(scores, self.thresholds.tau).tolist()
+        rates = metrics.sink_rate(scores, tau).tolist()
         means = scores.double().nanmean(-1).tolist()
         for prompt, rate, mean in zip(self.batch, rates, means, strict=True):
-            short = metrics.sink_uniform(len(prompt)) >= self.thresholds.tau
+            short = metrics.sink_uniform(len(prompt)) >= tau
             row = {"prompt": prompt.row, "block": block, "sink_rate": torch.nan if short else rate, "sink_score": mean}
-            self.rows["blocks"].append(row)
+            self.rows.append(row)
 
 
 def _loss(unembedding: Unembedding, state: Tensor, prompt: Prompt) -> float:

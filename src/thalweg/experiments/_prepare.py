@@ -1,8 +1,8 @@
 """What every experiment begins with: models and data are named and identified, before anything is loaded."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,60 @@ class Prepared:
     path: Path
     options: SurveyOptions
 
+    @property
+    def model(self) -> IdentifiedModel:
+        """The first model, or the only one."""
+        return self.models[0]
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What names that model in every table."""
+        return {"model": self.model.name, "revision": self.model.revision}
+
+    def of_one_model(self, experiment: str) -> "Prepared":
+        """The same, for an experiment that takes one model.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.models) != 1:
+            raise UsageError(f"{experiment} takes one model at a time; got {len(self.models)}.")
+        return self
+
+    def of_each_source(self) -> Iterator["Prepared"]:
+        """One data set after the other."""
+        return (replace(self, sources=[source]) for source in self.sources)
+
 
 def prepare(
     models: Names = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
+    own_data: bool = False,
+    packages: Sequence[str] = (),
     out: str | Path | None = None,
     options: PassOptions | None = None,
 ) -> Prepared:
     """Name and identify models and data.
 
+    Args:
+        models: as for a survey.
+        data: as for a survey.
+        own_data: the experiment reads its data itself, and ``data`` is left alone.
+        packages: whose versions the experiment's numbers depend on, beside those that all depend on.
+        out: as for a survey.
+        options: as for a survey.
+
     Raises:
         UsageError: a model, a data set or an option cannot be used; the message says what to do.
     """
     options = survey_options(options)
-    names, sources = named(models), open_sources(data, options)
+    names, sources = named(models), [] if own_data else open_sources(data, options)
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
     path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
-    return prepared_from(identified, sources, path, options)
+    prepared = prepared_from(identified, sources, path, options)
+    header = prepared.header.model_copy(update={"versions": versions(*packages)})
+    return replace(prepared, header=header)
 
 
 def named(models: Names) -> list[str]:
@@ -73,7 +109,7 @@ def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
         UsageError: one cannot be read, or is given twice.
     """
     wanted = _names("data", data)
-    sources = [open_source(one, text_field=options.text_field, whole_file=options.whole_file) for one in wanted]
+    sources = [open_source(name, text_field=options.text_field, whole_file=options.whole_file) for name in wanted]
     _refuse_repeats("--data", [source.name for source in sources])
     return sources
 
@@ -97,7 +133,7 @@ def _header(
     options: SurveyOptions,
 ) -> RunHeader:
     return RunHeader(
-        command=_command(),
+        command=command_line(),
         resolved=_resolved(options),
         models=tuple(model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
         data=tuple(data_facts(source) for source in sources),
@@ -118,13 +154,13 @@ def _resolved(options: SurveyOptions) -> dict[str, Any]:
 
 
 def _names(what: str, given: Names) -> list[str]:
-    names = [str(given)] if isinstance(given, str | Path) else [str(one) for one in given]
+    names = [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
     if not names:
         raise UsageError(f"{what} must name at least one; got none.")
     return names
 
 
-def _command() -> tuple[str, ...]:
+def command_line() -> tuple[str, ...]:
     """The command line, where this is one."""
     program = Path(sys.argv[0])
     ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")

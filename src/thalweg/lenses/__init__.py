@@ -2,9 +2,10 @@
 
 Reading order: :mod:`._lens` (what every lens does), :mod:`._logit` (the model's own unembedding on every state),
 :mod:`._tuned` (with a translator before it), :mod:`._tuned_files` (tuned lenses on disk and on the hub),
-:mod:`._training` (how translators are learned).
+:mod:`._choice` (which of them is asked for), :mod:`._training` (how translators are learned).
 """
 
+from thalweg.lenses._choice import LensChoice, choose_lens
 from thalweg.lenses._lens import Lens
 from thalweg.lenses._logit import LogitLens
 from thalweg.lenses._training import Recipe, Training
@@ -13,12 +14,14 @@ from thalweg.lenses._tuned_files import TunedFiles, read_tuned, save_tuned, tune
 
 __all__ = [
     "Lens",
+    "LensChoice",
     "LogitLens",
     "Recipe",
     "Training",
     "Translator",
     "TunedFiles",
     "TunedLens",
+    "choose_lens",
     "read_tuned",
     "save_tuned",
     "translators_of",

@@ -6,9 +6,10 @@ together clipped at 1. All states learn from the same forward pass. Translators 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from thalweg import metrics
@@ -17,9 +18,10 @@ from thalweg.errors import ModelError
 from thalweg.lenses._logit import LogitLens, device_of
 from thalweg.lenses._tuned import Translator
 from thalweg.shapes import Float
+from thalweg.validated import Says, validated
 
 
-@dataclass(frozen=True)
+@validated
 class Recipe:
     """How translators are trained.
 
@@ -31,8 +33,10 @@ class Recipe:
         clip: largest norm of all gradients together.
     """
 
-    steps: int = 250
-    learning_rate: float = 1.0
+    steps: Annotated[int, Field(ge=1), Says("--steps must be at least 1; got {got}.")] = 250
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Says("--learning-rate must be above 0 and finite; got {got}.")
+    ] = 1.0
     momentum: float = 0.9
     weight_decay: float = 1e-3
     clip: float = 1.0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thalweg.metrics._padded import at, count, log_length, real
 from thalweg.metrics._sinks import sink_rate
+from thalweg.options import TAU
 from thalweg.shapes import Float, Int
 
 
@@ -51,7 +52,7 @@ def colsum_floor(
     return (1 + inside / log_length(column_mass, lengths)).clamp(0, 1)
 
 
-def colsum_rate(concentrations: Float[Tensor, "*batch head"], /, tau: float = 0.3) -> Float[Tensor, "*batch"]:
+def colsum_rate(concentrations: Float[Tensor, "*batch head"], /, tau: float = TAU) -> Float[Tensor, "*batch"]:
     """Share of heads with a ColSum concentration of at least tau (the paper, Appendix B.2).
 
     Returns:

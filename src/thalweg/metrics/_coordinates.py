@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics._attribution import SinkRow, reference_state
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 HELD = 0.01
@@ -39,7 +40,7 @@ def sink_coordinates(
     stand_out: Sequence[Sequence[SinkRow]],
     /,
     *,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
 ) -> SinkCoordinates:
     """Tell the massive coordinates of the sink's row from the ordinary ones.
 

@@ -122,19 +122,19 @@ def _deflated(gram: Tensor) -> Tensor | None:
     trace = float(gram.diagonal().sum())
     if not trace > 0:
         return None
-    found = _leading(gram, trace)
-    rest = _without(gram, found)
+    leading = _leading(gram, trace)
+    rest = _without(gram, leading)
     mass = float(rest.diagonal().sum())
     if not mass > REMAINDER * trace:
         return None
     try:
-        tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(found.values) :].clamp_min_(0)
+        tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(leading.values) :].clamp_min_(0)
     except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage] - steep spectra can keep float32 from converging
         return None
     tail *= mass / tail.sum()
-    shares = torch.cat([tail, found.values]) / trace
+    shares = torch.cat([tail, leading.values]) / trace
     entropy = -float(torch.xlogy(shares, shares).sum())
-    if float32_noise(tail / trace) > ALLOWED * entropy:
+    if not float32_noise(tail / trace) <= ALLOWED * entropy:  # also where float32 gave NaN instead of an error
         return None
     return (shares * trace).sort(descending=True).values
 
@@ -160,7 +160,7 @@ def _leading(gram: Tensor, trace: float) -> _Directions:
     return _Directions(values[:kept], vectors[:, :kept], images[:, :kept])
 
 
-def _without(gram: Tensor, found: _Directions) -> Tensor:
-    """(1 - V V^T) G (1 - V V^T): the matrix with the found directions taken out."""
-    half = found.images - found.vectors * (found.values / 2)
-    return torch.addmm(gram, found.vectors, half.T, alpha=-1).addmm_(half, found.vectors.T, alpha=-1)
+def _without(gram: Tensor, leading: _Directions) -> Tensor:
+    """(1 - V V^T) G (1 - V V^T): the matrix with the leading directions taken out."""
+    half = leading.images - leading.vectors * (leading.values / 2)
+    return torch.addmm(gram, leading.vectors, half.T, alpha=-1).addmm_(half, leading.vectors.T, alpha=-1)

@@ -41,8 +41,8 @@ def token_loss(state: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " 
     Example:
         All of 4 tokens alike: ln 4 = 1.3863, whichever comes.
     """
-    found = -state.gather(-1, targets[:, None])[:, 0]
-    return torch.where(state[:, 0].isnan(), torch.nan, found)
+    losses = -state.gather(-1, targets[:, None])[:, 0]
+    return torch.where(state[:, 0].isnan(), torch.nan, losses)
 
 
 def output_entropy(state: Float[Tensor, "token vocabulary"], /) -> Float[Tensor, " token"]:

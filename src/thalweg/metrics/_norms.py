@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics._view import StateView, first
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 
@@ -85,7 +86,7 @@ def norms(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> 
 
 
 def massive_activations(
-    state: Float[Tensor, "token width"], /, *, massive_ratio: float = 10.0, limit: int = 16
+    state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO, limit: int = 16
 ) -> list[MassiveActivation]:
     """The massive rows and entries of one state, largest first, rows before entries.
 

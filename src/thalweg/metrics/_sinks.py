@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics._padded import at, count, positions, precision, real
+from thalweg.options import TAU
 from thalweg.shapes import Float, Int
 
 TIE = 1e-6
@@ -36,7 +37,7 @@ def sink_score(
     return at(column_mass, lengths, sink_position) / count(column_mass, lengths)
 
 
-def sink_rate(scores: Float[Tensor, "*batch head"], /, tau: float = 0.3) -> Float[Tensor, "*batch"]:
+def sink_rate(scores: Float[Tensor, "*batch head"], /, tau: float = TAU) -> Float[Tensor, "*batch"]:
     """Share of heads with a sink score of at least tau (the paper, section 2; the code of Gu et al. has > for >=).
 
     For prompts so short that a uniform head passes (`sink_uniform` >= tau) the rate says nothing; the profile leaves

@@ -27,6 +27,7 @@ from thalweg.metrics._theory import (
     undefined_theorem,
 )
 from thalweg.metrics._view import StateView
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 SPECTRAL = (
@@ -57,7 +58,7 @@ def measure_state(
     /,
     *,
     sink_position: int = 0,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
     variants: bool = False,
 ) -> StateMeasurement:
     """Every column of the ``layers`` table for one prompt's state, but for its keys.
@@ -86,13 +87,13 @@ def measure_state(
     if view.undefined:
         return _undefined(view.undefined, variants, finite=view.finite)
     bounds, massive = theorem_of(view, sink_position), massive_bound_of(view, massive_ratio)
-    found = view.eigenvalues
-    violated = bound_violated(found.values, bounds=bounds, massive=massive, tolerance=_tolerance(found))
-    if violated and not found.exact:
-        found = eigenvalues(view.gram, exact=True)
-        violated = bound_violated(found.values, bounds=bounds, massive=massive, tolerance=_tolerance(found))
+    spectrum = view.eigenvalues
+    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
+    if violated and not spectrum.exact:
+        spectrum = eigenvalues(view.gram, exact=True)
+        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
     metrics: dict[str, float | int | bool | str | None] = {
-        **_spectral(found.values),
+        **_spectral(spectrum.values),
         **_columns(norms_of(view, sink_position)),
         **_columns(bounds),
         **_columns(massive),
@@ -140,8 +141,8 @@ def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | 
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _tolerance(found: Eigenvalues) -> float:
-    return 1e-10 if found.exact else 1e-5
+def _tolerance(spectrum: Eigenvalues) -> float:
+    return 1e-10 if spectrum.exact else 1e-5
 
 
 def _spectral(spectrum: Tensor) -> dict[str, float]:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics._view import StateView
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 SPAN = 1e-6
@@ -102,7 +103,7 @@ def theorem(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -
     return undefined_theorem() if view.undefined else theorem_of(view, sink_position)
 
 
-def massive_bound(state: Float[Tensor, "token width"], /, *, massive_ratio: float = 10.0) -> MassiveBound:
+def massive_bound(state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO) -> MassiveBound:
     """What the span of the massive rows proves about the entropy (Schur-Horn; the paper's Appendix A.2 leaves it open).
 
     Args:

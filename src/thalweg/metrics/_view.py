@@ -108,10 +108,10 @@ class StateView:
         # Rows whose peak is small cannot hold one: usually none or one row is looked at.
         positions = torch.nonzero(self.row_peaks > threshold).flatten()
         rows = self.state[positions.to(self.state.device)].double().cpu()
-        found = torch.nonzero(rows.abs() > threshold)
-        values = rows[found[:, 0], found[:, 1]]
+        places = torch.nonzero(rows.abs() > threshold)
+        values = rows[places[:, 0], places[:, 1]]
         order = values.abs().sort(descending=True, stable=True).indices
-        columns = (positions[found[order, 0]], found[order, 1], values[order])
+        columns = (positions[places[order, 0]], places[order, 1], values[order])
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def inner(self, position: int) -> Float[Tensor, " token"]:

@@ -3,9 +3,15 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from thalweg.errors import UsageError
 from thalweg.experiments import SurveyOptions
+from thalweg.validated import Says, validated
+
+COUNT = Field(ge=1, le=sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Alarm:
     message: str
 
 
-@dataclass(frozen=True)
+@validated
 class Alarms:
     """When to raise the alarm; None switches one off.
 
@@ -37,16 +43,16 @@ class Alarms:
             :attr:`Monitor.should_stop`.
     """
 
-    massive_above: float | None = None
-    ratio_growing_for: int | None = None
+    massive_above: Annotated[float | None, Field(gt=0), Says("massive_above is a magnitude, above 0; got {got}.")] = (
+        None
+    )
+    ratio_growing_for: Annotated[
+        int | None, COUNT, Says("ratio_growing_for counts measurements, from 1; got {got}.")
+    ] = None
     on_alarm: Callable[[Alarm], None] | None = None
     stop: bool = False
 
     def __post_init__(self) -> None:
-        if self.massive_above is not None and not self.massive_above > 0:
-            raise UsageError(f"massive_above is a magnitude, above 0; got {self.massive_above:g}.")
-        if self.ratio_growing_for is not None and not _is_count(self.ratio_growing_for):
-            raise UsageError(f"ratio_growing_for counts measurements, from 1; got {self.ratio_growing_for!r}.")
         if (self.stop or self.on_alarm is not None) and not self.any:
             raise UsageError("stop and on_alarm need an alarm; give massive_above or ratio_growing_for.")
 
@@ -56,7 +62,7 @@ class Alarms:
         return self.massive_above is not None or self.ratio_growing_for is not None
 
 
-@dataclass(frozen=True)
+@validated
 class MonitorOptions:
     """Options of a monitor.
 
@@ -73,39 +79,28 @@ class MonitorOptions:
             switches itself off.
     """
 
-    every: int = 500
-    prompts: int = 8
+    every: Annotated[int, COUNT, Says("every must be an integer, at least 1; got {got}.")] = 500
+    prompts: Annotated[int, COUNT, Says("prompts must be an integer, at least 1; got {got}.")] = 8
     max_length: int = 256
     tau: float = 0.3
     sink_position: int = 0
     massive_ratio: float = 10.0
-    bos: str = "auto"
+    bos: Annotated[Literal["auto", "always", "never"], Says("bos must be auto, always or never; got {got!r}.")] = "auto"
     alarms: Alarms = field(default_factory=Alarms)
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("every", "prompts"):
-            value = getattr(self, name)
-            if not _is_count(value):
-                raise UsageError(f"{name} must be an integer, at least 1; got {value!r}.")
         _ = self.survey  # checks the rest
 
     @property
     def survey(self) -> SurveyOptions:
         """The same as options of a survey: one of a saved checkpoint gives the same numbers."""
-        bos = self.bos
-        if bos not in ("auto", "always", "never"):
-            raise UsageError(f"bos must be auto, always or never; got {bos!r}.")
         return SurveyOptions(
             limit=self.prompts,
             max_length=self.max_length,
-            bos=bos,
+            bos=self.bos,
             tau=self.tau,
             sink_position=self.sink_position,
             massive_ratio=self.massive_ratio,
             progress=False,
         )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize

@@ -8,6 +8,7 @@ something is painted; ``thalweg.mplstyle`` the look on paper.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from thalweg.ranges import ranges
 from thalweg.shown._drawn import Key, keys
 from thalweg.shown._labels import from_zero_to_one, title, unit
 from thalweg.shown._section import (
@@ -43,7 +44,6 @@ from thalweg.shown._words import (
     listing,
     number,
     percent,
-    ranges,
     span_of,
     spans,
 )

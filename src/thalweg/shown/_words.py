@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from thalweg.ranges import runs
+
 GAP = "\N{EN DASH}"
 ARROW = "->"
 
@@ -66,16 +68,6 @@ def listing(items: Sequence[object]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
 
 
-def ranges(numbers: Iterable[int], between: str = ", ") -> str:
-    """Write whole numbers with neighbours drawn together.
-
-    Example:
-        >>> ranges([2, 3, 4, 7])
-        '2-4, 7'
-    """
-    return between.join(f"{first}-{last}" if last > first else str(first) for first, last in _runs(numbers))
-
-
 def spans(numbers: Iterable[int]) -> str:
     """Write the same as in a sentence, two neighbours apart.
 
@@ -83,22 +75,10 @@ def spans(numbers: Iterable[int]) -> str:
         >>> spans([2, 3, 4, 9, 10])
         '2 to 4, 9 and 10'
     """
-    words = [
-        [f"{first} to {last}"] if last > first + 1 else [*range(first, last + 1)] for first, last in _runs(numbers)
-    ]
+    words = [[f"{first} to {last}"] if last > first + 1 else [*range(first, last + 1)] for first, last in runs(numbers)]
     return listing([word for run in words for word in run])
 
 
 def span_of(first: int, last: int, what: str = "state") -> str:
     """Write which states: ``state 4`` or ``states 2-6``."""
     return f"{what} {first}" if first == last else f"{what}s {first}-{last}"
-
-
-def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    found = list[tuple[int, int]]()
-    for one in sorted(set(numbers)):
-        if found and one == found[-1][1] + 1:
-            found[-1] = found[-1][0], one
-        else:
-            found.append((one, one))
-    return found

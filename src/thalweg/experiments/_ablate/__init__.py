@@ -1,14 +1,12 @@
 """Ablation: without the MLPs that write the massive row, do sinks and compression go (the paper, section 3.3)?"""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings
 
 
 def ablate(
@@ -58,40 +56,13 @@ def ablate(
         >>> found.filter(condition="blocks 1")["verdict"].to_list()  # doctest: +SKIP
         ['removed', 'removed']
     """
-    from thalweg.experiments._ablate.measure import (
-        AUTO,
-        NAME,
-        _conditions,
-        _measured,
-        _tables,
-        _write_answers,
-        _writing_blocks,
-    )
-    from thalweg.experiments._attribute.measure import attributed
-    from thalweg.experiments._index_list import index_list, index_text
-    from thalweg.experiments._intervened import OnDemand
-    from thalweg.experiments._over_prompts import measure_prompts, unfinished
+    from thalweg.experiments._ablate.measure import ablated, blocks_asked
     from thalweg.experiments._prepare import prepare
 
-    prepared = prepare(model, data, out=out, options=options)
+    prepared = prepare(model, data, out=out, options=options).of_one_model("ablate")
     if seeds < 0:
         raise UsageError(f"--seeds is how often each random control is drawn, 0 or more; got {seeds}.")
-    last = prepared.header.models[0].blocks - 1
-    named = None if blocks == AUTO else index_list("--blocks", blocks, last)
-    loading = OnDemand(prepared.models[0])
-    attribution = attributed(prepared, lambda: loading.subject)
-    chosen = {source.name: named or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
-    settings = {"blocks": AUTO if named is None else index_text(named), "seeds": seeds}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
-        for source in prepared.sources:
-            own = replace(prepared, sources=[source])
-            if unfinished(own, writer):
-                conditions = _conditions(own, writer, loading, attribution, chosen[source.name], seeds)
-                measure = partial(_measured, loading, conditions, prepared.header.thresholds)
-                measure_prompts(own, writer, loading.subject, measure, _tables, title="ablation")
-        _write_answers(writer)
-        writer.update(status="finished")
-    return writer.reading()
+    return ablated(prepared, blocks_asked(prepared, blocks), seeds=seeds)
 
 
 EXPERIMENT = Experiment(

@@ -68,17 +68,17 @@ def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, 
         dims: the massive coordinates of the sink's row; empty where there are none.
         seeds: how many draws of each random control.
     """
-    found = [Condition(INTACT)]
+    planned = [Condition(INTACT)]
     if len(blocks) > 1:
-        found += [Condition(f"blocks {block}", blocks=(block,)) for block in blocks]
-    found.append(Condition(f"blocks {index_text(blocks)}", blocks=blocks))
-    found.append(Condition(NOTHING, "negative", blocks=blocks))
-    found += [Condition("other position", "negative", seed, blocks) for seed in range(seeds)]
-    found += _other_blocks(blocks, shares, seeds)
-    found.append(Condition("rescaled", "positive"))
+        planned += [Condition(f"blocks {block}", blocks=(block,)) for block in blocks]
+    planned.append(Condition(f"blocks {index_text(blocks)}", blocks=blocks))
+    planned.append(Condition(NOTHING, "negative", blocks=blocks))
+    planned += [Condition("other position", "negative", seed, blocks) for seed in range(seeds)]
+    planned += _other_blocks(blocks, shares, seeds)
+    planned.append(Condition("rescaled", "positive"))
     none = None if dims else "the sink's row has no massive coordinates to empty"
-    found.append(Condition("emptied", "positive", dims=dims, reason=none))
-    return found
+    planned.append(Condition("emptied", "positive", dims=dims, reason=none))
+    return planned
 
 
 def interventions(

@@ -1,20 +1,29 @@
 """Ablation: without the MLPs that write the massive row, do sinks and compression go (the paper, section 3.3)?"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.conditions import INTACT, NOTHING, Condition, interventions, plan
-from thalweg.experiments._attribute.measure import writing_blocks_of
+from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
 from thalweg.experiments._index_list import index_list, index_text
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
+from thalweg.experiments._over_prompts import measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.prompts import Prompt, Source
-from thalweg.store import EXPERIMENTS, ExperimentWriter, Findings, Thresholds, experiment_schema
+from thalweg.store import (
+    EXPERIMENTS,
+    ExperimentWriter,
+    Findings,
+    Thresholds,
+    experiment_schema,
+    open_experiment,
+)
 
 NAME = "ablation"
 AUTO = "auto"
@@ -22,54 +31,92 @@ BY = ("condition", "seed")
 _WRITTEN = ("condition", "control", "seed", "blocks", "dims", "reason")
 
 
+def blocks_asked(prepared: Prepared, blocks: str | Sequence[int]) -> tuple[int, ...] | None:
+    """Whose MLPs are named; None for "auto".
+
+    Raises:
+        UsageError: no list of blocks, or one that the model does not have.
+    """
+    return None if blocks == AUTO else index_list("--blocks", blocks, prepared.header.models[0].blocks - 1)
+
+
+def ablated(prepared: Prepared, blocks: tuple[int, ...] | None, *, seeds: int) -> Findings:
+    """Measure what is missing, and compare.
+
+    Args:
+        prepared: one model, its data and where the run is.
+        blocks: whose MLPs are removed; None for those that write the massive row.
+        seeds: draws of each random control.
+    """
+    loading = OnDemand(prepared.model)
+    attribution = attributed(prepared, lambda: loading.subject)
+    chosen = {source.name: blocks or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
+    settings = {"blocks": AUTO if blocks is None else index_text(blocks), "seeds": seeds}
+    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+        for part in prepared.of_each_source():
+            if unfinished(part, writer):
+                blocks_here, key = chosen[part.sources[0].name], _key(part, part.sources[0])
+                conditions = _begun(part, writer, blocks_here)
+                if not conditions:
+                    dims = scanned(part, loading).dims
+                    conditions = plan(blocks_here, _shares(attribution, key), dims, seeds=seeds)
+                    _write_conditions(writer, key, conditions)
+                measure = partial(_measured, loading, conditions, prepared.header.thresholds)
+                measure_prompts(part, writer, loading.subject, measure, _tables, title="ablation")
+        _write_answers(writer)
+        writer.update(status="finished")
+    return writer.reading()
+
+
 def _writing_blocks(prepared: Prepared, attribution: Findings, source: Source) -> tuple[int, ...]:
-    found = writing_blocks_of(attribution, *_key(prepared, source).values())
-    if not found.blocks:
+    writers = writing_blocks_of(attribution, *_key(prepared, source).values())
+    if not writers.blocks:
         raise UsageError(
-            f"{found.reason}: nothing to ablate on {source.name}. Name blocks, as in --blocks 0,5-7; "
+            f"{writers.reason}: nothing to ablate on {source.name}. Name blocks, as in --blocks 0,5-7; "
             "`thalweg attribute` shows what each of them writes."
         )
-    return found.blocks
+    return writers.blocks
 
 
 def _key(prepared: Prepared, source: Source) -> dict[str, str]:
-    model = prepared.models[0]
-    return {"model": model.name, "revision": model.revision, "data": source.name}
+    return {**prepared.key, "data": source.name}
 
 
-def _conditions(
-    own: Prepared,
-    writer: ExperimentWriter,
-    loading: OnDemand,
-    attribution: Findings,
-    blocks: tuple[int, ...],
-    seeds: int,
-) -> list[Condition]:
-    """What one data set is measured under: planned once and written down, so that every prompt is measured alike.
+def _begun(part: Prepared, writer: ExperimentWriter, blocks: tuple[int, ...]) -> list[Condition]:
+    """What one data set is measured under already: planned once and written down, so that prompts are measured alike.
 
     Raises:
         UsageError: with more prompts, other blocks write the massive row.
     """
-    key = _key(own, own.sources[0])
-    known = _known(writer.reading().table("conditions").filter(**key).collect())
-    if known:
-        before = max((one.blocks for one in known if one.control is None), key=len)
-        if before != blocks:
-            raise UsageError(
-                f"over all prompts, the blocks that write the massive row are {index_text(blocks)}; {own.path} was "
-                f"begun with {index_text(before)}. Name one choice with --blocks, or take another --out."
-            )
-        return known
+    known = _known(writer.reading().table("conditions").filter(**_key(part, part.sources[0])).collect())
+    before = max((condition.blocks for condition in known if condition.control is None), key=len, default=blocks)
+    if before != blocks:
+        raise UsageError(
+            f"over all prompts, the blocks that write the massive row are {index_text(blocks)}; {part.path} was "
+            f"begun with {index_text(before)}. Name one choice with --blocks, or take another --out."
+        )
+    return known
+
+
+def _shares(attribution: Findings, key: dict[str, str]) -> dict[int, float]:
+    """By block, the share of the massive row that its MLP writes."""
     parts = attribution.table("attribution").filter(**key, part="mlp", metric="share").collect()
-    shares = dict(parts.select("block", "mean").iter_rows())
-    conditions = plan(blocks, shares, scanned(own, loading).dims, seeds=seeds)
+    return dict(parts.select("block", "mean").iter_rows())
+
+
+def _write_conditions(writer: ExperimentWriter, key: dict[str, str], conditions: Sequence[Condition]) -> None:
     others = writer.reading().table("conditions").collect()
-    writer.write_table("conditions", pl.concat([others, _described(key, conditions)]))
-    return conditions
+    rows = [
+        {**key, **condition.described, "dims": list(condition.dims), "reason": condition.reason}
+        for condition in conditions
+    ]
+    schema = experiment_schema(NAME, "conditions")
+    planned = pl.DataFrame(rows, infer_schema_length=None).select(list(schema)).cast(pl.Schema(schema))
+    writer.write_table("conditions", pl.concat([others, planned]))
 
 
 def _known(rows: pl.DataFrame) -> list[Condition]:
-    """Conditions as `_described` wrote them."""
+    """Conditions as they were written down."""
     return [
         Condition(name, control, seed, _blocks(blocks), tuple(dims), reason)
         for name, control, seed, blocks, dims, reason in rows.select(_WRITTEN).iter_rows()
@@ -80,41 +127,33 @@ def _blocks(text: str) -> tuple[int, ...]:
     return index_list("--blocks", text, sys.maxsize) if text else ()
 
 
-def _described(key: dict[str, str], conditions: Sequence[Condition]) -> pl.DataFrame:
-    rows = [{**key, **one.described, "dims": list(one.dims), "reason": one.reason} for one in conditions]
-    schema = experiment_schema(NAME, "conditions")
-    return pl.DataFrame(rows, infer_schema_length=None).select(list(schema)).cast(pl.Schema(schema))
-
-
 def _measured(
     loading: OnDemand, conditions: Sequence[Condition], thresholds: Thresholds, batch: Sequence[Prompt]
 ) -> Rows:
     """One batch under every condition."""
-    subject, found = loading.subject, dict[Condition, Rows]()
+    blocks, results = len(loading.subject.parts.blocks), dict[Condition, Rows]()
     for condition in conditions:
         if condition.runs:
-            blocks = len(subject.parts.blocks)
             changes = interventions(condition, batch, blocks=blocks, sink_position=thresholds.sink_position)
-            found[condition] = intervened(loading, batch, thresholds, changes)
-    _prove_nothing({condition.name: rows for condition, rows in found.items()}, loading, thresholds, batch)
-    named = [joined([rows], condition.columns) for condition, rows in found.items()]
-    tables = joined(named)
-    states = [joined([rows], condition.described)["states"] for condition, rows in found.items()]
+            results[condition] = intervened(loading, batch, thresholds, changes)
+    by_name = {condition.name: rows for condition, rows in results.items()}
+    _prove_nothing(by_name[INTACT], by_name[NOTHING], lambda: intervened(loading, batch, thresholds))
+    tables = joined([joined([rows], condition.columns) for condition, rows in results.items()])
+    states = [joined([rows], condition.described)["states"] for condition, rows in results.items()]
     return {**tables, "states": pl.concat(states, how="vertical_relaxed")}
 
 
-def _prove_nothing(found: dict[str, Rows], loading: OnDemand, thresholds: Thresholds, batch: Sequence[Prompt]) -> None:
+def _prove_nothing(intact: Rows, nothing: Rows, again: Callable[[], Rows]) -> None:
     """An ablation of nothing leaves every bit, where the model gives the same bits twice."""
-    if _same(found[INTACT], found[NOTHING]) or not _same(found[INTACT], intervened(loading, batch, thresholds)):
-        return
-    raise ProofError(
-        "an ablation of nothing changes what is measured; expected bit-identical numbers. Please report it, with the "
-        "model's name."
-    )
+    if not _same(intact, nothing) and _same(intact, again()):
+        raise ProofError(
+            "an ablation of nothing changes what is measured; expected bit-identical numbers. Please report it, with "
+            "the model's name."
+        )
 
 
-def _same(one: Rows, other: Rows) -> bool:
-    return all(one[name].equals(other[name], null_equal=True) for name in one)
+def _same(first: Rows, second: Rows) -> bool:
+    return all(first[name].equals(second[name], null_equal=True) for name in first)
 
 
 def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Rows:
@@ -129,8 +168,8 @@ def _write_answers(writer: ExperimentWriter) -> None:
     tables, thresholds = writer.reading().table, writer.run_header.thresholds
     parts = tables("states"), tables("blocks"), tables("losses")
     intact, ratio = pl.col("condition") == INTACT, thresholds.massive_ratio
-    writer.write_table("effects", metrics.changes(*parts, intact, by=BY, massive_ratio=ratio))
-    judged = metrics.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
+    writer.write_table("effects", averages.changes(*parts, intact, by=BY, massive_ratio=ratio))
+    judged = averages.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
     key = ["model", "revision", "data", *BY]
     about = tables("conditions").select(*key, "control", "blocks").collect()
     writer.write_table("verdicts", judged.join(about, on=key, how="left", nulls_equal=True))

@@ -5,13 +5,12 @@ from functools import partial
 
 import polars as pl
 
-from thalweg import metrics
 from thalweg.capture import Subject
-from thalweg.errors import RunError, UsageError
+from thalweg.errors import RunError
 from thalweg.experiments._attribute.rows import sink_frames, sink_row_tables
+from thalweg.experiments._attribute.writers import Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
-from thalweg.metrics import Writers
 from thalweg.prompts import Prompt
 from thalweg.store import ExperimentWriter, Findings, open_experiment
 
@@ -20,18 +19,20 @@ THRESHOLD, RANKS = 0.9, 4
 
 
 def attributed(prepared: Prepared, subject: Callable[[], Subject] | None = None) -> Findings:
-    """The same for a model that is identified already.
+    """Measure what is missing, and average.
 
     Args:
         prepared: one model, its data and where the run is.
         subject: gives the model, loaded and proved; asked for once something is missing.
+
+    Raises:
+        UsageError: several models.
     """
-    if len(prepared.models) != 1:
-        raise UsageError(f"attribution takes one model at a time; got {len(prepared.models)}.")
+    prepared = prepared.of_one_model("attribute")
     settings = {"threshold": THRESHOLD, "dimensions": RANKS}
     with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
         if unfinished(prepared, writer):
-            model = loaded(prepared.models[0], "additive parts") if subject is None else subject()
+            model = loaded(prepared.model, "additive parts") if subject is None else subject()
             measure = partial(sink_frames, model, sink_position=prepared.options.sink_position, ranks=RANKS)
             measure_prompts(prepared, writer, model, measure, _tables, title="attribution")
         _write_averages(writer)
@@ -51,10 +52,10 @@ def writing_blocks_of(attribution: Findings, model: str, revision: str, data: st
     Raises:
         RunError: the experiment has no averages of this model and data.
     """
-    own = attribution.table("writers").filter(model=model, revision=revision, data=data).collect()
-    if not own.height:
+    rows = attribution.table("writers").filter(model=model, revision=revision, data=data).collect()
+    if not rows.height:
         raise RunError(f"{attribution.directory} has no attribution of {model} on {data}: run `thalweg attribute`.")
-    row = own.row(0, named=True)
+    row = rows.row(0, named=True)
     return Writers(tuple(row["writing_blocks"]), row["writing_share"], row["reason"])
 
 
@@ -68,19 +69,19 @@ def _write_averages(writer: ExperimentWriter) -> None:
     """Both tables of averages, over everything that is measured."""
     writer.update()
     thresholds, tables = writer.run_header.thresholds, writer.reading().table
-    found = metrics.writers(
+    writing = writers(
         tables("states"),
         tables("contributions"),
         massive_ratio=thresholds.massive_ratio,
         sink_position=thresholds.sink_position,
         threshold=THRESHOLD,
     )
-    averages = metrics.attribution_profile(
+    averages = attribution_profile(
         tables("states"),
         tables("contributions"),
         tables("dimensions"),
-        found,
+        writing,
         massive_ratio=thresholds.massive_ratio,
     )
     writer.write_table("attribution", averages)
-    writer.write_table("writers", found)
+    writer.write_table("writers", writing)

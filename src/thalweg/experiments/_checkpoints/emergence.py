@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages
 from thalweg.store import RunWriter, open_experiment, open_run
 
 NAME = "checkpoints"
@@ -27,8 +27,8 @@ def write_emergence(writer: RunWriter) -> None:
         schema={"model": pl.String, "revision": pl.String, "parameters": pl.Int64},
         orient="row",
     )
-    curves = metrics.checkpoint_curves(run.profile.collect())
-    emerged = metrics.emergence(curves)
+    curves = averages.checkpoint_curves(run.profile.collect())
+    emerged = averages.emergence(curves)
     curves = curves.join(sizes, on=["model", "revision"], how="left", maintain_order="left")
     with open_experiment(writer.path, writer.header, NAME, {}, holding=writer) as experiment:
         experiment.write_table("curves", curves)

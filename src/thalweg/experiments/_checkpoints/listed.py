@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from thalweg.averages import training_order, training_step
 from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokenizer, weights_in_directory
 from thalweg.errors import ModelError, UsageError
 from thalweg.experiments._options import Names, SurveyOptions
 from thalweg.experiments._prepare import named
-from thalweg.metrics import training_order, training_step
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader
 

@@ -1,18 +1,15 @@
 """Clipping: the sink token's row with its coordinates clamped to [-gamma, gamma] (the paper, Fig. 20)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.options import Switch
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings
 
 
 def clip(
@@ -65,38 +62,11 @@ def clip(
         >>> curves = clip(gamma="10,100", out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(site="compress", metric="compression").select("gamma", "clipped")  # doctest: +SKIP
     """
-    from thalweg.experiments._clip.gammas import gamma_list
-    from thalweg.experiments._clip.measure import AUTO, NAME, _measured, _sweep, _tables, _write_curves
-    from thalweg.experiments._index_list import index_list, index_text
-    from thalweg.experiments._intervened import OnDemand
-    from thalweg.experiments._over_prompts import measure_prompts, unfinished
+    from thalweg.experiments._clip.measure import asked_of, clipped
     from thalweg.experiments._prepare import prepare
-    from thalweg.interventions import Clamp
 
-    prepared = prepare(model, data, out=out, options=options)
-    if len(prepared.models) != 1:
-        raise UsageError(f"clip takes one model at a time; got {len(prepared.models)}.")
-    last = prepared.header.models[0].blocks
-    gammas = None if gamma is None else gamma_list(gamma)
-    chosen = tuple(range(1, last + 1)) if states is None else index_list("--states", states, last)
-    settings = {
-        "gammas": AUTO if gammas is None else list(gammas),
-        "states": index_text(chosen),
-        "massive_only": massive_only,
-    }
-    loading = OnDemand(prepared.models[0])
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
-        for source in prepared.sources:
-            own = replace(prepared, sources=[source])
-            if unfinished(own, writer):
-                sweep = _sweep(own, writer, loading, gammas, massive_only=massive_only)
-                dims = sweep.dims if massive_only else None
-                clamps = [Clamp(chosen, one, (prepared.options.sink_position,), dims) for one in sweep.gammas]
-                measure = partial(_measured, loading, clamps, prepared.header.thresholds)
-                measure_prompts(own, writer, loading.subject, measure, _tables, title="clip")
-        _write_curves(writer)
-        writer.update(status="finished")
-    return writer.reading()
+    prepared = prepare(model, data, out=out, options=options).of_one_model("clip")
+    return clipped(prepared, asked_of(prepared, gamma, states, massive_only=massive_only))
 
 
 EXPERIMENT = Experiment(

@@ -24,7 +24,9 @@ def gamma_list(given: str | Sequence[float]) -> tuple[float, ...]:
         >>> gamma_list("1:100:3,7")
         (1.0, 7.0, 10.0, 100.0)
     """
-    values = [one for piece in given.split(",") for one in _values(piece)] if isinstance(given, str) else list(given)
+    values = (
+        [value for piece in given.split(",") for value in _values(piece)] if isinstance(given, str) else list(given)
+    )
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"--gamma takes numbers; got {value!r}.")

@@ -2,19 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages, metrics
 from thalweg.errors import UsageError
-from thalweg.experiments._clip.gammas import log_grid
+from thalweg.experiments._clip.gammas import gamma_list, log_grid
+from thalweg.experiments._index_list import index_list, index_text
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
+from thalweg.experiments._over_prompts import measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.interventions import Clamp
 from thalweg.prompts import Prompt
-from thalweg.store import EXPERIMENTS, ExperimentWriter, Thresholds, experiment_schema
+from thalweg.store import (
+    EXPERIMENTS,
+    ExperimentWriter,
+    Findings,
+    Thresholds,
+    experiment_schema,
+    open_experiment,
+)
 
 NAME = "clip"
 AUTO = "auto"
@@ -22,6 +33,30 @@ BY = ("gamma",)
 COUNT = 13
 DECADES = 1000.0
 """Where no ordinary coordinate tells where to begin: this far below the massive ones."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be clipped.
+
+    Attributes:
+        gammas: ascending; None for those between what is ordinary and what is massive.
+        states: after which blocks.
+        massive_only: the massive coordinates alone.
+    """
+
+    gammas: tuple[float, ...] | None
+    states: tuple[int, ...]
+    massive_only: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes a number."""
+        return {
+            "gammas": AUTO if self.gammas is None else list(self.gammas),
+            "states": index_text(self.states),
+            "massive_only": self.massive_only,
+        }
 
 
 @dataclass(frozen=True)
@@ -41,35 +76,67 @@ class _Sweep:
     ordinary: float
 
 
-def _sweep(
-    own: Prepared,
-    writer: ExperimentWriter,
-    loading: OnDemand,
-    gammas: tuple[float, ...] | None,
-    *,
-    massive_only: bool,
-) -> _Sweep:
+def asked_of(
+    prepared: Prepared, gamma: str | Sequence[float] | None, states: str | Sequence[int] | None, *, massive_only: bool
+) -> Asked:
+    """Read what a person wrote, for one model.
+
+    Raises:
+        UsageError: a gamma that is not above 0, or a state that the model does not have.
+    """
+    last = prepared.header.models[0].blocks
+    gammas = None if gamma is None else gamma_list(gamma)
+    chosen = tuple(range(1, last + 1)) if states is None else index_list("--states", states, last)
+    return Asked(gammas, chosen, massive_only)
+
+
+def clipped(prepared: Prepared, asked: Asked) -> Findings:
+    """Measure what is missing, and average.
+
+    Args:
+        prepared: one model, its data and where the run is.
+        asked: what is to be clipped.
+    """
+    loading, position = OnDemand(prepared.model), prepared.options.sink_position
+    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
+        for part in prepared.of_each_source():
+            if unfinished(part, writer):
+                sweep = _sweep(part, writer, loading, asked)
+                dims = sweep.dims if asked.massive_only else None
+                clamps = [Clamp(asked.states, gamma, (position,), dims) for gamma in sweep.gammas]
+                measure = partial(_measured, loading, clamps, prepared.header.thresholds)
+                measure_prompts(part, writer, loading.subject, measure, _tables, title="clip")
+        _write_curves(writer)
+        writer.update(status="finished")
+    return writer.reading()
+
+
+def _sweep(part: Prepared, writer: ExperimentWriter, loading: OnDemand, asked: Asked) -> _Sweep:
     """Planned once for a data set and written down, so that every prompt is measured alike."""
-    key = {"model": own.models[0].name, "revision": own.models[0].revision, "data": own.sources[0].name}
+    key = {**part.key, "data": part.sources[0].name}
     before = writer.reading().table("sweeps").collect()
     for row in before.filter(**key).iter_rows(named=True):
         return _Sweep(tuple(row["gammas"]), tuple(row["dims"]), row["peak"], row["ordinary"])
-    found = scanned(own, loading)
-    if not found.dims and (gammas is None or massive_only):
-        nothing = f"the row of position {own.options.sink_position} has no massive coordinate on {own.sources[0].name}"
-        what = "leave out --massive-only" if gammas is not None else "name gammas, as in --gamma 1:1000:13"
-        raise UsageError(f"{nothing}: nothing to clip{' by default' * (gammas is None)}; {what}.")
-    sweep = _Sweep(gammas or _grid(found), found.dims, found.peak, found.ordinary)
-    row = {**key, "gammas": list(sweep.gammas), "dims": list(sweep.dims), "peak": sweep.peak}
-    planned = pl.DataFrame([{**row, "ordinary": sweep.ordinary}], schema=experiment_schema(NAME, "sweeps"))
+    coordinates = scanned(part, loading)
+    if not coordinates.dims and (asked.gammas is None or asked.massive_only):
+        raise _nothing_to_clip(part, asked)
+    sweep = _Sweep(asked.gammas or _grid(coordinates), **asdict(coordinates))
+    planned = pl.DataFrame([{**key, **asdict(sweep)}], schema=experiment_schema(NAME, "sweeps"))
     writer.write_table("sweeps", pl.concat([before, planned]))
     return sweep
 
 
-def _grid(found: metrics.SinkCoordinates) -> tuple[float, ...]:
+def _nothing_to_clip(part: Prepared, asked: Asked) -> UsageError:
+    nothing = f"the row of position {part.options.sink_position} has no massive coordinate on {part.sources[0].name}"
+    by_default = asked.gammas is None
+    what = "name gammas, as in --gamma 1:1000:13" if by_default else "leave out --massive-only"
+    return UsageError(f"{nothing}: nothing to clip{' by default' * by_default}; {what}.")
+
+
+def _grid(coordinates: metrics.SinkCoordinates) -> tuple[float, ...]:
     """From what is ordinary, where nothing massive is left, to the largest there is, where nothing is clipped."""
-    ordinary = 0 < found.ordinary < found.peak
-    return log_grid(found.ordinary if ordinary else found.peak / DECADES, found.peak, COUNT)
+    ordinary, peak = coordinates.ordinary, coordinates.peak
+    return log_grid(ordinary if 0 < ordinary < peak else peak / DECADES, peak, COUNT)
 
 
 def _measured(loading: OnDemand, clamps: Sequence[Clamp], thresholds: Thresholds, batch: Sequence[Prompt]) -> Rows:
@@ -92,6 +159,6 @@ def _write_curves(writer: ExperimentWriter) -> None:
     writer.update()
     tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio
     parts = tables("states"), tables("blocks"), tables("losses")
-    found = metrics.changes(*parts, pl.col("gamma").is_infinite(), by=BY, massive_ratio=ratio)
-    names = {name: name.replace("ablated", "clipped") for name in found.columns}
-    writer.write_table("curves", found.rename(names))
+    intact = pl.col("gamma").is_infinite()
+    curves = averages.changes(*parts, intact, by=BY, massive_ratio=ratio, changed="clipped")
+    writer.write_table("curves", curves)

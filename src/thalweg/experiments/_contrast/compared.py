@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from thalweg import metrics
 from thalweg.engines import progress_bar
+from thalweg.experiments._contrast.formulas import Contrast, comparable, contrast, permutations_needed
 from thalweg.experiments._contrast.prompts import ANY, Asked, Selected
 from thalweg.experiments._contrast.values import HeadValues, head_values
 from thalweg.store import Run, experiment_schema
@@ -20,7 +20,7 @@ def compare(run: Run, selected: Selected, asked: Asked, *, shown: bool) -> dict[
     if selected.reason is not None:
         return _nothing(selected, asked, selected.reason)
     found = head_values(run, selected.key, selected.prompts["prompt"], asked.compared)
-    whole = metrics.comparable(found.values, by=asked.by)
+    whole = comparable(found.values, by=asked.by)
     heads, prompts = int(whole.heads[asked.by].sum()), int(whole.prompts.sum())
     count = asked.per_side(prompts)
     undefined = selected.prompts.height - prompts
@@ -33,10 +33,10 @@ def compare(run: Run, selected: Selected, asked: Asked, *, shown: bool) -> dict[
         metric: np.where(whole.heads[metric], own[whole.prompts], np.float32("nan"))
         for metric, own in found.values.items()
     }
-    permutations = metrics.permutations_needed(heads, asked.fdr)
+    permutations = permutations_needed(heads, asked.fdr)
     title = f"contrast: {Path(selected.pair.model).name} on {selected.pair.data}"
     with progress_bar(title, len(values) * permutations, shown=shown) as progress:
-        result = metrics.contrast(
+        result = contrast(
             values, by=asked.by, count=count, permutations=permutations, seed=asked.seed, advance=progress.rows
         )
     table = _heads(selected, found, values, result, asked, count)
@@ -62,7 +62,7 @@ def _heads(
     selected: Selected,
     found: HeadValues,
     values: dict[str, np.ndarray],
-    result: metrics.Contrast,
+    result: Contrast,
     asked: Asked,
     count: int,
 ) -> pl.DataFrame:
@@ -85,7 +85,7 @@ def _heads(
     return pl.concat(frames)
 
 
-def _prompts(selected: Selected, prompts: pl.DataFrame, result: metrics.Contrast) -> pl.DataFrame:
+def _prompts(selected: Selected, prompts: pl.DataFrame, result: Contrast) -> pl.DataFrame:
     scored = prompts.with_columns(score=result.score)
     frames = [
         scored[rows[:, 0]].with_columns(pl.lit(side).alias("side"), pl.int_range(pl.len()).alias("rank"))
@@ -108,7 +108,7 @@ def _nothing(selected: Selected, asked: Asked, reason: str, *, undefined: int = 
     return {**empty, "rankings": _ranking(selected, asked, row)}
 
 
-def _remark(result: metrics.Contrast, heads: int, count: int, asked: Asked) -> str | None:
+def _remark(result: Contrast, heads: int, count: int, asked: Asked) -> str | None:
     """What to know about it."""
     remarks = ["prompts of different lengths are compared, and sink scores fall with length"] * (asked.length == ANY)
     if count == 1:

@@ -11,7 +11,7 @@ from thalweg.experiments._contrast.compared import NAME, compare
 from thalweg.experiments._contrast.prompts import SHARE, Asked, select
 from thalweg.experiments._facts import versions
 from thalweg.experiments._options import BUNDLED_DATA, SurveyOptions, ThresholdOptions, survey_options
-from thalweg.experiments._prepare import _command, prepare
+from thalweg.experiments._prepare import command_line, prepare
 from thalweg.experiments._survey import survey
 from thalweg.store import ExperimentWriter, Findings, Run, open_experiment
 
@@ -22,7 +22,7 @@ def _contrasted(run: Run, asked: Asked, options: ThresholdOptions | None) -> Fin
     selections = [select(run, pair, asked) for pair in run.header.coverage]
     if all(one.reason for one in selections):
         raise UsageError(f"{run.path}: {selections[0].reason}" if selections else f"{run.path} holds no prompts.")
-    header = run.header.model_copy(update={"command": _command(), "versions": versions()})
+    header = run.header.model_copy(update={"command": command_line(), "versions": versions()})
     settings = {**vars(asked), "share": SHARE}
     shown = options is None or options.progress
     with open_experiment(run.path, header, NAME, settings, requires_run=True) as writer:

@@ -2,40 +2,44 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
+from pydantic import Field
 
 from thalweg.catalogue import metrics_at
 from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.values import read_whole
 from thalweg.store import Coverage, Run
+from thalweg.validated import Says, meets, validated
 
 SHARE, LEAST = 0.1, 5
 ANY = "any"
 COMPARED = ("sink_score", "mixing")
+RANKING = tuple(metric.name for metric in metrics_at("head") if metric.kind != "place")
 
 
-@dataclass(frozen=True)
+@validated
 class Asked:
     """What changes a number, checked before anything is read."""
 
-    by: str
+    by: Annotated[
+        str,
+        meets(RANKING.__contains__),
+        Says(f"--by {{got}} is no metric of heads that prompts can be ranked by: {', '.join(RANKING)}."),
+    ]
     length: int | Literal["any"] | None
-    top: int | None
-    fdr: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        names = [metric.name for metric in metrics_at("head") if metric.kind != "place"]
-        if self.by not in names:
-            raise UsageError(f"--by {self.by} is no metric of heads that prompts can be ranked by: {', '.join(names)}.")
-        if self.top is not None and not (isinstance(self.top, int) and 1 <= self.top <= sys.maxsize):
-            raise UsageError(f"--top is a number of prompts a side, 1 or more; got {self.top}.")
-        if not 0 < self.fdr < 1:
-            raise UsageError(f"--fdr is a share of the heads said to change, above 0 and below 1; got {self.fdr:g}.")
-        if self.seed < 0:
-            raise UsageError(f"--seed counts from 0; got {self.seed}.")
+    top: Annotated[
+        int | None,
+        Field(ge=1, le=sys.maxsize),
+        Says("--top is a number of prompts a side, 1 or more; got {got}."),
+    ]
+    fdr: Annotated[
+        float,
+        Field(gt=0, lt=1),
+        Says("--fdr is a share of the heads said to change, above 0 and below 1; got {got}."),
+    ]
+    seed: Annotated[int, Field(ge=0), Says("--seed counts from 0; got {got}.")]
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, Pro
 from thalweg.experiments._typed import switched_off_by
 from thalweg.store import Findings
 
+STEP_TOKENS = 2**14
+
 
 def lens(
     model: str | Path = BUNDLED_MODEL,
@@ -19,7 +21,7 @@ def lens(
     tuned: str | Path | None = None,
     train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
     steps: int = 250,
-    step_tokens: int = 2**14,
+    step_tokens: int = STEP_TOKENS,
     learning_rate: float = 1.0,
     final_norm: Annotated[bool, switched_off_by("--no-final-norm")] = True,
     blocks: Annotated[bool | None, Parameter(negative="--no-blocks")] = None,
@@ -74,20 +76,76 @@ def lens(
         >>> curves = lens(out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(metric="perplexity").select("state", "value")  # doctest: +SKIP
     """
-    from thalweg.experiments._lens.measure import _asked, lensed
-    from thalweg.experiments._lens.training import train_tuned
+    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._lens.measure import lensed
     from thalweg.experiments._prepare import prepare
+    from thalweg.lenses import choose_lens
 
     if train:
         _refuse_reading(tuned, final_norm=final_norm)
         schedule = {"steps": steps, "step_tokens": step_tokens, "learning_rate": learning_rate}
         return train_tuned(model, data, **schedule, blocks=blocks, block_length=block_length, out=out, options=options)
+    prepared = prepare(model, data, out=out, options=options).of_one_model("lens")
+    block = length_of_blocks(prepared, blocks, block_length)
+    return lensed(prepared, choose_lens(tuned, prepared.model, final_norm=final_norm), block)
+
+
+def train_tuned(
+    model: str | Path = BUNDLED_MODEL,
+    data: Names = BUNDLED_DATA,
+    *,
+    steps: int = 250,
+    step_tokens: int = STEP_TOKENS,
+    learning_rate: float = 1.0,
+    blocks: bool | None = None,
+    block_length: int | None = None,
+    out: str | Path | None = None,
+    options: PromptOptions | None = None,
+) -> Findings:
+    """Train translators for every state before the last, so that what is read there comes near the model's own word.
+
+    The recipe is that of Belrose et al. 2023 (:class:`thalweg.lenses.Recipe`). The data is read in its own order, from
+    the beginning again when it ends. A training that was stopped goes on from its last snapshot, at most a minute
+    old, to the same translators as if it had not been.
+
+    Args:
+        model: hub id or directory.
+        data: one data set.
+        steps: of the optimiser.
+        step_tokens: tokens of a step; the published lenses took 262,144.
+        learning_rate: at the first step; falls linearly to 0.
+        blocks: as for :func:`lens`.
+        block_length: as for :func:`lens`.
+        out: the run directory; ``runs/<model>`` by default.
+        options: as for a survey.
+
+    Returns:
+        The experiment, for reading: table ``training``, KL by step and state. The lens is in the directory
+        :func:`trained_lens`.
+
+    Raises:
+        UsageError: a model, the data, an option or the directory cannot be used; the message says what to do.
+        ProofError: the model's unembedding cannot be told.
+        KeyboardInterrupt: the last snapshot stays.
+
+    Example:
+        >>> train_tuned("gpt2", "train.jsonl", steps=250, out="runs/gpt2")  # doctest: +SKIP
+    """
+    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._lens.training import Schedule, trained
+    from thalweg.experiments._prepare import prepare
+    from thalweg.lenses import Recipe
+
     prepared = prepare(model, data, out=out, options=options)
-    if len(prepared.models) != 1:
-        raise UsageError(f"lens takes one model at a time; got {len(prepared.models)}.")
-    if tuned is not None and not final_norm:
-        raise UsageError("--no-final-norm goes with the logit lens; a tuned lens was trained with the final norm.")
-    return lensed(prepared, _asked(prepared, tuned, final_norm, blocks, block_length))
+    if len(prepared.models) != 1 or len(prepared.sources) != 1:
+        raise UsageError("--train-tuned takes one model and one data set.")
+    recipe = Recipe(steps=steps, learning_rate=learning_rate)
+    return trained(prepared, Schedule(recipe, step_tokens, length_of_blocks(prepared, blocks, block_length)))
+
+
+def trained_lens(experiment: Findings) -> Path:
+    """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
+    return experiment.directory / experiment.header.key
 
 
 def _refuse_reading(tuned: str | Path | None, *, final_norm: bool) -> None:

@@ -34,7 +34,7 @@ class BlockReading:
         return self._blocks[source.name]
 
 
-def block_length(prepared: Prepared, blocks: bool | None, asked: int | None) -> int | None:
+def length_of_blocks(prepared: Prepared, blocks: bool | None, asked: int | None) -> int | None:
     """How long blocks are; None where every row is read by itself.
 
     Args:

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject, watch_states
+from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import BatchOptions
-from thalweg.experiments._lens.blocks import BlockReading, block_length
-from thalweg.experiments._measure import refuse_overflow, token_batch
+from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._lens.curves import lens_curves
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
+from thalweg.experiments._pass import Reduced, StateSeen, read
 from thalweg.experiments._prepare import Prepared
-from thalweg.lenses import Lens, LogitLens, TunedFiles, read_tuned, tuned_lens
+from thalweg.lenses import Lens, LensChoice, LogitLens
 from thalweg.prompts import Prompt
 from thalweg.store import ExperimentWriter, Findings, experiment_schema, open_experiment
 
@@ -28,33 +27,19 @@ STATES = 2**31
 QUANTITIES = tuple(name.removesuffix("_sum") for name in experiment_schema(NAME, NAME) if name.endswith("_sum"))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which lens, and how the data is read.
+def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Findings:
+    """Measure what is missing, and average.
 
-    Attributes:
-        tuned: the tuned lens, compared with the model; None for the logit lens.
-        final_norm: whether the logit lens has it.
+    Args:
+        prepared: one model, its data and where the run is.
+        choice: which lens.
         block: tokens of a block; None where rows are read one by one.
     """
-
-    tuned: TunedFiles | None
-    final_norm: bool
-    block: int | None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What changes a number."""
-        own = {"lens": "logit", "final_norm": self.final_norm, "block_length": self.block}
-        return own if self.tuned is None else {**own, "lens": "tuned", "translators": self.tuned.digest[:16]}
-
-
-def lensed(prepared: Prepared, asked: Asked) -> Findings:
-    """The same for a model that is identified already."""
-    reading = None if asked.block is None else BlockReading(prepared, asked.block)
-    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
+    reading = None if block is None else BlockReading(prepared, block)
+    settings = {**choice.settings, "final_norm": choice.final_norm, "block_length": block}
+    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
         if unfinished(prepared, writer, reading):
-            decoder = _decoder(prepared.models[0], asked)
+            decoder = _decoder(prepared.model, choice)
             measure_prompts(
                 prepared,
                 writer,
@@ -81,7 +66,6 @@ def state_batches(subject: Subject, options: SurveyOptions) -> BatchOptions:
     )
 
 
-@torch.no_grad()
 def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) -> list[Tensor]:
     """Run one batch through the body of the model once and keep its states: for each state the rows of all prompts.
 
@@ -94,18 +78,13 @@ def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) 
         ModelError: a token has no row in the model's embedding.
         OverflowInFloat16: a float16 state holds an Inf.
     """
-    kept = list[Tensor]()
 
-    def see(index: int, state: Tensor) -> None:
-        for prompt, padded in zip(batch, state, strict=True):
-            refuse_overflow(index, padded[: len(prompt)])
-        rows = [padded[: len(prompt) - dropped] for prompt, padded in zip(batch, state, strict=True)]
-        kept.append(torch.cat(rows).detach())  # a copy: blocks may add to their input in place
+    def flat(_: int, seen: StateSeen) -> Tensor:
+        return torch.cat([rows[: len(rows) - dropped] for rows in seen.prompts])  # a copy: blocks may add in place
 
-    tokens = token_batch(subject, batch)
-    with watch_states(subject, see):
-        subject.parts.body(input_ids=tokens, use_cache=False)
-    return kept
+    states = Reduced(flat)
+    read(subject, batch, states)
+    return states.rows
 
 
 @dataclass(frozen=True)
@@ -133,7 +112,7 @@ class Decoder:
         pieces = [self._piece(states, targets, place) for place in self._places(len(targets))]
         shape = len(states), len(QUANTITIES), 0
         values = torch.cat(pieces, -1) if pieces else torch.zeros(shape, dtype=torch.float64)
-        sums = torch.stack([own.sum(-1) for own in values.split(lengths, -1)])
+        sums = torch.stack([prompt.sum(-1) for prompt in values.split(lengths, -1)])
         index = [(prompt.row, state) for prompt in batch for state in range(len(states))]
         columns = {f"{name}_sum": sums[:, :, place].flatten().tolist() for place, name in enumerate(QUANTITIES)}
         return pl.DataFrame(
@@ -156,40 +135,33 @@ class Decoder:
         """
         end = len(states) - 1
         last = metrics.log_probabilities(self.model.logits(end, states[end][place]))
-        own = targets[place].to(last.device)
-        found = list[Tensor]()
+        wanted = targets[place].to(last.device)
+        values = list[Tensor]()
         for index, state in enumerate(states):
-            read = (
-                last if self.same and index == end else metrics.log_probabilities(self.lens.logits(index, state[place]))
-            )
-            values = {
-                "loss": metrics.token_loss(read, own),
-                "output_entropy": metrics.output_entropy(read),
-                "agreement": metrics.agreement(read, last),
-                "kl": metrics.kl_to_last(read, last),
-            }
-            found.append(torch.stack([values[name] for name in QUANTITIES]))
-        return torch.stack(found).cpu().double()
+            is_last = self.same and index == end
+            said = last if is_last else metrics.log_probabilities(self.lens.logits(index, state[place]))
+            values.append(_quantities(said, wanted, last))
+        return torch.stack(values).cpu().double()
 
 
-def _decoder(model: IdentifiedModel, asked: Asked) -> Decoder:
+def _quantities(said: Tensor, wanted: Tensor, last: Tensor) -> Tensor:
+    """Quantity x token of what is read at one state, against the tokens that come and the last state."""
+    values = {
+        "loss": metrics.token_loss(said, wanted),
+        "output_entropy": metrics.output_entropy(said),
+        "agreement": metrics.agreement(said, last),
+        "kl": metrics.kl_to_last(said, last),
+    }
+    return torch.stack([values[name] for name in QUANTITIES])
+
+
+def _decoder(model: IdentifiedModel, choice: LensChoice) -> Decoder:
     """Load the model, prove what is needed of it, and put the lens on it."""
     subject = loaded(model, "unembedding")
-    own = LogitLens(subject)
-    if asked.tuned is not None:
-        return Decoder(subject, own, tuned_lens(subject, asked.tuned, model))
-    if asked.final_norm:
-        return Decoder(subject, own, own)
-    return Decoder(subject, own, LogitLens(subject, final_norm=False), same=False)
-
-
-def _asked(
-    prepared: Prepared, tuned: str | Path | None, final_norm: bool, blocks: bool | None, length: int | None
-) -> Asked:
-    """What was asked, compared with the model before its weights are loaded."""
-    block = block_length(prepared, blocks, length)
-    files = None if tuned is None else read_tuned(tuned, prepared.models[0])
-    return Asked(files, final_norm, block)
+    logit = LogitLens(subject)
+    if choice.tuned is None and choice.final_norm:
+        return Decoder(subject, logit, logit)
+    return Decoder(subject, logit, choice.on(subject, model), same=choice.tuned is not None)
 
 
 def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:
@@ -201,4 +173,4 @@ def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str
 def _write_curves(writer: ExperimentWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
-    writer.write_table("curves", metrics.lens_curves(writer.reading().table(NAME)))
+    writer.write_table("curves", lens_curves(writer.reading().table(NAME)))

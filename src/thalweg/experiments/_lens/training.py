@@ -2,148 +2,103 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from thalweg.capture import IdentifiedModel, Subject
+from thalweg.capture import Subject
 from thalweg.engines import progress_bar
-from thalweg.errors import RunError, UsageError
-from thalweg.experiments._lens.blocks import BlockReading, block_length
+from thalweg.errors import RunError
+from thalweg.experiments._lens import trained_lens
+from thalweg.experiments._lens.blocks import BlockReading
 from thalweg.experiments._lens.measure import flat_states, state_batches
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, PromptOptions
 from thalweg.experiments._over_prompts import loaded, skip_counts
-from thalweg.experiments._prepare import Prepared, prepare
+from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
 from thalweg.store import ExperimentWriter, Findings, open_experiment, os_errors_as_run_errors, write_whole
+from thalweg.validated import Says, validated
 
 NAME = "tuned_lens"
-STEP_TOKENS = 2**14
 UNFINISHED = "unfinished.safetensors"
 SECONDS = 60.0
 """Between two snapshots: of a large model they are gigabytes."""
 
 
-def train_tuned(
-    model: str | Path = BUNDLED_MODEL,
-    data: str | Path | Sequence[str | Path] = BUNDLED_DATA,
-    *,
-    steps: int = 250,
-    step_tokens: int = STEP_TOKENS,
-    learning_rate: float = 1.0,
-    blocks: bool | None = None,
-    block_length: int | None = None,
-    out: str | Path | None = None,
-    options: PromptOptions | None = None,
-) -> Findings:
-    """Train translators for every state before the last, so that what is read there comes near the model's own word.
+@validated
+class Schedule:
+    """How a tuned lens is trained.
 
-    The recipe is that of Belrose et al. 2023 (:class:`thalweg.lenses.Recipe`). The data is read in its own order, from
-    the beginning again when it ends. A training that was stopped goes on from its last snapshot, at most a minute
-    old, to the same translators as if it had not been.
-
-    Args:
-        model: hub id or directory.
-        data: one data set.
-        steps: of the optimiser.
-        step_tokens: tokens of a step; the published lenses took 262,144.
-        learning_rate: at the first step; falls linearly to 0.
-        blocks: as for :func:`lens`.
-        block_length: as for :func:`lens`.
-        out: the run directory; ``runs/<model>`` by default.
-        options: as for a survey.
-
-    Returns:
-        The experiment, for reading: table ``training``, KL by step and state. The lens is in the directory
-        :func:`trained_lens`.
-
-    Raises:
-        UsageError: a model, the data, an option or the directory cannot be used; the message says what to do.
-        ProofError: the model's unembedding cannot be told.
-        KeyboardInterrupt: the last snapshot stays.
-
-    Example:
-        >>> train_tuned("gpt2", "train.jsonl", steps=250, out="runs/gpt2")  # doctest: +SKIP
+    Attributes:
+        recipe: of the optimiser.
+        tokens: of a step.
+        block: tokens of a block; None where rows are read one by one.
     """
-    prepared = prepare(model, data, out=out, options=options)
-    if len(prepared.models) != 1 or len(prepared.sources) != 1:
-        raise UsageError("--train-tuned takes one model and one data set.")
-    asked = _asked(prepared, steps, step_tokens, learning_rate, blocks, block_length)
-    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
-        if not (trained_lens(writer.reading()) / "config.json").exists():
-            _Trainer(prepared, asked, writer).run()
-        writer.update(status="finished")
-    return writer.reading()
 
-
-def trained_lens(experiment: Findings) -> Path:
-    """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
-    return experiment.directory / experiment.header.key
-
-
-@dataclass(frozen=True)
-class _Asked:
     recipe: Recipe
-    step_tokens: int
+    tokens: Annotated[int, Field(ge=1), Says("--step-tokens must be at least 1; got {got}.")]
     block: int | None
-    limit: int | None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What changes a number."""
-        return {"optimizer": "SGD, Nesterov", **vars(self.recipe), "step_tokens": self.step_tokens} | {
+        return {
+            "optimizer": "SGD, Nesterov",
+            **vars(self.recipe),
+            "step_tokens": self.tokens,
             "block_length": self.block,
-            "limit": self.limit,
         }
 
 
-def _asked(
-    prepared: Prepared, steps: int, step_tokens: int, learning_rate: float, blocks: bool | None, length: int | None
-) -> _Asked:
-    for option, value in (("--steps", steps), ("--step-tokens", step_tokens)):
-        if value < 1:
-            raise UsageError(f"{option} must be at least 1; got {value}.")
-    if not 0 < learning_rate < float("inf"):
-        raise UsageError(f"--learning-rate must be above 0 and finite; got {learning_rate:g}.")
-    recipe = Recipe(steps=steps, learning_rate=learning_rate)
-    return _Asked(recipe, step_tokens, block_length(prepared, blocks, length), prepared.options.limit)
+def trained(prepared: Prepared, schedule: Schedule) -> Findings:
+    """Train what is not trained yet.
+
+    Args:
+        prepared: one model, one data set and where the run is.
+        schedule: how.
+    """
+    settings = {**schedule.settings, "limit": prepared.options.limit}
+    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+        trainer = _Trainer(prepared, schedule, writer)
+        if not (trainer.directory / "config.json").exists():
+            trainer.run()
+        writer.update(status="finished")
+    return writer.reading()
 
 
 class _Trainer:
     """One training from where it is to its end."""
 
-    def __init__(self, prepared: Prepared, asked: _Asked, writer: ExperimentWriter) -> None:
-        self.prepared, self.asked, self.writer = prepared, asked, writer
-        self.model: IdentifiedModel = prepared.models[0]
-        self.source = prepared.sources[0]
-        self.reading = None if asked.block is None else BlockReading(prepared, asked.block)
+    def __init__(self, prepared: Prepared, schedule: Schedule, writer: ExperimentWriter) -> None:
+        self.prepared, self.schedule, self.writer = prepared, schedule, writer
+        self.model, self.source = prepared.model, prepared.sources[0]
+        self.reading = None if schedule.block is None else BlockReading(prepared, schedule.block)
         self.directory = trained_lens(writer.reading())
 
     def run(self) -> None:
         first = next(self.prompts(0))  # no text at all is said before the model is loaded
         subject = loaded(self.model, "unembedding")
-        training = Training(subject, self.asked.recipe)
+        training = Training(subject, self.schedule.recipe)
         row = self.restored(training, first.row)
         prompts, saved = self.prompts(row), time.monotonic()
         title = f"tuned lens: {Path(self.model.name).name} on {self.source.name}"
-        left = self.asked.recipe.steps - training.done
+        left = self.schedule.recipe.steps - training.done
         with progress_bar(title, left, shown=self.prepared.options.progress) as progress:
-            while training.done < self.asked.recipe.steps:
-                own = self.step(prompts)
-                self.learn(training, subject, own)
-                progress.tokens(sum(map(len, own)))
+            while training.done < self.schedule.recipe.steps:
+                step = self.step(prompts)
+                self.learn(training, subject, step)
+                progress.tokens(sum(map(len, step)))
                 progress.rows(1)
                 if time.monotonic() - saved >= SECONDS:
-                    self.save(training, own[-1].row + 1)
+                    self.save(training, step[-1].row + 1)
                     saved = time.monotonic()
         self.finish(training, subject)
 
@@ -172,16 +127,16 @@ class _Trainer:
 
     def step(self, prompts: Iterator[Prompt]) -> list[Prompt]:
         """The prompts of one step."""
-        own, tokens = list[Prompt](), 0
-        while tokens < self.asked.step_tokens:
-            own.append(next(prompts))
-            tokens += len(own[-1])
-        return own
+        step, tokens = list[Prompt](), 0
+        while tokens < self.schedule.tokens:
+            step.append(next(prompts))
+            tokens += len(step[-1])
+        return step
 
-    def learn(self, training: Training, subject: Subject, own: Sequence[Prompt]) -> None:
+    def learn(self, training: Training, subject: Subject, step: Sequence[Prompt]) -> None:
         how = state_batches(subject, self.prepared.options)
-        total = sum(map(len, own))
-        for batch in batches(own, token_budget=how.token_budget, batch_size=how.batch_size, same_side_of=how.switch):
+        total = sum(map(len, step))
+        for batch in batches(step, token_budget=how.token_budget, batch_size=how.batch_size, same_side_of=how.switch):
             training.add(flat_states(subject, batch), total)
         training.step()
 
@@ -200,8 +155,8 @@ class _Trainer:
     def save(self, training: Training, row: int) -> None:
         with os_errors_as_run_errors(self.directory):
             self.directory.mkdir(exist_ok=True)
-        own: dict[str, Tensor] = {name: one.cpu().contiguous() for name, one in training.snapshot().items()}
-        write_whole(self.directory / UNFINISHED, to_safetensors({**own, "row": torch.tensor(row)}))
+        tensors: dict[str, Tensor] = {name: tensor.cpu().contiguous() for name, tensor in training.snapshot().items()}
+        write_whole(self.directory / UNFINISHED, to_safetensors({**tensors, "row": torch.tensor(row)}))
         self.write_losses(training)
 
     def finish(self, training: Training, subject: Subject) -> None:
@@ -224,10 +179,10 @@ class _Trainer:
             (self.directory / UNFINISHED).unlink(missing_ok=True)
 
     def write_losses(self, training: Training) -> None:
-        key = {"model": self.model.name, "revision": self.model.revision, "data": self.source.name}
+        key = {**self.prepared.key, "data": self.source.name}
         rows = [
             {**key, "step": step, "state": state, "kl": loss}
-            for step, own in enumerate(training.losses)
-            for state, loss in enumerate(own)
+            for step, losses in enumerate(training.losses)
+            for state, loss in enumerate(losses)
         ]
         self.writer.write_table("training", pl.DataFrame(rows, infer_schema_length=None))

@@ -1,7 +1,5 @@
 """Multiple choice: how often every state chooses right, scored by lm-eval (the paper, Figs. 29 and 30)."""
 
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, survey_options
 from thalweg.experiments._typed import TASKS, switched_off_by
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings
 
 
 def mcq(
@@ -70,47 +68,31 @@ def mcq(
         >>> found = mcq("EleutherAI/pythia-410m", ["arc_easy", "hellaswag"], num_fewshot=0)  # doctest: +SKIP
         >>> found.table("scores").filter(task="arc_easy", metric="acc").collect()["value"].to_list()  # doctest: +SKIP
     """
-    from thalweg.capture import identify_model
     from thalweg.experiments._mcq.harness import LmEvalTasks
-    from thalweg.experiments._mcq.likelihoods import LogLikelihoods
-    from thalweg.experiments._mcq.measure import NAME, _asked, _lens, _lens_settings, _listed, _write
+    from thalweg.experiments._mcq.measure import NAME, PACKAGE, answered, listed
     from thalweg.experiments._mcq.requests import HarnessOptions
-    from thalweg.experiments._prepare import named, prepared_from
-    from thalweg.lenses import read_tuned
-    from thalweg.reference import bundled_directory
+    from thalweg.experiments._prepare import prepare
+    from thalweg.lenses import choose_lens
 
     options = survey_options(options)
     if options.limit is not None:
         raise UsageError("mcq takes limit=... itself, as lm-eval counts it; got it in options.")
-    if tuned is not None and not final_norm:
-        raise UsageError("--no-final-norm goes with the logit lens; a tuned lens was trained with the final norm.")
     asked = HarnessOptions(
         num_fewshot=num_fewshot,
         limit=limit if limit is None or limit < 1 or limit != int(limit) else int(limit),
-        include_path=tuple(_listed(include_path)),
+        include_path=tuple(listed(include_path)),
         max_length=max_length,
         bos=options.bos,
         cache_requests=cache_requests,
         bars=options.progress,
     )
-    names = _listed(tasks)
+    names = listed(tasks)
     if not names:
         raise UsageError("--task: expected at least one task, such as arc_easy; got none.")
-    (name,) = named(model)
-    identified = identify_model(name, options.loading, directory=bundled_directory(name))
-    files = None if tuned is None else read_tuned(tuned, identified)
-    built = LmEvalTasks(names, identified.tokenizer, identified.config, asked)
-    path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
-    header = prepared_from([identified], [], path, options).header
-    header = header.model_copy(update={"versions": {**header.versions, "lm-eval": version("lm-eval")}})
-    settings = {**_asked(identified, names, asked, built.max_length), **_lens_settings(files, final_norm)}
-    with open_experiment(path, header, NAME, settings, own_data=True) as writer:
-        put = partial(_lens, files, identified, final_norm)
-        likelihoods = LogLikelihoods(identified, path, put, _lens_settings(files, final_norm), options)
-        key = {"model": identified.name, "revision": identified.revision, "lens": settings["lens"]}
-        _write(writer, key, built, likelihoods, options)
-        writer.update(status="finished")
-    return writer.reading()
+    prepared = prepare(model, own_data=True, packages=[PACKAGE], out=out, options=options).of_one_model(NAME)
+    choice = choose_lens(tuned, prepared.model, final_norm=final_norm)
+    built = LmEvalTasks(names, prepared.model.tokenizer, prepared.model.config, asked)
+    return answered(prepared, names, built, asked, choice)
 
 
 EXPERIMENT = Experiment(

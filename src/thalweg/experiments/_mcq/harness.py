@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import datasets
 
@@ -389,7 +388,8 @@ def _quiet(*, bars: bool) -> Iterator[None]:
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
         if not _shown(bars):
-            stack.enter_context(mock.patch.object(building, "tqdm", partial(building.tqdm, disable=True)))
+            stack.callback(setattr, building, "tqdm", building.tqdm)
+            building.tqdm = partial(building.tqdm, disable=True)  # pyright: ignore[reportAttributeAccessIssue]
             if not datasets.are_progress_bars_disabled():
                 stack.callback(datasets.enable_progress_bars)
                 datasets.disable_progress_bars()

@@ -8,25 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import JsonValue
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject, watch_states
+from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import progress_bar, run_shards
 from thalweg.errors import UsageError
 from thalweg.experiments._mcq.requests import Request
-from thalweg.experiments._measure import refuse_overflow, token_batch
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded
-from thalweg.lenses import LogitLens, TunedLens
+from thalweg.experiments._pass import Reduced, StateSeen, read
+from thalweg.lenses import LensChoice, LogitLens, TunedLens
 from thalweg.prompts import Prompt, Shard
 from thalweg.store import FeatureStore, text_hash
 
 BATCHES = 4
 """Full batches that are written together."""
 
-Found = tuple[list[str], np.ndarray]
+Asked = Sequence[tuple[str, Request]]
+"""All requests about one input, each with its digest."""
+Answered = tuple[list[str], np.ndarray]
+"""Digests, and by request and state what the store holds."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class LogLikelihoods:
         self,
         model: IdentifiedModel,
         run: str | Path,
-        lens: Callable[[Subject], LogitLens | TunedLens],
-        settings: Mapping[str, JsonValue],
+        choice: LensChoice,
         options: SurveyOptions,
         subject: Callable[[], Subject] | None = None,
     ) -> None:
@@ -68,14 +69,13 @@ class LogLikelihoods:
         Args:
             model: identified; loaded once a request is missing.
             run: the run's directory.
-            lens: puts the lens on the loaded model.
-            settings: which lens that is.
+            choice: which lens.
             options: how prompts share a forward pass.
             subject: gives the model, loaded and proved, where another one has it already.
         """
-        self._model, self._put, self._options, self._load = model, lens, options, subject
+        self._model, self._choice, self._options, self._load = model, choice, options, subject
         named = {name: getattr(model, name) for name in ("name", "revision", "weights", "configuration", "dtype")}
-        self.store = FeatureStore(run, {"holds": "log-likelihoods of requests", **named, **settings})
+        self.store = FeatureStore(run, {"holds": "log-likelihoods of requests", **named, **choice.settings})
         self.passes = 0
 
     def __call__(self, requests: Sequence[Request], *, title: str = "requests") -> np.ndarray:
@@ -109,20 +109,21 @@ class LogLikelihoods:
     @cached_property
     def lens(self) -> LogitLens | TunedLens:
         """The lens on it."""
-        return self._put(self.subject)
+        return self._choice.on(self.subject, self._model)
 
     def _measure(self, missing: Mapping[str, Request], title: str) -> None:
         by_input = dict[tuple[int, ...], list[tuple[str, Request]]]()
         for digest, request in missing.items():
             by_input.setdefault(request.tokens, []).append((digest, request))
         asked = [by_input[tokens] for tokens in sorted(by_input, key=len, reverse=True)]  # the longest tells what fits
-        prompts = [Prompt(row, own[0][1].tokens, text="", sha256="", truncated=False) for row, own in enumerate(asked)]
+        inputs = [requests[0][1].tokens for requests in asked]
+        prompts = [Prompt(row, tokens, text="", sha256="", truncated=False) for row, tokens in enumerate(inputs)]
         options = batching(self.subject, self._options)
 
-        def finish(shard: Shard, results: list[Found]) -> None:
+        def finish(shard: Shard, results: list[Answered]) -> None:
             if results:
-                digests = [digest for own, _ in results for digest in own]
-                self.store.write(digests, np.concatenate([values for _, values in results]))
+                written = [digest for digests, _ in results for digest in digests]
+                self.store.write(written, np.concatenate([values for _, values in results]))
             if shard.skipped:
                 longest = max(len(prompts[row.row]) for row in shard.skipped)
                 raise UsageError(
@@ -139,36 +140,31 @@ class LogLikelihoods:
                 progress=progress,
             )
 
-    @torch.no_grad()
-    def _answered(self, batch: Sequence[Prompt], asked: Sequence[Sequence[tuple[str, Request]]]) -> Found:
+    def _answered(self, batch: Sequence[Prompt], asked: Sequence[Asked]) -> Answered:
         """Every request about the inputs of one batch, at all states."""
-        depths = [max(len(request.targets) for _, request in own) for own in asked]
+        depths = [max(len(request.targets) for _, request in requests) for requests in asked]
         targets, count = _targets(asked, depths), sum(map(len, asked))
-        lens, found = self.lens, list[Tensor]()  # the lens runs the model when it is made, which nobody may watch
+        lens = self.lens  # it runs the model when it is made, which nobody may watch
 
-        def see(index: int, state: Tensor) -> None:
-            for prompt, own in zip(batch, state, strict=True):
-                refuse_overflow(index, own[: len(prompt)])
-            kept = [
-                own[len(prompt) - depth : len(prompt)] for prompt, own, depth in zip(batch, state, depths, strict=True)
-            ]
-            found.append(_read(lens, index, torch.cat(kept), targets, count))
+        def likelihoods(index: int, seen: StateSeen) -> Tensor:
+            kept = [rows[len(rows) - depth :] for rows, depth in zip(seen.prompts, depths, strict=True)]
+            return _likelihoods(lens, index, torch.cat(kept), targets, count)
 
-        with watch_states(self.subject, see):
-            self.subject.parts.body(input_ids=token_batch(self.subject, batch), use_cache=False)
+        states = Reduced(likelihoods)
+        read(self.subject, batch, states)
         self.passes += len(batch)
-        return [digest for own in asked for digest, _ in own], torch.stack(found, 1).numpy()
+        return [digest for requests in asked for digest, _ in requests], torch.stack(states.rows, 1).numpy()
 
 
-def _read(lens: LogitLens | TunedLens, state: int, rows: Tensor, targets: _Targets, count: int) -> Tensor:
+def _likelihoods(lens: LogitLens | TunedLens, state: int, rows: Tensor, targets: _Targets, count: int) -> Tensor:
     """Continuation x 2 of some rows at one state; of the vocabulary one piece of the rows is held."""
     likelihoods, greedy = list[Tensor](), list[Tensor]()
     for piece in torch.arange(len(rows)).split((lens.model if isinstance(lens, TunedLens) else lens).rows_at_once):
         first, stop = int(piece[0]), int(piece[-1]) + 1
-        read = metrics.log_probabilities(lens.logits(state, rows[first:stop]))
+        said = metrics.log_probabilities(lens.logits(state, rows[first:stop]))
         begin, end = torch.searchsorted(targets.places, torch.tensor([first, stop])).tolist()
-        places, tokens = (targets.places[begin:end] - first).to(read.device), targets.tokens[begin:end].to(read.device)
-        values, best = metrics.target_likelihoods(read, places, tokens)
+        places, tokens = (targets.places[begin:end] - first).to(said.device), targets.tokens[begin:end].to(said.device)
+        values, best = metrics.target_likelihoods(said, places, tokens)
         likelihoods.append(values.cpu())
         greedy.append(best.cpu())
     sums, every = metrics.continuation_likelihood(torch.cat(likelihoods), torch.cat(greedy), targets.owners, count)
@@ -180,11 +176,11 @@ def _digest(request: Request) -> str:
     return text_hash(json.dumps([request.tokens, request.targets]))
 
 
-def _targets(asked: Sequence[Sequence[tuple[str, Request]]], depths: Sequence[int]) -> _Targets:
+def _targets(asked: Sequence[Asked], depths: Sequence[int]) -> _Targets:
     """What requests ask of rows of which the last of every input are kept, as many as its longest request needs."""
     rows, first, owner = list[tuple[int, int, int]](), 0, 0
-    for own, depth in zip(asked, depths, strict=True):
-        for _, request in own:
+    for requests, depth in zip(asked, depths, strict=True):
+        for _, request in requests:
             begin = first + depth - len(request.targets)
             rows += [(begin + place, token, owner) for place, token in enumerate(request.targets)]
             owner += 1

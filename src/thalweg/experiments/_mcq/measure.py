@@ -1,64 +1,67 @@
 """Multiple choice: how often every state chooses right, scored by lm-eval (the paper, Figs. 29 and 30)."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import progress_bar
 from thalweg.experiments._mcq.likelihoods import LogLikelihoods
 from thalweg.experiments._mcq.requests import HarnessOptions
-from thalweg.experiments._options import Names, SurveyOptions
-from thalweg.lenses import LogitLens, TunedFiles, TunedLens, tuned_lens
-from thalweg.store import ExperimentWriter
+from thalweg.experiments._options import Names
+from thalweg.experiments._prepare import Prepared
+from thalweg.lenses import LensChoice
+from thalweg.store import ExperimentWriter, Findings, open_experiment
 
 NAME = "mcq"
+PACKAGE = "lm-eval"
 
 
-def _write(
-    writer: ExperimentWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, options: SurveyOptions
-) -> None:
-    """Answer what is missing, and have every state scored."""
-    own = f"{Path(key['model']).name} on {', '.join(tasks.tasks)}"
-    found = likelihoods(tasks.requests, title=f"mcq: {own}")
-    rows = list[dict[str, Any]]()
-    with progress_bar(f"scores: {own}", found.shape[1], shown=options.progress) as progress:
-        for state in range(found.shape[1]):
-            answers = [(float(value), bool(greedy)) for value, greedy in found[:, state]]
-            rows += [{**key, "state": state, **asdict(score)} for score in tasks.scores(answers)]
-            progress.rows(1)
-    writer.write_table("scores", pl.DataFrame(rows, infer_schema_length=None))
+def answered(
+    prepared: Prepared, names: Sequence[str], tasks: Any, asked: HarnessOptions, choice: LensChoice
+) -> Findings:
+    """Answer what is missing, and have every state scored.
 
-
-def _lens(
-    files: TunedFiles | None, model: IdentifiedModel, final_norm: bool, subject: Subject
-) -> LogitLens | TunedLens:
-    return LogitLens(subject, final_norm=final_norm) if files is None else tuned_lens(subject, files, model)
-
-
-def _lens_settings(files: TunedFiles | None, final_norm: bool) -> dict[str, Any]:
-    """What of the lens changes a number."""
-    if files is None:
-        return {"lens": "logit", "final_norm": final_norm}
-    return {"lens": "tuned", "translators": files.digest[:16]}
-
-
-def _asked(model: IdentifiedModel, names: list[str], asked: HarnessOptions, longest: int) -> dict[str, Any]:
-    """What else changes a number; the run may hold other models."""
-    return {
-        "model": model.name,
-        "revision": model.revision,
-        "tasks": names,
+    Args:
+        prepared: one model and where the run is.
+        names: of tasks and groups, as they were asked for.
+        tasks: what the harness, which is an import of its own, makes of them.
+        asked: how it asks them.
+        choice: through which lens states are read.
+    """
+    settings = {
+        **prepared.key,  # the run may hold other models
+        "tasks": list(names),
         "num_fewshot": asked.num_fewshot,
         "limit": asked.limit,
         "include_path": list(asked.include_path),
-        "max_length": longest,
+        "max_length": tasks.max_length,
         "bos": asked.bos,
+        **choice.settings,
     }
+    with open_experiment(prepared.path, prepared.header, NAME, settings, own_data=True) as writer:
+        likelihoods = LogLikelihoods(prepared.model, prepared.path, choice, prepared.options)
+        _write(writer, {**prepared.key, "lens": settings["lens"]}, tasks, likelihoods, shown=asked.bars)
+        writer.update(status="finished")
+    return writer.reading()
 
 
-def _listed(given: Names) -> list[str]:
-    every = [given] if isinstance(given, str | Path) else given
-    return list(dict.fromkeys(str(one) for one in every))
+def listed(given: Names) -> list[str]:
+    """Names as texts, each once."""
+    return list(dict.fromkeys([str(given)] if isinstance(given, str | Path) else map(str, given)))
+
+
+def _write(
+    writer: ExperimentWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, *, shown: bool
+) -> None:
+    title = f"{Path(key['model']).name} on {', '.join(tasks.tasks)}"
+    values = likelihoods(tasks.requests, title=f"mcq: {title}")
+    rows = list[dict[str, Any]]()
+    with progress_bar(f"scores: {title}", values.shape[1], shown=shown) as progress:
+        for state in range(values.shape[1]):
+            answers = [(float(value), bool(greedy)) for value, greedy in values[:, state]]
+            rows += [{**key, "state": state, **asdict(score)} for score in tasks.scores(answers)]
+            progress.rows(1)
+    writer.write_table("scores", pl.DataFrame(rows, infer_schema_length=None))

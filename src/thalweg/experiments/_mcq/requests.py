@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from thalweg.errors import UsageError
+from pydantic import Field
+
+from thalweg.validated import Says, meets, validated
 
 Answers = Sequence[tuple[float, bool]]
 """For each request the log-likelihood of its targets, in nats, and whether each of them is the most probable token."""
 
 CACHING = ("true", "refresh", "delete")
+Directory = Annotated[str, meets(lambda path: Path(path).is_dir())]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ class TaskScore:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+def _is_number_or_share(limit: int | float | None) -> bool:
+    return limit is None or 0 < limit < 1 or (limit >= 1 and limit == int(limit))
+
+
+@validated
 class HarnessOptions:
     """What a harness is asked, in its own terms.
 
@@ -71,23 +79,21 @@ class HarnessOptions:
         bars: show the harness's own progress.
     """
 
-    num_fewshot: int | None = None
-    limit: int | float | None = None
-    include_path: tuple[str, ...] = ()
-    max_length: int | None = None
+    num_fewshot: Annotated[int | None, Field(ge=0), Says("--num-fewshot must be at least 0; got {got}.")] = None
+    limit: Annotated[
+        int | float | None,
+        meets(_is_number_or_share),
+        Says("--limit takes a number of questions, or a share below 1; got {got}."),
+    ] = None
+    include_path: Annotated[
+        tuple[Directory, ...],
+        Says("--include-path {got}: expected a directory with YAML files of tasks; got none."),
+    ] = ()
+    max_length: Annotated[int | None, Field(ge=2), Says("--max-length must be at least 2; got {got}.")] = None
     bos: str = "auto"
-    cache_requests: str | None = None
+    cache_requests: Annotated[
+        str | None,
+        meets((None, *CACHING).__contains__),
+        Says(f"--cache-requests is {', '.join(CACHING)}; got {{got}}."),
+    ] = None
     bars: bool = True
-
-    def __post_init__(self) -> None:
-        if self.num_fewshot is not None and self.num_fewshot < 0:
-            raise UsageError(f"--num-fewshot must be at least 0; got {self.num_fewshot}.")
-        if self.limit is not None and not (0 < self.limit < 1 or (self.limit >= 1 and self.limit == int(self.limit))):
-            raise UsageError(f"--limit takes a number of questions, or a share below 1; got {self.limit:g}.")
-        if self.max_length is not None and self.max_length < 2:
-            raise UsageError(f"--max-length must be at least 2; got {self.max_length}.")
-        if self.cache_requests not in (None, *CACHING):
-            raise UsageError(f"--cache-requests is {', '.join(CACHING)}; got {self.cache_requests}.")
-        for path in self.include_path:
-            if not Path(path).is_dir():
-                raise UsageError(f"--include-path {path}: expected a directory with YAML files of tasks; got none.")

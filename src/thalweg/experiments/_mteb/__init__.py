@@ -1,18 +1,15 @@
 """MTEB: how good an embedding every state is (the paper, Fig. 32), each text being read by the model once."""
 
-import shutil
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, TextOptions, survey_options
+from thalweg.experiments._options import BUNDLED_MODEL, TextOptions
 from thalweg.experiments._typed import CODES, switched_off_by
-from thalweg.store import Findings, open_experiment, slug
+from thalweg.store import Findings
 
 
 def mteb(
@@ -59,46 +56,13 @@ def mteb(
         >>> found = mteb("openai-community/gpt2", "STS12,Banking77Classification")  # doctest: +SKIP
         >>> found.table("means").filter(type="all").collect()["mean"].to_list()  # doctest: +SKIP
     """
-    from thalweg.capture import identify_model
-    from thalweg.experiments._features import TextFeatures
-    from thalweg.experiments._mteb.harness import StateScore, mteb_tasks
-    from thalweg.experiments._mteb.measure import CACHE, NAME, _scored, _write
-    from thalweg.experiments._over_prompts import loaded
-    from thalweg.experiments._prepare import named, prepared_from
-    from thalweg.reference import bundled_directory
+    from thalweg.experiments._mteb.harness import mteb_tasks
+    from thalweg.experiments._mteb.measure import NAME, Asked, scored
+    from thalweg.experiments._prepare import prepare
 
-    options = survey_options(options)
-    chosen = mteb_tasks(tasks, languages)
-    (name,) = named(model)
-    identified = identify_model(name, options.loading, directory=bundled_directory(name))
-    path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
-    prepared = prepared_from([identified], [], path, options)
-    subject = cache(lambda: loaded(identified))
-
-    def measured(directory: Path) -> TextFeatures:
-        return TextFeatures(identified, directory, pooling=pooling, options=options, subject=subject)
-
-    settings = {
-        "model": identified.name,  # the run may hold other models
-        "revision": identified.revision,
-        "tasks": [task.metadata.name for task in chosen],
-        "languages": [*languages],
-        "pooling": pooling,
-        "max_length": options.max_length,
-    }
-    kept = measured(path)  # an unknown pooling is refused before anything is written
-    header = prepared.header.model_copy(update={"versions": {**prepared.header.versions, NAME: version(NAME)}})
-    with open_experiment(path, header, NAME, settings, own_data=True) as writer:
-        scores = list[StateScore]()
-        for task in chosen:
-            directory = path if keep_features else path / NAME / slug(task.metadata.name)
-            features = kept if keep_features else measured(directory)
-            scores += _scored(task, identified, features, path / NAME / CACHE, options)
-            _write(writer, identified, scores)
-            if not keep_features:
-                shutil.rmtree(directory, ignore_errors=True)
-        writer.update(status="finished")
-    return writer.reading()
+    asked = Asked(tuple(mteb_tasks(tasks, languages)), tuple(languages), pooling, keep_features)
+    prepared = prepare(model, own_data=True, packages=[NAME], out=out, options=options).of_one_model(NAME)
+    return scored(prepared, asked)
 
 
 EXPERIMENT = Experiment(

@@ -11,7 +11,7 @@ from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_o
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._typed import FLATTENED
 from thalweg.options import Switch
-from thalweg.store import Findings, open_experiment
+from thalweg.store import Findings
 
 
 def probe(
@@ -67,13 +67,10 @@ def probe(
         >>> found = probe("openai-community/gpt2", "sst2")  # doctest: +SKIP
         >>> found.table("accuracy").filter(split="test").collect()["accuracy"].to_list()  # doctest: +SKIP
     """
-    from thalweg.capture import identify_model
-    from thalweg.experiments._features import TextFeatures
-    from thalweg.experiments._prepare import named, prepared_from
+    from thalweg.experiments._prepare import prepare
     from thalweg.experiments._probe.data import probe_data
     from thalweg.experiments._probe.logistic import require_scikit_learn
-    from thalweg.experiments._probe.measure import NAME, _asked, _fill
-    from thalweg.reference import bundled_directory
+    from thalweg.experiments._probe.measure import NAME, probed
 
     recipe, options = recipe or Recipe(), survey_options(options)
     if recipe.classifier == "logistic":
@@ -90,18 +87,8 @@ def probe(
         limit=options.limit,
         seed=recipe.seed,
     )
-    (name,) = named(model)
-    identified = identify_model(name, options.loading, directory=bundled_directory(name))
-    path = Path(out) if out is not None else Path("runs") / Path(name).resolve().name
-    prepared = prepared_from([identified], [], path, options)
-    measured = TextFeatures(identified, path, pooling=pooling, options=options)
-    key = {"model": identified.name, "revision": identified.revision}
-    settings = {**key, **_asked(recipe), "pooling": pooling, "max_length": options.max_length, **labelled.identity}
-    with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
-        if not writer.reading().table("accuracy").head(1).collect().height:
-            _fill(writer, {**key, "data": labelled.name}, labelled, measured, recipe, options)
-        writer.update(status="finished")
-    return writer.reading()
+    prepared = prepare(model, own_data=True, out=out, options=options).of_one_model(NAME)
+    return probed(prepared, labelled, recipe, pooling=pooling)
 
 
 EXPERIMENT = Experiment(

@@ -53,12 +53,12 @@ class ProbeData:
     @property
     def texts(self) -> list[str]:
         """Every text, split after split."""
-        return [one.text for split in self.splits for one in split.examples]
+        return [example.text for split in self.splits for example in split.examples]
 
     def classes(self, examples: Sequence[Example]) -> np.ndarray:
         """The class of each example, by its place in ``labels``."""
         places = {label: place for place, label in enumerate(self.labels)}
-        return np.array([places[one.label] for one in examples], dtype=np.int64)
+        return np.array([places[example.label] for example in examples], dtype=np.int64)
 
 
 def probe_data(
@@ -88,17 +88,17 @@ def probe_data(
         DataError: a split cannot be read, has no example, has one class alone or one that training does not know.
     """
     opened = _opened(data, validation, test, text_field=text_field, label_field=label_field, pair=pair)
-    read = {name: one.read(limit) for name, one in opened.items()}
-    for name, one in opened.items():
-        _require_examples(one, read[name])
+    read = {name: labelled.read(limit) for name, labelled in opened.items()}
+    for name, labelled in opened.items():
+        _require_examples(labelled, read[name])
     shared_out = "test" not in opened
     if shared_out:
         parts = split_in_three(read["train"].examples, seed)
-        splits = [Split(name, f"{SHARED_OUT} {data}", own, read["train"]) for name, own in parts.items()]
+        splits = [Split(name, f"{SHARED_OUT} {data}", part, read["train"]) for name, part in parts.items()]
     else:
         splits = [Split(name, opened[name].name, read[name].examples, read[name]) for name in opened]
     labels = _labels(splits, questions=opened["train"].questions, pair=pair)
-    identity = {name: {"name": one.name, "hash": one.hash, "template": one.template} for name, one in opened.items()}
+    identity = {name: _identity(labelled) for name, labelled in opened.items()}
     return ProbeData(
         name=data if splits_on_hub(data) else opened["train"].name,
         splits=tuple(splits),
@@ -109,6 +109,10 @@ def probe_data(
     )
 
 
+def _identity(data: LabelledData) -> dict[str, Any]:
+    return {"name": data.name, "hash": data.hash, "template": data.template}
+
+
 def _opened(data: str, validation: str | None, test: str | None, **options: Any) -> dict[str, LabelledData]:
     """The data of each split that is asked for, or that the hub has, in the order train, validation, test."""
     hub = splits_on_hub(data) if test is None and validation is None else None
@@ -117,7 +121,7 @@ def _opened(data: str, validation: str | None, test: str | None, **options: Any)
     if validation is not None and test is None:
         raise DataError("--validation: expected --test beside it; got none. Give both, or neither to share out --data.")
     asked = {"train": data, "validation": validation, "test": test}
-    return {name: open_labelled(one, **options) for name, one in asked.items() if one is not None}
+    return {name: open_labelled(source, **options) for name, source in asked.items() if source is not None}
 
 
 def _require_examples(data: LabelledData, read: Examples) -> None:
@@ -135,7 +139,7 @@ def _labels(splits: Sequence[Split], *, questions: bool, pair: bool) -> tuple[st
     Raises:
         DataError: there is one alone, or one in another split that training does not know.
     """
-    train = Counter(one.label for one in splits[0].examples)
+    train = Counter(example.label for example in splits[0].examples)
     if len(train) < 2:
         only = next(iter(train))
         raise DataError(
@@ -143,13 +147,14 @@ def _labels(splits: Sequence[Split], *, questions: bool, pair: bool) -> tuple[st
             f"'{only}'. Check --label-field, or raise --limit if the rows are sorted by class."
         )
     if questions and not pair:
-        return tuple(str(place) for place in range(max(one.options for split in splits for one in split.examples)))
+        most = max(example.options for split in splits for example in split.examples)
+        return tuple(str(place) for place in range(most))
     if max(train.values()) == 1 and len(train) > 2:
         raise DataError(
             f"{splits[0].source}: expected classes; every one of {len(train)} labels occurs once. Check --label-field."
         )
     for split in splits[1:]:
-        if unknown := sorted({one.label for one in split.examples} - set(train)):
+        if unknown := sorted({example.label for example in split.examples} - set(train)):
             known = ", ".join(sorted(train, key=_numbers_first)[:8])
             raise DataError(
                 f"{split.source}: expected the classes that training knows ({known}); the {split.name} split has "

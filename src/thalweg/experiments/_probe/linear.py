@@ -88,8 +88,8 @@ def train_linear(
 
     Example:
         >>> features = np.float32([[[1.0]], [[-1.0]]] * 50)  # one state of width 1
-        >>> found = train_linear(features, np.arange(100), torch.tensor([1, 0] * 50), 2, Recipe(epochs=50, batch=4))
-        >>> found.scores(features, np.arange(2)).argmax(-1).tolist()
+        >>> probes = train_linear(features, np.arange(100), torch.tensor([1, 0] * 50), 2, Recipe(epochs=50, batch=4))
+        >>> probes.scores(features, np.arange(2)).argmax(-1).tolist()
         [[1, 0]]
     """
     states, width = features.shape[1:]

@@ -83,13 +83,13 @@ def _fitted(rows: np.ndarray, classes: np.ndarray, count: int, recipe: Recipe) -
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(rows, classes)
-    for one in said:
-        if not issubclass(one.category, ConvergenceWarning):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    for warning in said:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     weight, bias = np.zeros((count, rows.shape[1]), rows.dtype), np.full(count, -np.inf, rows.dtype)
     if len(model.classes_) == 2:  # one row of weights: the second class against the first
         first, second = model.classes_
         weight[second], bias[second], bias[first] = model.coef_[0], model.intercept_[0], 0.0
     else:
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
-    return weight, bias, not any(issubclass(one.category, ConvergenceWarning) for one in said)
+    return weight, bias, not any(issubclass(warning.category, ConvergenceWarning) for warning in said)

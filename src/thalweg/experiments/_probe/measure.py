@@ -11,23 +11,44 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thalweg import metrics
 from thalweg.engines import progress_bar
 from thalweg.errors import DataError
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._prepare import Prepared
+from thalweg.experiments._probe.accuracy import accuracy
 from thalweg.experiments._probe.data import ProbeData, Split
 from thalweg.experiments._probe.linear import Probes, train_linear
 from thalweg.experiments._probe.logistic import fit_logistic
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.prompts import Example
-from thalweg.store import ExperimentWriter, Features
+from thalweg.store import ExperimentWriter, Features, Findings, open_experiment
 
 NAME = "probe"
 RIGHT = 1
 
 
-def _asked(recipe: Recipe) -> dict[str, Any]:
+def probed(prepared: Prepared, data: ProbeData, recipe: Recipe, *, pooling: str) -> Findings:
+    """Measure and train what is missing.
+
+    Args:
+        prepared: one model and where the run is.
+        data: what classifiers are trained and tested on.
+        recipe: how.
+        pooling: how a text's rows become one.
+    """
+    options = prepared.options
+    measured = TextFeatures(prepared.model, prepared.path, pooling=pooling, options=options)
+    how = {**_settings(recipe), "pooling": pooling, "max_length": options.max_length}
+    settings = {**prepared.key, **how, **data.identity}
+    with open_experiment(prepared.path, prepared.header, NAME, settings, own_data=True) as writer:
+        if not writer.reading().table("accuracy").head(1).collect().height:
+            _fill(writer, {**prepared.key, "data": data.name}, data, measured, recipe, options)
+        writer.update(status="finished")
+    return writer.reading()
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe changes a number."""
     return {"classifier": "logistic", "seed": recipe.seed} if recipe.classifier == "logistic" else vars(recipe)
 
@@ -65,16 +86,16 @@ def _kept(data: ProbeData, features: Features) -> dict[str, tuple[np.ndarray, li
     Raises:
         DataError: a split has none left.
     """
-    found, first = dict[str, tuple[np.ndarray, list[Example]]](), 0
+    kept, first = dict[str, tuple[np.ndarray, list[Example]]](), 0
     for split in data.splits:
         present = features.present[first : first + len(split.examples)]
-        lost = {one.row for one, there in zip(split.examples, present, strict=True) if not there}
-        places = [place for place, one in enumerate(split.examples) if one.row not in lost]
+        lost = {example.row for example, there in zip(split.examples, present, strict=True) if not there}
+        places = [place for place, example in enumerate(split.examples) if example.row not in lost]
         if not places:
             raise DataError(f"{split.source}: expected texts with tokens in the {split.name} split; got none.")
-        found[split.name] = (np.array(places) + first, [split.examples[place] for place in places])
+        kept[split.name] = (np.array(places) + first, [split.examples[place] for place in places])
         first += len(split.examples)
-    return found
+    return kept
 
 
 def _trained(
@@ -104,11 +125,11 @@ def _accuracies(scores: Tensor, examples: Sequence[Example], data: ProbeData) ->
     classes = torch.from_numpy(data.classes(examples))
     right, count = _right_pairs(scores, examples, classes) if data.pair else _right(scores, classes)
     rows = list[dict[str, Any]]()
-    for state, own in enumerate(scores):
-        defined = not own.isnan().any()
-        found = metrics.accuracy(int(right[state]), count) if defined else metrics.accuracy(0, 0)
-        loss = float(functional.cross_entropy(own.double(), classes)) if defined else torch.nan
-        rows.append({"state": state, **vars(found), "loss": loss})
+    for state, logits in enumerate(scores):
+        defined = not logits.isnan().any()
+        share = accuracy(int(right[state]), count) if defined else accuracy(0, 0)
+        loss = float(functional.cross_entropy(logits.double(), classes)) if defined else torch.nan
+        rows.append({"state": state, **vars(share), "loss": loss})
     return rows
 
 
@@ -119,7 +140,7 @@ def _right(scores: Tensor, classes: Tensor) -> tuple[Tensor, int]:
 def _right_pairs(scores: Tensor, examples: Sequence[Example], classes: Tensor) -> tuple[Tensor, int]:
     """By question: its right option scores most, and no wrong one as much."""
     margin = scores[..., RIGHT] - scores[..., 1 - RIGHT]
-    _, question = np.unique([one.row for one in examples], return_inverse=True)
+    _, question = np.unique([example.row for example in examples], return_inverse=True)
     place, count = torch.from_numpy(question), int(question.max()) + 1
     best = {
         wanted: margin.new_full((len(margin), count), -torch.inf).scatter_reduce(
@@ -134,17 +155,19 @@ def _split_row(split: Split, kept: Sequence[Example], train: Sequence[Example], 
     reasons = dict(split.read.skipped)
     if lost := len(split.examples) - len(kept):
         reasons["no tokens"] = lost
-    most = Counter(one.label for one in train).most_common(1)[0][0]
+    answered = _answered(kept, pair=data.pair)
+    lost_rows = 0 if _shared(split) else sum(split.read.skipped.values())
+    most = Counter(example.label for example in train).most_common(1)[0][0]
     return {
         "split": split.name,
         "source": split.source,
-        "rows": len({one.row for one in split.examples}) + (0 if _shared(split) else sum(split.read.skipped.values())),
+        "rows": len({example.row for example in split.examples}) + lost_rows,
         "examples": len(kept),
-        "questions": len({one.row for one in kept}) if data.questions else None,
+        "questions": len({example.row for example in kept}) if data.questions else None,
         "skipped": ", ".join(f"{reason}: {count}" for reason, count in reasons.items()),
         "classes": len(data.labels),
-        "chance": float(np.mean([1 / (one.options or len(data.labels)) for one in _answered(kept, pair=data.pair)])),
-        "majority": torch.nan if data.pair else float(np.mean([one.label == most for one in kept])),
+        "chance": float(np.mean([1 / (example.options or len(data.labels)) for example in answered])),
+        "majority": torch.nan if data.pair else float(np.mean([example.label == most for example in kept])),
     }
 
 
@@ -154,4 +177,4 @@ def _shared(split: Split) -> bool:
 
 def _answered(examples: Sequence[Example], *, pair: bool) -> list[Example]:
     """One example for each answer: of pairs the first of each question."""
-    return list({one.row: one for one in examples}.values()) if pair else list(examples)
+    return list({example.row: example for example in examples}.values()) if pair else list(examples)

@@ -1,15 +1,15 @@
 """How classifiers are trained: the paper's recipe by default."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from thalweg.errors import UsageError
+from pydantic import Field
 
-CLASSIFIERS = ("linear", "logistic")
+from thalweg.validated import Says, validated
+
+COUNT = Field(ge=1)
 
 
-@dataclass(frozen=True)
+@validated
 class Recipe:
     """The paper's (Appendix B.3): Adam with PyTorch's defaults, no weight decay, one epoch.
 
@@ -21,20 +21,14 @@ class Recipe:
         seed: of the starting weights, the order of the examples, and the shares of a file.
     """
 
-    classifier: Literal["linear", "logistic"] = "linear"
-    learning_rate: float = 5e-4
-    epochs: int = 1
-    batch: int = 32
-    seed: int = 123
-
-    def __post_init__(self) -> None:
-        if self.classifier not in CLASSIFIERS:
-            raise UsageError(f"--classifier must be {' or '.join(CLASSIFIERS)}; got {self.classifier}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"--learning-rate must be above 0 and finite; got {self.learning_rate:g}.")
-        for name in ("epochs", "batch"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise UsageError(f"--{name} must be a whole number of at least 1; got {value!r}.")
-        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
-            raise UsageError(f"--seed must be a whole number from 0 to {2**32 - 1}; got {self.seed!r}.")
+    classifier: Annotated[
+        Literal["linear", "logistic"], Says("--classifier must be linear or logistic; got {got}.")
+    ] = "linear"
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Says("--learning-rate must be above 0 and finite; got {got}.")
+    ] = 5e-4
+    epochs: Annotated[int, COUNT, Says("--epochs must be a whole number of at least 1; got {got}.")] = 1
+    batch: Annotated[int, COUNT, Says("--batch must be a whole number of at least 1; got {got}.")] = 32
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32), Says(f"--seed must be a whole number from 0 to {2**32 - 1}; got {{got}}.")
+    ] = 123

@@ -5,16 +5,15 @@ from typing import Any
 
 import polars as pl
 
-from thalweg import metrics
+from thalweg import averages, metrics
+from thalweg.averages import KEYS
 from thalweg.capture import Subject
 from thalweg.engines import Progress, run_shards
-from thalweg.experiments._measure import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, skip_counts
+from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.prompts import Shard as Rows
 from thalweg.store import Coverage, PartCounts, Run, RunWriter, Shard, open_run
-
-KEYS = ["model", "revision", "data"]
 
 
 def measure_rows(
@@ -83,7 +82,7 @@ def aggregate(writer: RunWriter, known: Mapping[str, pl.DataFrame] | None = None
     pairs = pl.DataFrame([_key(pair) for pair in measured], schema=KEYS, orient="row")
     tables = {table: _rows_of(pairs, rows) for table, rows in parts.items()}
     if pairs["model"].n_unique() > 1:
-        tables["coupling"] = metrics.coupling(tables["profile"])  # with a row for all models
+        tables["coupling"] = averages.coupling(tables["profile"])  # with a row for all models
     for table, rows in tables.items():
         writer.write_table(table, rows)
 
@@ -108,6 +107,6 @@ def _only(run: Run, pair: Coverage) -> Run:
 def _averages(run: Run) -> dict[str, pl.DataFrame]:
     thresholds = run.header.thresholds
     ratio = thresholds.massive_ratio
-    profile = metrics.profile(run.layers, run.heads, run.prompts, tau=thresholds.tau, massive_ratio=ratio)
-    phases = metrics.phases(run.layers, profile, massive_ratio=ratio)
-    return {"profile": profile, "phases": phases, "coupling": metrics.coupling(profile)}
+    profile = averages.profile(run.layers, run.heads, run.prompts, tau=thresholds.tau, massive_ratio=ratio)
+    phases = averages.phases(run.layers, profile, massive_ratio=ratio)
+    return {"profile": profile, "phases": phases, "coupling": averages.coupling(profile)}

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
-from thalweg.metrics._trajectory import trajectory
+from thalweg.averages._boundaries import KEYS, SHARE, boundaries, is_of
+from thalweg.averages._trajectory import trajectory
 
 INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
 PHASES = ("mix", "compress", "refine")
@@ -36,29 +36,29 @@ def phases(layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massiv
     Example:
         States 0..6 with row ratios 1, 1, 50, 50, 50, 1, 1 in every prompt: a = 2, b = 4, all three phases, agreement 1.
     """
-    found = boundaries(layers, massive_ratio=massive_ratio)
+    ends = boundaries(layers, massive_ratio=massive_ratio)
     sun = _sun_share(layers.lazy())
-    rows = [_row(row, _of(profile, row), sun) for row in found.iter_rows(named=True)]
+    rows = [_row(row, profile.filter(*is_of(row)), sun) for row in ends.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _row(found: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
-    first, last, states = found["compress_first"], found["compress_last"], found["states"]
+def _row(ends: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
+    first, last, states = ends["compress_first"], ends["compress_last"], ends["states"]
     has = first is not None
     jumps = _jumps(trajectory(profile, "state", "norm_ratio"))
     return {
-        **found,
+        **ends,
         "blocks": profile.filter(pl.col("site") == "block")["index"].n_unique(),
         "massive_share_threshold": SHARE,
         "has_massive_activations": has,
         "compress_first_depth": first / states if has and states else math.nan,
         "compress_last_depth": last / states if has and states else math.nan,
         "has_refine": has and last < states,
-        "agreement": found["agreement"] if has else math.nan,
+        "agreement": ends["agreement"] if has else math.nan,
         "rise_state": max((state for state in jumps if jumps[state] > 0), key=jumps.__getitem__, default=None),
         "fall_state": min((state for state in jumps if jumps[state] < 0), key=jumps.__getitem__, default=None),
         "rest_norm_rise_state": _doubling(trajectory(profile, "state", "rest_norm"), first, last) if has else None,
-        "sun_prompt_share": sun.get(tuple(found[key] for key in KEYS), math.nan),
+        "sun_prompt_share": sun.get(tuple(ends[key] for key in KEYS), math.nan),
         **{f"{phase}_{metric}": _inside(profile, phase, metric) for phase in PHASES for metric in INSIDE},
         "reason": _reason(first, last, states),
     }
@@ -68,10 +68,6 @@ def _jumps(ratio: dict[int, float]) -> dict[int, float]:
     """Change of the logarithm from the state before, by state."""
     known = {state: math.log(value) for state, value in ratio.items() if value > 0}
     return {state: known[state] - known[state - 1] for state in known if state - 1 in known}
-
-
-def _of(profile: pl.DataFrame, row: dict[str, Any]) -> pl.DataFrame:
-    return profile.filter(*[pl.col(key).eq_missing(pl.lit(row[key])) for key in KEYS])
 
 
 def _doubling(rest: dict[int, float], first: int, last: int) -> int | None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from thalweg.metrics import (
+from thalweg.experiments._contrast.formulas import (
     TopAndBottom,
+    _draw,
     comparable,
     contrast,
     head_changes,
@@ -15,7 +16,6 @@ from thalweg.metrics import (
     permutations_needed,
     top_and_bottom,
 )
-from thalweg.metrics._contrast import _draw
 
 FDR = 0.05
 

@@ -6,7 +6,7 @@ rest. Intervals are over tasks: mean -+ t(n - 1) std / sqrt(n) at 97.5%; without
 
 import polars as pl
 
-from thalweg.metrics._intervals import gathered, with_statistics
+from thalweg.averages import gathered, with_statistics
 
 EVERY_TYPE = "all"
 KEY = ["model", "revision", "type", "state"]
@@ -32,7 +32,7 @@ def task_means(tasks: pl.DataFrame, /) -> pl.DataFrame:
         the interval 0.25 -+ 12.7 * 0.05 reaches below 0: tied.
     """
     every = tasks.with_columns(pl.lit(EVERY_TYPE).alias("type"))
-    scores = pl.concat([every, tasks.select(every.columns)]).with_columns(geometric=False)
+    scores = pl.concat([every, tasks.select(every.columns)])
     means = _averaged(scores, "score")
     best = _best(means)
     paired = scores.join(best, on=KEY[:-1]).join(
@@ -40,17 +40,16 @@ def task_means(tasks: pl.DataFrame, /) -> pl.DataFrame:
         on=[*KEY[:-1], "task", "best_state"],
     )
     behind = _averaged(paired.with_columns(behind=pl.col("most") - pl.col("score")), "behind")
-    found = means.join(behind.select(*KEY, *(pl.col(a).alias(b) for a, b in PAIRED.items())), on=KEY, how="left")
-    found = found.join(best, on=KEY[:-1], how="left")
-    found = found.with_columns(best=pl.col("state").eq_missing(pl.col("best_state")))
-    return found.with_columns(tied=_tied()).select(
+    columns = [pl.col(statistic).alias(column) for statistic, column in PAIRED.items()]
+    table = means.join(behind.select(*KEY, *columns), on=KEY, how="left").join(best, on=KEY[:-1], how="left")
+    table = table.with_columns(best=pl.col("state").eq_missing(pl.col("best_state")))
+    return table.with_columns(tied=_tied()).select(
         *KEY, "mean", "std", "low", "high", "n", *PAIRED.values(), "best", "tied"
     )
 
 
 def _averaged(scores: pl.DataFrame, value: str) -> pl.DataFrame:
-    groups = scores.group_by(KEY, maintain_order=True).agg(gathered(value, "geometric"), geometric=pl.lit(value=False))
-    return with_statistics(groups, "geometric")
+    return with_statistics(scores.group_by(KEY, maintain_order=True).agg(gathered(value)))
 
 
 def _best(means: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from thalweg import metrics
+from thalweg import averages
 
 KEY = {"model": "lab/one", "revision": "main", "data": "words"}
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")
@@ -69,8 +69,8 @@ def column(frame, condition, seed, metric, **place):
 @pytest.mark.parametrize("seed", range(3))
 def test_effects_are_those_of_a_plain_paired_computation(seed):
     states, blocks, losses = drawn(seed)
-    measured = metrics.measurements(states.lazy(), blocks.lazy(), losses.lazy(), by=BY)
-    table = metrics.effects(measured, INTACT, by=BY)
+    measured = averages.measurements(states.lazy(), blocks.lazy(), losses.lazy(), by=BY)
+    table = averages.effects(measured, INTACT, by=BY)
     assert table.height == len(CONDITIONS) * (STATES * len(STATE) + BLOCKS * len(BLOCK) + 1)
     for row in table.iter_rows(named=True):
         frame, place = {
@@ -89,7 +89,7 @@ def test_effects_are_those_of_a_plain_paired_computation(seed):
 
 def test_the_model_as_it_is_differs_from_itself_by_nothing():
     states, blocks, losses = (frame.lazy() for frame in drawn())
-    table = metrics.effects(metrics.measurements(states, blocks, losses, by=BY), INTACT, by=BY).filter(INTACT)
+    table = averages.effects(averages.measurements(states, blocks, losses, by=BY), INTACT, by=BY).filter(INTACT)
     ratios = pl.col("geometric")
     assert table.filter(~ratios)["difference"].unique().to_list() == [0.0]
     assert table.filter(ratios)["difference"].unique().to_list() == [1.0]
@@ -101,9 +101,9 @@ def test_the_documented_example_and_one_prompt_alone():
     rows = [(0, "intact", 1.0), (1, "intact", 3.0), (0, "changed", 2.0), (1, "changed", 6.0)]
     long = {**KEY, "site": "state", "index": 0, "metric": "entropy"}
     measured = pl.LazyFrame([{**long, "prompt": p, "condition": c, "value": v} for p, c, v in rows])
-    row = metrics.effects(measured, INTACT, by=["condition"]).filter(condition="changed").row(0, named=True)
+    row = averages.effects(measured, INTACT, by=["condition"]).filter(condition="changed").row(0, named=True)
     assert (row["intact"], row["ablated"], row["difference"], row["n"]) == (2.0, 4.0, 2.0, 2)
-    alone = metrics.effects(measured.filter(prompt=0), INTACT, by=["condition"])
+    alone = averages.effects(measured.filter(prompt=0), INTACT, by=["condition"])
     assert alone["difference"].to_list() == [1.0, 0.0]
     assert alone["low"].is_nan().all()
 
@@ -113,14 +113,14 @@ def test_rows_in_another_order_give_the_same_bits():
     tables = []
     for order in (1, 2):
         mixed = (frame.sample(fraction=1.0, shuffle=True, seed=order).lazy() for frame in frames)
-        tables.append(metrics.effects(metrics.measurements(*mixed, by=BY), INTACT, by=BY))
+        tables.append(averages.effects(averages.measurements(*mixed, by=BY), INTACT, by=BY))
     assert_frame_equal(*tables, check_exact=True)
 
 
 def test_a_prompt_without_any_value_leaves_a_gap():
     states, blocks, losses = drawn(prompts=3)
     gone = blocks.with_columns(pl.lit(math.nan).alias("sink_rate"))
-    table = metrics.effects(metrics.measurements(states.lazy(), gone.lazy(), losses.lazy(), by=BY), INTACT, by=BY)
+    table = averages.effects(averages.measurements(states.lazy(), gone.lazy(), losses.lazy(), by=BY), INTACT, by=BY)
     rates = table.filter(metric="sink_rate")
     assert rates.height == len(CONDITIONS) * BLOCKS
     assert rates["n"].unique().to_list() == [0]

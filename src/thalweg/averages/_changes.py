@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS, boundaries
-from thalweg.metrics._effects import effects, measurements
-from thalweg.metrics._verdicts import compress_means, depth_means
+from thalweg.averages._boundaries import KEYS, boundaries
+from thalweg.averages._effects import effects, measurements
+from thalweg.averages._verdicts import compress_means, depth_means
 
 
 def changes(
@@ -20,6 +20,7 @@ def changes(
     *,
     by: Sequence[str],
     massive_ratio: float = 10.0,
+    changed: str = "ablated",
 ) -> pl.DataFrame:
     """The effect of every condition at every state and block, over the compress phase, over the depth, and on the loss.
 
@@ -30,6 +31,7 @@ def changes(
         intact: picks the rows of the model as it is, in each of the three.
         by: the columns that name a condition.
         massive_ratio: the row ratio from which a row is massive.
+        changed: what the model under a condition is called.
 
     Returns:
         As `effects`, with the sites "compress" and "depth" beside "state", "block" and "prompt", and `compress_first`
@@ -38,11 +40,11 @@ def changes(
     Example:
         A model of 8 blocks, one prompt, two conditions: 142 rows by place, 8 of the compress phase, 6 of the depth.
     """
-    found = boundaries(states.filter(intact), massive_ratio=massive_ratio)
+    ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
     measured = [
         measurements(states, blocks, losses, by=by),
-        compress_means(states, blocks, found, by=by),
+        compress_means(states, blocks, ends, by=by),
         depth_means(states, blocks, by=by),
     ]
-    ends = found.select(*KEYS, "compress_first", "compress_last")
-    return effects(pl.concat(measured), intact, by=by).join(ends, on=KEYS, how="left", nulls_equal=True)
+    table = effects(pl.concat(measured), intact, by=by, changed=changed)
+    return table.join(ends.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thalweg.metrics import checkpoint_curves, emergence, training_order, training_step
+from thalweg.averages import checkpoint_curves, emergence, training_order, training_step
 
 NAN = math.nan
 

@@ -104,10 +104,10 @@ def comparable(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by:
     Example:
         Three prompts, two heads, head 1 NaN in prompts 0 and 1, head 0 NaN in prompt 2: head 0 and prompts 0 and 1.
     """
-    finite = {metric: np.isfinite(own) for metric, own in values.items()}
-    heads = {metric: own.mean(axis=0) >= 0.5 for metric, own in finite.items()}
-    heads = {metric: own & heads[by] for metric, own in heads.items()}
-    whole = [finite[metric][:, own].all(axis=1) for metric, own in heads.items()]
+    finite = {metric: np.isfinite(numbers) for metric, numbers in values.items()}
+    defined = {metric: known.mean(axis=0) >= 0.5 for metric, known in finite.items()}
+    heads = {metric: known & defined[by] for metric, known in defined.items()}
+    whole = [finite[metric][:, taking_part].all(axis=1) for metric, taking_part in heads.items()]
     return Comparable(np.logical_and.reduce(whole), heads)
 
 
@@ -253,13 +253,13 @@ def contrast(
     scores = values[by][:, ranked]
     ranking = np.full(values[by].shape, math.nan)
     ranking[:, ranked] = mean_of_others(scores)
-    own = top_and_bottom(ranking, count)
+    chosen = top_and_bottom(ranking, count)
     score = scores.mean(axis=1, dtype=np.float64)
     changes = {
         metric: head_changes(
-            np.where(ranked, one, math.nan), own, permutations=permutations, seed=seed, advance=advance
+            np.where(ranked, numbers, math.nan), chosen, permutations=permutations, seed=seed, advance=advance
         )
-        for metric, one in values.items()
+        for metric, numbers in values.items()
     }
     ways = _ways(len(score), count)
     exact = ways <= permutations
@@ -282,9 +282,9 @@ def _every(prompts: int, count: int) -> Iterator[np.ndarray]:
     """All of them: rows of the one set, then of the other."""
     rows = range(prompts)
     every = [
-        (*one, *other)
-        for one in combinations(rows, count)
-        for other in combinations([row for row in rows if row not in one], count)
+        (*side, *other)
+        for side in combinations(rows, count)
+        for other in combinations([row for row in rows if row not in side], count)
     ]
     mixed = np.random.default_rng(0).permutation(np.array(every))  # its beginning stands for all, in intervals
     step = _at_once(prompts)

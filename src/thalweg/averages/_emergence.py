@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS
+from thalweg.averages._boundaries import KEYS
 
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
 BARE = re.compile(r"(\d+)")
@@ -53,8 +53,8 @@ def training_step(revision: str, /) -> int | None:
     Example:
         "checkpoint-500": 500.
     """
-    found = NUMBERED.search(revision) or BARE.fullmatch(revision)
-    return int(found[1]) if found else None
+    number = NUMBERED.search(revision) or BARE.fullmatch(revision)
+    return int(number[1]) if number else None
 
 
 def training_order(revisions: Sequence[str], /) -> list[str]:
@@ -92,13 +92,13 @@ def checkpoint_curves(profile: pl.DataFrame) -> pl.DataFrame:
         Normalized entropies 0.9, 0.8, 0.2, 0.6 at states 0..3: min_entropy_normalized 0.2 at 2, entropy_ratio 0.25.
     """
     rows = list[dict[str, object]]()
-    for (model, data), own in profile.group_by("model", "data", maintain_order=True):
-        revisions = own["revision"].unique(maintain_order=True).to_list()
-        found = _trajectories(own)
+    for (model, data), training in profile.group_by("model", "data", maintain_order=True):
+        revisions = training["revision"].unique(maintain_order=True).to_list()
+        trajectories = _trajectories(training)
         for order, revision in enumerate(training_order(revisions)):
             place = {"model": model, "revision": revision, "data": data}
             key = {**place, "step": training_step(revision), "order": order}
-            reached = _reached(found.get(revision, {}))
+            reached = _reached(trajectories.get(revision, {}))
             rows += [{**key, "metric": name, "index": at, "value": value} for name, (at, value) in reached.items()]
     return pl.DataFrame(rows, schema=_CURVES)
 
@@ -119,9 +119,10 @@ def emergence(curves: pl.DataFrame) -> pl.DataFrame:
         there at step0 and lost again".
     """
     rows = list[dict[str, object]]()
-    for (model, data), own in curves.group_by("model", "data", maintain_order=True):
-        if own["revision"].n_unique() > 1:
-            rows += [{"model": model, "data": data, **_emerged(one, own)} for one in (MASSIVE, SINKS, VALLEY)]
+    for (model, data), training in curves.group_by("model", "data", maintain_order=True):
+        if training["revision"].n_unique() > 1:
+            place = {"model": model, "data": data}
+            rows += [{**place, **_emerged(phenomenon, training)} for phenomenon in (MASSIVE, SINKS, VALLEY)]
     return pl.DataFrame(rows, schema=_EMERGENCE)
 
 
@@ -132,10 +133,10 @@ _NOWHERE: _Place = (None, math.nan)
 def _trajectories(profile: pl.DataFrame) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
     """By revision, site and metric the finite means by index; one pass, since a training has many revisions."""
     rows = profile.filter(pl.col("metric").is_in(READ) & pl.col("mean").is_finite()).sort("index")
-    found = dict[str, dict[tuple[str, str], dict[int, float]]]()
+    means = dict[str, dict[tuple[str, str], dict[int, float]]]()
     for revision, site, metric, index, mean in rows.select("revision", "site", "metric", "index", "mean").iter_rows():
-        found.setdefault(revision, {}).setdefault((site, metric), {})[index] = mean
-    return found
+        means.setdefault(revision, {}).setdefault((site, metric), {})[index] = mean
+    return means
 
 
 def _reached(means: dict[tuple[str, str], dict[int, float]]) -> dict[str, _Place]:
@@ -145,8 +146,8 @@ def _reached(means: dict[tuple[str, str], dict[int, float]]) -> dict[str, _Place
         return {index: mean for index, mean in means.get(("state", metric), {}).items() if index > 0}
 
     def at_state_1(metric: str) -> _Place:
-        found = states(metric)
-        return (1, found[1]) if 1 in found else _NOWHERE
+        values = states(metric)
+        return (1, values[1]) if 1 in values else _NOWHERE
 
     least, first = _extreme(states("entropy_normalized"), min), at_state_1("entropy_normalized")
     ratio = least[1] / first[1] if first[1] > 0 else math.nan
@@ -170,12 +171,12 @@ def _extreme(values: dict[int, float], choose: Callable[[list[float]], float]) -
 
 
 def _emerged(wanted: _Phenomenon, curves: pl.DataFrame) -> dict[str, object]:
-    own = curves.filter(pl.col("metric") == wanted.metric).sort("order")
-    values = own["value"].to_list()
+    curve = curves.filter(pl.col("metric") == wanted.metric).sort("order")
+    values = curve["value"].to_list()
     there = [wanted.is_there(value) for value in values]
     lost = max((at for at, is_there in enumerate(there) if not is_there), default=-1)
-    first = own.row(lost + 1, named=True) if lost + 1 < own.height else None
-    remarks = [_before(own, there, lost), _why_never(wanted, curves, values[-1]) if first is None else None]
+    first = curve.row(lost + 1, named=True) if lost + 1 < curve.height else None
+    remarks = [_before(curve, there, lost), _why_never(wanted, curves, values[-1]) if first is None else None]
     return {
         "phenomenon": wanted.name,
         **{name: None if first is None else first[name] for name in ("revision", "step", "order")},
@@ -186,13 +187,13 @@ def _emerged(wanted: _Phenomenon, curves: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def _before(own: pl.DataFrame, there: list[bool], lost: int) -> str | None:
+def _before(curve: pl.DataFrame, there: list[bool], lost: int) -> str | None:
     """What came before the last checkpoint without it."""
     if lost < 0:
         return "it is there at the first checkpoint measured, and may be older"
     if not any(there[:lost]):
         return None
-    revisions = own["revision"].to_list()
+    revisions = curve["revision"].to_list()
     seen = [at for at in range(lost) if there[at]]
     return f"it was there at {revisions[seen[-1]]} and lost again"
 

@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
+
+from thalweg.averages import KEYS, t_quantile
 
 QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
-KEY = ["model", "revision", "data"]
-COLUMNS = [*KEY, "state", "metric", "value", "low", "high", "scored", "n"]
+COLUMNS = [*KEYS, "state", "metric", "value", "low", "high", "scored", "n"]
 
 
 def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
@@ -34,17 +34,17 @@ def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
         Prompts of 1 and 3 tokens with loss sums 2 and 3: loss 5 / 4, perplexity exp(1.25) = 3.49.
     """
     table = rows.filter(pl.col("scored") > 0).collect()
-    found = [
-        {**dict(zip([*KEY, "state"], key, strict=True)), **row}
-        for key, own in table.group_by([*KEY, "state"], maintain_order=True)
-        for row in _curve(own)
+    curves = [
+        {**dict(zip([*KEYS, "state"], key, strict=True)), **row}
+        for key, prompts in table.group_by([*KEYS, "state"], maintain_order=True)
+        for row in _curve(prompts)
     ]
-    return pl.DataFrame(found, infer_schema_length=None).select(COLUMNS) if found else pl.DataFrame(schema=COLUMNS)
+    return pl.DataFrame(curves, infer_schema_length=None).select(COLUMNS) if curves else pl.DataFrame(schema=COLUMNS)
 
 
-def _curve(own: pl.DataFrame) -> list[dict[str, str | float | int]]:
-    counts = own["scored"].to_numpy().astype(np.float64)
-    rows = [{"metric": name, **_ratio(own[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
+def _curve(prompts: pl.DataFrame) -> list[dict[str, str | float | int]]:
+    counts = prompts["scored"].to_numpy().astype(np.float64)
+    rows = [{"metric": name, **_ratio(prompts[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
     with np.errstate(over="ignore"):
         powers = {name: float(np.exp(rows[0][name])) for name in ("value", "low", "high")}
     return [rows[0], {**rows[0], **powers, "metric": "perplexity"}, *rows[1:]]
@@ -58,5 +58,5 @@ def _ratio(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
     half = math.nan
     if prompts > 1:
         spread = math.fsum((sums - mean * counts) ** 2) * prompts / (prompts - 1)
-        half = float(stdtrit(prompts - 1, 0.975)) * math.sqrt(spread) / scored
+        half = float(t_quantile(prompts)) * math.sqrt(spread) / scored
     return {"value": mean, "low": mean - half, "high": mean + half, "scored": int(scored), "n": prompts}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS
-from thalweg.metrics._trajectory import trajectory
+from thalweg.averages._boundaries import KEYS
+from thalweg.averages._trajectory import trajectory
 
 COLUMNS = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
 LARGEST = 1 - 1e-12
@@ -108,15 +108,15 @@ def _row(key: tuple[object, ...], profile: pl.DataFrame) -> dict[str, object]:
         for name in ("sink_norm", "entropy")
     )
     sinks = trajectory(profile, "block", "sink_rate")
-    found = {
+    correlations = {
         "coupling_entropy": step_correlation(norm, entropy),
         "coupling_sink": step_correlation(norm, sinks),
         "coupling_sink_next": step_correlation(norm, sinks, shift=1),
     }
-    reasons = [f"{name}: {value.reason}" for name, value in found.items() if value.reason]
+    reasons = [f"{name}: {value.reason}" for name, value in correlations.items() if value.reason]
     return {
         **dict(zip(KEYS, key, strict=True)),
-        **{name: value.r for name, value in found.items()},
+        **{name: value.r for name, value in correlations.items()},
         **{f"{name}_std": math.nan for name in COLUMNS},
         "reason": "; ".join(reasons) or None,
     }

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from thalweg import metrics
+from thalweg import averages, metrics
 
 KEY = {"model": "m", "revision": "r", "data": "d"}
 
@@ -53,7 +53,7 @@ def one(table: pl.DataFrame, site: str, index: int, metric: str) -> dict[str, fl
 
 def test_columns_and_order():
     layers = layer_rows({"entropy": [[1.0, 2.0]], "row_ratio": [[1.0, 20.0]]})
-    table = metrics.profile(layers, head_rows({"mixing": np.ones((1, 1, 2))}), prompt_rows([20]))
+    table = averages.profile(layers, head_rows({"mixing": np.ones((1, 1, 2))}), prompt_rows([20]))
     assert table.columns == [
         *("model", "revision", "data", "site", "index", "phase", "metric"),
         *("mean", "std", "low", "high", "n", "geometric"),
@@ -73,7 +73,7 @@ def test_means_and_intervals_are_those_of_scipy():
     entropy[2, 1] = math.nan
     ratio = np.exp(rng.standard_normal((7, 3)))
     layers = layer_rows({"entropy": entropy.tolist(), "norm_ratio": ratio.tolist(), "row_ratio": ratio.tolist()})
-    table = metrics.profile(layers.lazy(), NO_HEADS.lazy(), prompt_rows([20] * 7).lazy())
+    table = averages.profile(layers.lazy(), NO_HEADS.lazy(), prompt_rows([20] * 7).lazy())
     for state in range(3):
         known = entropy[:, state][~np.isnan(entropy[:, state])]
         found = one(table, "state", state, "entropy")
@@ -93,7 +93,7 @@ def test_means_and_intervals_are_those_of_scipy():
 
 def test_the_documented_example():
     layers = layer_rows({"entropy": [[1.0], [2.0], [math.nan]], "row_ratio": [[1.0]] * 3})
-    found = one(metrics.profile(layers, NO_HEADS, prompt_rows([20] * 3)), "state", 0, "entropy")
+    found = one(averages.profile(layers, NO_HEADS, prompt_rows([20] * 3)), "state", 0, "entropy")
     assert (found["mean"], found["n"]) == (1.5, 2)
     assert found["std"] == pytest.approx(0.70711, abs=1e-5)
     assert found["high"] - found["mean"] == pytest.approx(6.353, abs=1e-3)
@@ -103,7 +103,7 @@ def test_without_two_prompts_there_is_no_spread_and_without_one_no_mean():
     layers = layer_rows(
         {"entropy": [[1.0, math.nan]], "norm_ratio": [[2.0, 0.0]], "c": [[math.inf, 1.0]], "row_ratio": [[1.0, 1.0]]}
     )
-    table = metrics.profile(layers, NO_HEADS, prompt_rows([20]))
+    table = averages.profile(layers, NO_HEADS, prompt_rows([20]))
     single = one(table, "state", 0, "entropy")
     assert (single["mean"], single["n"]) == (1, 1)
     assert all(math.isnan(single[name]) for name in ("std", "low", "high"))
@@ -115,7 +115,7 @@ def test_without_two_prompts_there_is_no_spread_and_without_one_no_mean():
 
 def test_heads_are_averaged_before_prompts():
     scores = np.array([[[0.9, 0.1, 0.3, math.nan]], [[0.5, 0.5, 0.5, 0.5]]])
-    table = metrics.profile(
+    table = averages.profile(
         layer_rows({"row_ratio": [[1.0]] * 2}), head_rows({"sink_score": scores}), prompt_rows([20, 20])
     )
     found = one(table, "block", 0, "sink_score")
@@ -130,7 +130,7 @@ def test_rates_are_formed_for_each_prompt_and_left_out_on_short_ones():
     dormant = rng.random((4, 2, 5)) < 0.3
     heads = head_rows({"sink_score": scores, "colsum_concentration": concentrations, "dormant": dormant})
     tokens = [9, 10, 300, 3]
-    table = metrics.profile(layer_rows({"row_ratio": [[1.0]] * 4}), heads, prompt_rows(tokens), tau=0.3)
+    table = averages.profile(layer_rows({"row_ratio": [[1.0]] * 4}), heads, prompt_rows(tokens), tau=0.3)
     for block in range(2):
         for rate, values in (("sink_rate", scores), ("colsum_rate", concentrations)):
             found = one(table, "block", block, rate)
@@ -138,14 +138,14 @@ def test_rates_are_formed_for_each_prompt_and_left_out_on_short_ones():
             assert found["mean"] == pytest.approx((values[1:3, block] >= 0.3).mean(), rel=1e-12)
         assert one(table, "block", block, "dormant_rate")["mean"] == pytest.approx(dormant[:, block].mean())
         assert one(table, "block", block, "sink_score")["n"] == 4
-    assert metrics.short_prompts(prompt_rows(tokens), tau=0.3) == 2
-    assert metrics.short_prompts(prompt_rows(tokens), tau=0.1) == 3
+    assert averages.short_prompts(prompt_rows(tokens), tau=0.3) == 2
+    assert averages.short_prompts(prompt_rows(tokens), tau=0.1) == 3
 
 
 @pytest.mark.parametrize("tau", [0.3, 0.7, 0.1])
 def test_a_score_at_the_threshold_counts_though_the_table_is_float32(tau):
     scores = np.array([[[tau, tau - 1e-6, tau + 1e-6, 0.0]]])
-    table = metrics.profile(
+    table = averages.profile(
         layer_rows({"row_ratio": [[1.0]]}), head_rows({"sink_score": scores}), prompt_rows([200]), tau=tau
     )
     assert one(table, "block", 0, "sink_rate")["mean"] == 0.5
@@ -156,7 +156,7 @@ def test_places_flags_and_keys_are_not_averaged():
         {"row_ratio": [[1.0]], "row_position": [[3]], "bound_violated": [[False]], "massive_rank": [[2]]}
     )
     heads = head_rows({"sink_score": np.ones((1, 1, 1)), "top_position": np.ones((1, 1, 1))})
-    table = metrics.profile(layers, heads, prompt_rows([20]))
+    table = averages.profile(layers, heads, prompt_rows([20]))
     assert sorted(set(table["metric"])) == ["massive_rank", "row_ratio", "sink_rate", "sink_score"]
 
 
@@ -165,20 +165,20 @@ def test_models_revisions_and_data_stay_apart():
     both = pl.concat(
         [layers, layers.with_columns(pl.lit(None, dtype=pl.String).alias("revision"), entropy=pl.lit(5.0))]
     )
-    table = metrics.profile(both, NO_HEADS, prompt_rows([20])).filter(pl.col("metric") == "entropy")
+    table = averages.profile(both, NO_HEADS, prompt_rows([20])).filter(pl.col("metric") == "entropy")
     assert table.select("revision", "mean").sort("mean").rows() == [("r", 1.0), (None, 5.0)]
 
 
 def test_phases_of_states_and_of_the_blocks_that_read_them():
     layers = layer_rows({"row_ratio": [[1.0, 30.0, 30.0, 2.0]] * 2})
     heads = head_rows({"mixing": np.ones((2, 3, 1))})
-    table = metrics.profile(layers, heads, prompt_rows([20, 20]))
+    table = averages.profile(layers, heads, prompt_rows([20, 20]))
     assert table.filter(pl.col("site") == "state")["phase"].to_list() == ["mix", "compress", "compress", "refine"]
     assert table.filter(pl.col("site") == "block")["phase"].to_list() == ["mix", "compress", "compress"]
-    strict = metrics.profile(layers, heads, prompt_rows([20, 20]), massive_ratio=40.0)
+    strict = averages.profile(layers, heads, prompt_rows([20, 20]), massive_ratio=40.0)
     assert set(strict["phase"]) == {None}
 
 
 def test_no_rows_at_all():
-    table = metrics.profile(layer_rows({"row_ratio": [[1.0]]}).clear(), NO_HEADS, prompt_rows([20]).clear())
+    table = averages.profile(layer_rows({"row_ratio": [[1.0]]}).clear(), NO_HEADS, prompt_rows([20]).clear())
     assert table.is_empty()

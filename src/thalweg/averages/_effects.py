@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from thalweg.averages._boundaries import KEYS
+from thalweg.averages._intervals import statistics
+from thalweg.averages._long import long
 from thalweg.catalogue import metrics_at
-from thalweg.metrics._boundaries import KEYS
-from thalweg.metrics._intervals import VALUES, with_statistics
 
 PLACE = ["site", "index", "metric"]
 SITES = {"state": "states", "block": "blocks"}
@@ -39,28 +40,28 @@ def measurements(
         A model of 8 blocks, one prompt, two conditions: 2 x (9 x 6 + 8 x 2 + 1) = 142 rows.
     """
     keys = [*KEYS, "prompt", *by]
-    place = pl.col("state").cast(pl.Int64).alias("index"), pl.col("block").cast(pl.Int64).alias("index")
     frames = [
-        _long(states.with_columns(place[0]), keys, "state", STATE),
-        _long(blocks.with_columns(place[1]), keys, "block", BLOCK),
-        _long(losses.with_columns(pl.lit(None, pl.Int64).alias("index")), keys, "prompt", ("loss",)),
+        long(states, keys, STATE, site="state", index="state"),
+        long(blocks, keys, BLOCK, site="block", index="block"),
+        long(losses, keys, ("loss",), site="prompt"),
     ]
     return pl.concat(frames)
 
 
-def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str]) -> pl.DataFrame:
+def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str], changed: str = "ablated") -> pl.DataFrame:
     """The effect of every condition on every metric, paired by prompt.
 
     Args:
         measured: as `measurements` gives it.
         intact: picks the rows of the model as it is, which differ from themselves by nothing.
         by: the columns that name a condition.
+        changed: what the model under a condition is called.
 
     Returns:
         One row for each model, revision, data, condition, site, index and metric: `intact` and `ablated` (means),
         `intact_std`, `ablated_std`, `difference` with `low` and `high` (mean of ablated - intact, or of the factor
         ablated / intact where `geometric`), `ablated_low`, `ablated_high`, `intact_low`, `intact_high` (intervals of
-        the means), `n`, `geometric`.
+        the means), `n`, `geometric`. Columns are named after ``changed`` instead of `ablated`.
 
     Example:
         Entropies 1 and 3 become 2 and 6: intact 2, ablated 4, difference 2.
@@ -81,26 +82,25 @@ def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str]) -> pl
     places = measured.select(*groups, geometric=geometric).unique()
     lists = pairs.group_by(groups).agg("before", "after", change=pl.col("after") - pl.col("before"))
     table = places.join(lists, on=groups, how="left", nulls_equal=True).sort(groups).collect()
-    sides = {"before": "intact", "after": "ablated", "change": "difference"}
-    return pl.concat(
-        [table.select(*groups, "geometric"), *(_side(table, column, name) for column, name in sides.items())],
-        how="horizontal",
-    ).rename({"difference_low": "low", "difference_high": "high"})
+    sides = [_side(table, "before", "intact"), _side(table, "after", changed), _difference(table)]
+    return pl.concat([table.select(*groups, "geometric"), *sides], how="horizontal")
 
 
-def _long(frame: pl.LazyFrame, keys: list[str], site: str, metrics: Sequence[str]) -> pl.LazyFrame:
-    return (
-        frame.select(*keys, "index", *[pl.col(name).cast(pl.Float64) for name in metrics])
-        .unpivot(index=[*keys, "index"], on=metrics, variable_name="metric", value_name="value")
-        .select(*keys, pl.lit(site).alias("site"), "index", "metric", "value")
+def _side(table: pl.DataFrame, lists: str, name: str) -> pl.DataFrame:
+    """Mean, deviation and interval before or after, by row."""
+    averages = _averaged(table, lists)
+    return averages.select(
+        pl.col("mean").alias(name),
+        pl.col("std").alias(f"{name}_std"),
+        pl.col("low").alias(f"{name}_low"),
+        pl.col("high").alias(f"{name}_high"),
     )
 
 
-def _side(table: pl.DataFrame, column: str, name: str) -> pl.DataFrame:
-    """Mean and interval of one of the three lists of every row."""
-    lists = table.select("geometric", pl.col(column).fill_null([]).alias(VALUES))
-    found = with_statistics(lists, "geometric")
-    names = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-    if name == "difference":
-        return found.select("mean", "low", "high", "n").rename(names)
-    return found.select("mean", "std", "low", "high").rename({**names, "std": f"{name}_std"})
+def _difference(table: pl.DataFrame) -> pl.DataFrame:
+    return _averaged(table, "change").select(pl.col("mean").alias("difference"), "low", "high", "n")
+
+
+def _averaged(table: pl.DataFrame, lists: str) -> pl.DataFrame:
+    """Over the prompts of every row, of which there may be none."""
+    return statistics(table.select(pl.col(lists).fill_null([]))[lists], table["geometric"])

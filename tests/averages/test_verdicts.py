@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from tests.metrics.test_effects import BY, INTACT, KEY, column, drawn, naive
+from tests.averages.test_effects import BY, INTACT, KEY, column, drawn, naive
 
-from thalweg import metrics
+from thalweg import averages
 
 NUMBERS = st.floats(-2.0, 2.0, allow_nan=False)
 
@@ -33,25 +33,25 @@ NUMBERS = st.floats(-2.0, 2.0, allow_nan=False)
     ],
 )
 def test_the_borders_of_the_rule(high_after, low, high, said):
-    assert metrics.verdict(intact=0.5, ablated_high=high_after, low=low, high=high) == said
+    assert averages.verdict(intact=0.5, ablated_high=high_after, low=low, high=high) == said
 
 
 @pytest.mark.parametrize("intact", [0.0, -0.2, math.nan])
 def test_where_there_is_nothing_there_is_nothing_to_remove(intact):
-    assert metrics.verdict(intact=intact, ablated_high=0.0, low=-0.1, high=0.1) is None
+    assert averages.verdict(intact=intact, ablated_high=0.0, low=-0.1, high=0.1) is None
 
 
 @pytest.mark.parametrize("name", ["ablated_high", "low", "high"])
 def test_without_a_number_there_is_no_verdict(name):
     given_ = {"intact": 0.7, "ablated_high": 0.1, "low": -0.7, "high": -0.5, name: math.nan}
-    assert metrics.verdict(**given_) is None
+    assert averages.verdict(**given_) is None
 
 
 @given(st.floats(0.1, 1.0), NUMBERS, NUMBERS, NUMBERS)
 def test_the_verdict_does_not_depend_on_the_unit(intact, high_after, one, other):
     low, high = sorted((one, other))
     said = {
-        metrics.verdict(intact=intact * unit, ablated_high=high_after * unit, low=low * unit, high=high * unit)
+        averages.verdict(intact=intact * unit, ablated_high=high_after * unit, low=low * unit, high=high * unit)
         for unit in (1.0, 4.0, 0.25)  # powers of two: no border is crossed by rounding
     }
     assert len(said) == 1
@@ -91,7 +91,7 @@ SHALLOW = [[2.0, 2.1, 1.2, 1.1, 1.9], [2.0, 2.3, 1.3, 1.3, 1.8], [2.1, 2.2, 1.2,
 def test_verdicts_are_those_of_a_plain_recomputation():
     values = {"intact": VALLEY, "flat": FLAT, "shallow": SHALLOW}
     parts = tables(values, rates={"flat": 0.0}, losses={"flat": 3.4})
-    table = metrics.verdicts(*parts)
+    table = averages.verdicts(*parts)
     depth = {name: [1 - np.mean(row[2:4]) / row[1] for row in rows] for name, rows in values.items()}
     assert by_phenomenon(table, "flat")["compression"]["verdict"] == "removed"
     assert by_phenomenon(table, "shallow")["compression"]["verdict"] == "reduced"
@@ -116,7 +116,7 @@ def test_means_over_the_compress_phase_and_the_depth_are_plain_means(seed):
     states, blocks, losses = drawn(seed)
     found = pl.DataFrame([{**KEY, "compress_first": 1, "compress_last": 2}])
     lazy = states.lazy(), blocks.lazy()
-    long = pl.concat([metrics.compress_means(*lazy, found, by=BY), metrics.depth_means(*lazy, by=BY)]).collect()
+    long = pl.concat([averages.compress_means(*lazy, found, by=BY), averages.depth_means(*lazy, by=BY)]).collect()
     assert losses.height * (4 + 3) == long.height
 
     def told(condition, draw, site, metric):
@@ -143,13 +143,13 @@ def test_means_over_the_compress_phase_and_the_depth_are_plain_means(seed):
 
 def test_one_table_holds_all_effects_with_the_phase():
     parts = tables({"intact": VALLEY, "flat": FLAT})
-    table = metrics.changes(*parts, INTACT, by=BY)
+    table = averages.changes(*parts, INTACT, by=BY)
     assert set(table.select("compress_first", "compress_last").iter_rows()) == {(2, 3)}
     # five states, four blocks, the loss; four of the phase, three of the depth; twice
     assert table.height == 2 * (5 * 6 + 4 * 2 + 1 + 4 + 3)
     (row,) = table.filter(site="compress", metric="compression", condition="flat").iter_rows(named=True)
-    assert row["ablated"] == pytest.approx(by_phenomenon(metrics.verdicts(*parts), "flat")["compression"]["ablated"])
-    none = metrics.changes(*tables({"intact": FLAT, "flat": FLAT}, ratios={"intact": {}, "flat": {}}), INTACT, by=BY)
+    assert row["ablated"] == pytest.approx(by_phenomenon(averages.verdicts(*parts), "flat")["compression"]["ablated"])
+    none = averages.changes(*tables({"intact": FLAT, "flat": FLAT}, ratios={"intact": {}, "flat": {}}), INTACT, by=BY)
     assert none["compress_first"].is_null().all()
     assert set(none["site"]) == {"state", "block", "prompt", "depth"}
 
@@ -157,7 +157,7 @@ def test_one_table_holds_all_effects_with_the_phase():
 def replaced(ratios, positions, **options):
     values = {"intact": VALLEY, "changed": SHALLOW}
     parts = tables(values, ratios={"changed": ratios}, positions=positions)
-    return by_phenomenon(metrics.verdicts(*parts, **options), "changed")["compression"]
+    return by_phenomenon(averages.verdicts(*parts, **options), "changed")["compression"]
 
 
 def test_a_row_that_became_massive_elsewhere_is_found():
@@ -182,7 +182,7 @@ def test_without_a_massive_row_nothing_replaces_it():
 
 def test_what_is_removed_needs_no_replacement():
     parts = tables({"intact": VALLEY, "flat": FLAT})  # its rows are still large, and yet the valley is gone
-    both = by_phenomenon(metrics.verdicts(*parts), "flat")
+    both = by_phenomenon(averages.verdicts(*parts), "flat")
     assert (both["compression"]["verdict"], both["compression"]["replacement"]) == ("removed", None)
     assert both["sinks"]["replacement"] is None
 
@@ -200,7 +200,7 @@ def test_what_is_removed_needs_no_replacement():
 def test_no_verdict_has_a_reason(values, options, compression, sinks):
     count = options.get("prompts", 3)
     parts = tables({"intact": VALLEY[:count], "changed": FLAT[:count]}, **values)
-    both = by_phenomenon(metrics.verdicts(*parts), "changed")
+    both = by_phenomenon(averages.verdicts(*parts), "changed")
     for phenomenon, reason in (("compression", compression), ("sinks", sinks)):
         row = both[phenomenon]
         if reason is None:

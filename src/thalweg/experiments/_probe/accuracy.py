@@ -7,8 +7,7 @@ questions too. No torch.
 import math
 from dataclasses import dataclass
 
-QUANTILE = 1.959963984540054
-"""Of the normal distribution, at 97.5%."""
+from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs]
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,13 @@ def accuracy(right: int, n: int, /) -> Accuracy:
         ValueError: more right answers than answers.
 
     Example:
-        >>> found = accuracy(5, 10)
-        >>> (found.accuracy, round(found.low, 4), round(found.high, 4))
+        >>> half = accuracy(5, 10)
+        >>> (half.accuracy, round(half.low, 4), round(half.high, 4))
         (0.5, 0.2366, 0.7634)
     """
     if not 0 <= right <= n:
         raise ValueError(f"expected 0 <= right <= n, got {right} of {n}")
     if not n:
         return Accuracy(math.nan, math.nan, math.nan, 0)
-    share, weight = right / n, QUANTILE**2 / n
-    middle, half = share + weight / 2, math.sqrt(weight * (share * (1 - share) + weight / 4))
-    low, high = ((middle + sign * half) / (1 + weight) for sign in (-1, 1))
-    return Accuracy(share, max(low, 0.0), min(high, 1.0), n)
+    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    return Accuracy(right / n, float(low), float(high), n)

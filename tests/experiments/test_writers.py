@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg import metrics
-from thalweg.metrics import Writers
+from thalweg.experiments._attribute import writers as formulas
+from thalweg.experiments._attribute.writers import Writers
 
 KEY = {"model": "lab/one", "revision": "main", "data": "words"}
 SHARES = st.lists(st.floats(-1.0, 1.0).map(lambda value: round(value, 3)), min_size=1, max_size=7)
@@ -18,7 +18,7 @@ SHARES = st.lists(st.floats(-1.0, 1.0).map(lambda value: round(value, 3)), min_s
 
 @given(SHARES, st.sampled_from([0.5, 0.9]))
 def test_no_smaller_set_reaches_the_threshold(shares, threshold):
-    found = metrics.writing_blocks(dict(enumerate(shares)), threshold=threshold)
+    found = formulas.writing_blocks(dict(enumerate(shares)), threshold=threshold)
     reaching = [
         chosen
         for size in range(1, len(shares) + 1)
@@ -40,10 +40,10 @@ def test_no_smaller_set_reaches_the_threshold(shares, threshold):
 
 
 def test_the_documented_example_and_ties():
-    assert metrics.writing_blocks({0: 0.05, 1: 0.7, 2: -0.1, 3: 0.25}) == Writers((1, 3), 0.95, None)
-    assert metrics.writing_blocks({4: 0.5, 2: 0.5, 3: 0.5}, threshold=0.9).blocks == (2, 3)
+    assert formulas.writing_blocks({0: 0.05, 1: 0.7, 2: -0.1, 3: 0.25}) == Writers((1, 3), 0.95, None)
+    assert formulas.writing_blocks({4: 0.5, 2: 0.5, 3: 0.5}, threshold=0.9).blocks == (2, 3)
     for unknown in ({}, {0: math.nan, 1: 1.0}):
-        found = metrics.writing_blocks(unknown)
+        found = formulas.writing_blocks(unknown)
         assert (found.blocks, found.reason) == ((), "no prompt has a reference state")
         assert math.isnan(found.share)
 
@@ -85,7 +85,7 @@ LOST = ([math.nan] * 7, None, MASSIVE)
 
 def written(prompts, **options):
     states, parts, _ = tables(prompts)
-    return metrics.writers(states, parts, **options).row(0, named=True)
+    return formulas.writers(states, parts, **options).row(0, named=True)
 
 
 def test_the_mean_share_decides_and_agreement_is_told():
@@ -153,17 +153,17 @@ def test_models_and_data_are_kept_apart():
     joined = [
         pl.concat([one, other.with_columns(data=pl.lit("sums"))]) for one, other in zip(first, second, strict=True)
     ]
-    found = metrics.writers(joined[0], joined[1])
+    found = formulas.writers(joined[0], joined[1])
     assert found.select("data", "writing_blocks").rows() == [("sums", []), ("words", [0])]
-    profile = metrics.attribution_profile(*joined, found)
+    profile = formulas.attribution_profile(*joined, found)
     assert profile.filter("writes").select("data", "block", "part").unique().rows() == [("words", 0, "mlp")]
 
 
 def test_averages_are_plain_means_of_the_prompts_that_enter():
     prompts = [BY_ONE, BY_TWO, ORDINARY, LOST]
     states, parts, dims = tables(prompts)
-    found = metrics.writers(states, parts)
-    profile = metrics.attribution_profile(states, parts, dims, found)
+    found = formulas.writers(states, parts)
+    profile = formulas.attribution_profile(states, parts, dims, found)
     for place, (block, part) in enumerate(parts.select("block", "part").rows()[:7]):
         own = profile.filter(pl.col("block").eq_missing(pl.lit(block)), part=part)
         values = {name: (mean, std, n) for name, mean, std, n in own.select("metric", "mean", "std", "n").iter_rows()}
@@ -178,26 +178,26 @@ def test_averages_are_plain_means_of_the_prompts_that_enter():
 
 def test_dimensions_are_those_that_hold_a_hundredth_of_the_square():
     states, parts, dims = tables([BY_ONE, BY_ONE])
-    profile = metrics.attribution_profile(states, parts, dims, metrics.writers(states, parts))
+    profile = formulas.attribution_profile(states, parts, dims, formulas.writers(states, parts))
     # each prompt's own dimension holds 0.64 / 2 of the mean square, 7 holds 0.25, 9 holds 0.0025
     assert {tuple(one) for one in profile["dims"].to_list()} == {(0, 1, 7)}
-    nothing = metrics.attribution_profile(states, parts, dims.clear(), metrics.writers(states, parts))
+    nothing = formulas.attribution_profile(states, parts, dims.clear(), formulas.writers(states, parts))
     assert {tuple(one) for one in nothing["dims"].to_list()} == {()}
 
 
 def test_the_order_of_rows_changes_no_bit():
     random = np.random.default_rng(0)
     frames = tables([(random.normal(0.3, 1e3, 7).tolist(), 3, MASSIVE) for _ in range(60)])
-    one = metrics.writers(*frames[:2])
-    profile = metrics.attribution_profile(*frames, one)
+    one = formulas.writers(*frames[:2])
+    profile = formulas.attribution_profile(*frames, one)
     for seed in range(3):
         shuffled = [frame.sample(fraction=1.0, shuffle=True, seed=seed) for frame in frames]
-        assert metrics.writers(*shuffled[:2]).equals(one)
-        assert metrics.attribution_profile(*shuffled, one).equals(profile)
+        assert formulas.writers(*shuffled[:2]).equals(one)
+        assert formulas.attribution_profile(*shuffled, one).equals(profile)
 
 
 def test_no_rows_give_no_rows():
     states, parts, dims = (frame.clear() for frame in tables([BY_ONE]))
-    found = metrics.writers(states, parts)
+    found = formulas.writers(states, parts)
     assert found.height == 0
-    assert metrics.attribution_profile(states, parts, dims, found).height == 0
+    assert formulas.attribution_profile(states, parts, dims, found).height == 0

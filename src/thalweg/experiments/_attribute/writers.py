@@ -1,9 +1,10 @@
 """Which blocks' MLPs write the massive row: attribution averaged over prompts, and the smallest set that does it.
 
 Conventions: a model has massive activations if some state's row_ratio >= massive_ratio for at least half of the prompts
-(`_boundaries.py`), and its sink is massive if that holds of sink_ratio. Averages are over the prompts whose sink row is
-massive at some state, where the model's sink is massive, else over all; prompts without a reference state are left out,
-`n` given. What comes after a prompt's reference state counts 0 in `share_before`, so that its means sum to 1. No torch.
+(`averages.boundaries`), and its sink is massive if that holds of sink_ratio. Averages are over the prompts whose sink
+row is massive at some state, where the model's sink is massive, else over all; prompts without a reference state are
+left out, `n` given. What comes after a prompt's reference state counts 0 in `share_before`, so that its means sum to 1.
+No torch.
 """
 
 import math
@@ -13,8 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS, boundaries
-from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
+from thalweg.averages import KEYS, STATISTICS, boundaries, gathered, is_of, with_statistics
 
 THRESHOLD = 0.9
 HELD = 0.01
@@ -58,11 +58,11 @@ def writing_blocks(shares: Mapping[int, float], /, *, threshold: float = THRESHO
         return Writers((), math.nan, "no prompt has a reference state")
     chosen = list[int]()
     reached = 0.0
-    for block in sorted(shares, key=lambda one: (-shares[one], one)):
+    for block in sorted(shares, key=lambda block: (-shares[block], block)):
         if not shares[block] > 0:
             break
         chosen.append(block)
-        reached = math.fsum(shares[one] for one in chosen)
+        reached = math.fsum(shares[block] for block in chosen)
         if reached >= threshold:
             return Writers(tuple(sorted(chosen)), reached, None)
     return Writers((), reached, f"all MLPs that raise it write {reached:.0%} of the massive row, below {threshold:.0%}")
@@ -100,8 +100,15 @@ def writers(
     used = _used(states, massive_ratio)
     parts = _with_share_before(contributions.join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True))
     rows = [
-        _row(found, states, _own(parts, found).collect(), massive_ratio, sink_position, threshold)
-        for found in massive.iter_rows(named=True)
+        _row(
+            ends,
+            states.filter(*is_of(ends)),
+            parts.filter(*is_of(ends)).collect(),
+            massive_ratio=massive_ratio,
+            sink_position=sink_position,
+            threshold=threshold,
+        )
+        for ends in massive.iter_rows(named=True)
     ]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
@@ -110,7 +117,7 @@ def attribution_profile(
     states: pl.LazyFrame | pl.DataFrame,
     contributions: pl.LazyFrame | pl.DataFrame,
     dimensions: pl.LazyFrame | pl.DataFrame,
-    found: pl.DataFrame,
+    writing: pl.DataFrame,
     *,
     massive_ratio: float = 10.0,
 ) -> pl.DataFrame:
@@ -120,7 +127,7 @@ def attribution_profile(
         states: as for `writers`.
         contributions: as for `writers`, with `norm`, `along` and `cosine`.
         dimensions: rows by prompt, block, part and rank, with `dim` and `value`.
-        found: what `writers` returns for the same rows.
+        writing: what `writers` returns for the same rows.
         massive_ratio: the ratio from which a row is massive.
 
     Returns:
@@ -136,19 +143,18 @@ def attribution_profile(
     groups = [*KEYS, *PART, "metric"]
     table = (
         parts.unpivot(index=[*KEYS, "prompt", *PART], on=AVERAGED, variable_name="metric", value_name="value")
-        .with_columns(geometric=pl.lit(value=False))
-        .group_by([*groups, "geometric"])
-        .agg(gathered("value", "geometric"))
+        .group_by(groups)
+        .agg(gathered("value"))
         .sort(groups)
         .collect()
     )
-    table = with_statistics(table, "geometric")
-    writing = found.select(*KEYS, pl.col("writing_blocks").alias("block")).explode("block").drop_nulls("block")
-    writing = writing.with_columns(pl.lit("mlp").alias("part"), pl.lit(value=True).alias("writes"))
+    table = with_statistics(table)
+    mlps = writing.select(*KEYS, pl.col("writing_blocks").alias("block")).explode("block").drop_nulls("block")
+    mlps = mlps.with_columns(pl.lit("mlp").alias("part"), pl.lit(value=True).alias("writes"))
     held = _held(parts, dimensions.lazy())
     on = [*KEYS, *PART]
     table = table.with_columns(pl.col("block").cast(pl.Int64))
-    table = table.join(writing, on=on, how="left", nulls_equal=True, maintain_order="left")
+    table = table.join(mlps, on=on, how="left", nulls_equal=True, maintain_order="left")
     table = table.join(held, on=on, how="left", nulls_equal=True, maintain_order="left")
     filled = pl.col("writes").fill_null(value=False), pl.col("dims").fill_null([])
     return table.with_columns(*filled).select(*groups, *STATISTICS, "writes", "dims")
@@ -156,15 +162,16 @@ def attribution_profile(
 
 def _used(states: pl.LazyFrame, massive_ratio: float) -> pl.LazyFrame:
     """The prompts that averages are over: (model, revision, data, prompt)."""
-    sink = boundaries(_as_sink(states), massive_ratio=massive_ratio)
+    sink = boundaries(states, massive_ratio=massive_ratio, ratio="sink_ratio")
     massive = sink.lazy().select(*KEYS, has=pl.col("compress_first").is_not_null())
-    own = states.group_by([*KEYS, "prompt"]).agg(own=(pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any())
-    joined = own.join(massive, on=KEYS, how="left", nulls_equal=True)
-    return joined.filter(pl.col("own") | ~pl.col("has")).select(*KEYS, "prompt")
+    prompts = states.group_by([*KEYS, "prompt"]).agg(is_massive=_has_massive_sink(massive_ratio))
+    joined = prompts.join(massive, on=KEYS, how="left", nulls_equal=True)
+    return joined.filter(pl.col("is_massive") | ~pl.col("has")).select(*KEYS, "prompt")
 
 
-def _as_sink(states: pl.LazyFrame) -> pl.LazyFrame:
-    return states.with_columns(row_ratio=pl.col("sink_ratio"))
+def _has_massive_sink(massive_ratio: float) -> pl.Expr:
+    """Whether the sink's row is massive at some state of a prompt."""
+    return (pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any()
 
 
 def _with_share_before(contributions: pl.LazyFrame) -> pl.LazyFrame:
@@ -174,45 +181,40 @@ def _with_share_before(contributions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _row(
-    found: dict[str, Any],
+    ends: dict[str, Any],
     states: pl.LazyFrame,
     parts: pl.DataFrame,
+    *,
     massive_ratio: float,
     sink_position: int,
     threshold: float,
 ) -> dict[str, Any]:
     mlps = parts.filter(pl.col("part") == "mlp")
     chosen = writing_blocks(_means(mlps, "block"), threshold=threshold)
-    own = _own(states, found)
-    sink = boundaries(_as_sink(own), massive_ratio=massive_ratio)
-    if found["compress_first"] is None:
+    sink = boundaries(states, massive_ratio=massive_ratio, ratio="sink_ratio")
+    if ends["compress_first"] is None:
         chosen = Writers((), math.nan, NO_MASSIVE)
     elif sink["compress_first"][0] is None:
-        chosen = Writers((), math.nan, _elsewhere(own, massive_ratio, sink_position))
+        chosen = Writers((), math.nan, _elsewhere(states, massive_ratio, sink_position))
     elif chosen.reason is not None and math.isfinite(chosen.share):
         chosen = Writers((), chosen.share, f"{chosen.reason}; {_others(parts)}")
     reference, share = _most_common(parts)
-    massive = (pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any()
-    per_prompt = own.group_by("prompt").agg(massive).collect()["sink_ratio"]
+    per_prompt = states.group_by("prompt").agg(is_massive=_has_massive_sink(massive_ratio)).collect()["is_massive"]
     return {
-        **{key: found[key] for key in KEYS},
+        **{key: ends[key] for key in KEYS},
         "writing_blocks": list(chosen.blocks),
         "writing_share": chosen.share,
         "writing_threshold": threshold,
         "writing_agreement": _agreement(mlps, chosen, threshold),
         "reference_state": reference,
         "reference_agreement": share,
-        "has_massive_activations": found["compress_first"] is not None,
-        "compress_first": found["compress_first"],
-        "compress_last": found["compress_last"],
-        "prompts": found["prompts"],
+        "has_massive_activations": ends["compress_first"] is not None,
+        "compress_first": ends["compress_first"],
+        "compress_last": ends["compress_last"],
+        "prompts": ends["prompts"],
         "massive_prompts": int(per_prompt.sum()),
         "reason": chosen.reason,
     }
-
-
-def _own(frame: pl.LazyFrame, found: dict[str, Any]) -> pl.LazyFrame:
-    return frame.filter(*[pl.col(key).eq_missing(pl.lit(found[key])) for key in KEYS])
 
 
 def _means(parts: pl.DataFrame, group: str) -> dict[Any, float]:
@@ -226,9 +228,9 @@ def _agreement(mlps: pl.DataFrame, chosen: Writers, threshold: float) -> float:
     if not chosen.blocks:
         return math.nan
     same = [
-        writing_blocks(dict(own.select("block", "share_before").iter_rows()), threshold=threshold).blocks
+        writing_blocks(dict(prompt.select("block", "share_before").iter_rows()), threshold=threshold).blocks
         == chosen.blocks
-        for _, own in mlps.group_by("prompt")
+        for _, prompt in mlps.group_by("prompt")
     ]
     return sum(same) / len(same)
 

@@ -10,9 +10,10 @@ import math
 
 import polars as pl
 
+from thalweg.averages._boundaries import KEYS, boundaries
+from thalweg.averages._intervals import STATISTICS, gathered, with_statistics
+from thalweg.averages._long import long
 from thalweg.catalogue import Site, metrics_at
-from thalweg.metrics._boundaries import KEYS, boundaries
-from thalweg.metrics._intervals import STATISTICS, gathered, with_statistics
 
 RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
 
@@ -41,13 +42,11 @@ def profile(
     Example:
         Three prompts whose entropies at state 1 are 1, 2 and NaN: mean 1.5, std 0.7071, interval 1.5 +- 6.353, n 2.
     """
-    states = _long(layers.lazy(), "state", _present(layers, "state"))
-    blocks = _long(_per_block(heads.lazy(), prompts.lazy(), tau, _present(heads, "head")), "block", None)
-    long = pl.concat([states, blocks])
+    numbers = pl.concat([_of_states(layers.lazy()), _of_blocks(heads.lazy(), prompts.lazy(), tau)])
     geometric = [row.name for row in metrics_at("state") if row.kind == "geometric"]
     groups = [*KEYS, "site", "index", "metric", "geometric"]
     table = (
-        long.with_columns(pl.col("metric").is_in(geometric).alias("geometric"))
+        numbers.with_columns(pl.col("metric").is_in(geometric).alias("geometric"))
         .group_by(groups)
         .agg(gathered("value", "geometric"))
         .sort(groups)
@@ -75,11 +74,22 @@ def short_prompts(prompts: pl.LazyFrame | pl.DataFrame, *, tau: float = 0.3) -> 
     return prompts.lazy().filter(pl.col("sink_uniform") >= tau).select(pl.len()).collect().item()
 
 
-def _present(frame: pl.LazyFrame | pl.DataFrame, site: Site) -> list[str]:
+def _present(frame: pl.LazyFrame, site: Site) -> list[str]:
     """The averaged metrics of a site that the frame has."""
-    columns = set(frame.lazy().collect_schema().names())
+    columns = set(frame.collect_schema().names())
     averaged = [row.name for row in metrics_at(site) if row.kind in ("mean", "geometric")]
     return [name for name in averaged if name in columns]
+
+
+def _of_states(layers: pl.LazyFrame) -> pl.LazyFrame:
+    return long(layers, [*KEYS, "prompt"], _present(layers, "state"), site="state", index="state")
+
+
+def _of_blocks(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
+    keys = [*KEYS, "prompt"]
+    blocks = _per_block(heads, prompts, tau, _present(heads, "head"))
+    metrics = [name for name in blocks.collect_schema().names() if name not in (*keys, "block")]
+    return long(blocks, keys, metrics, site="block", index="block")
 
 
 def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: list[str]) -> pl.LazyFrame:
@@ -112,22 +122,16 @@ def _finite(name: str) -> pl.Expr:
     return value.filter(value.is_finite())
 
 
-def _long(frame: pl.LazyFrame, index: str, names: list[str] | None) -> pl.LazyFrame:
-    """One row for each group, prompt and metric: columns site, index, metric, value."""
-    keys = [*KEYS, "prompt", index]
-    chosen = names if names is not None else [name for name in frame.collect_schema().names() if name not in keys]
-    return (
-        frame.select(*keys, *[pl.col(name).cast(pl.Float64) for name in chosen])
-        .unpivot(index=keys, on=chosen, variable_name="metric", value_name="value")
-        .select(*KEYS, pl.lit(index).alias("site"), pl.col(index).cast(pl.Int64).alias("index"), "metric", "value")
-    )
-
-
-def _with_phase(table: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+def _with_phase(table: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     first, last, index = pl.col("compress_first"), pl.col("compress_last"), pl.col("index")
     phase = pl.when(index < first).then(pl.lit("mix")).when(index <= last).then(pl.lit("compress"))
     # Without a compress phase both ends are null, every comparison is null, and so is the phase.
     phase = phase.when(index > last).then(pl.lit("refine")).otherwise(None)
-    ends = found.select(*KEYS, "compress_first", "compress_last")
-    joined = table.join(ends, on=KEYS, how="left", nulls_equal=True, maintain_order="left")
+    joined = table.join(
+        ends.select(*KEYS, "compress_first", "compress_last"),
+        on=KEYS,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
     return joined.with_columns(phase.alias("phase"))

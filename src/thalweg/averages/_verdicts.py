@@ -15,8 +15,10 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.metrics._boundaries import KEYS, SHARE, boundaries
-from thalweg.metrics._effects import effects
+from thalweg.averages._boundaries import KEYS, SHARE, boundaries
+from thalweg.averages._effects import effects
+from thalweg.averages._long import long
+from thalweg.ranges import ranges
 
 REMOVED, NEGLIGIBLE = 0.1, 0.01
 PHENOMENA = ("compression", "sinks")
@@ -37,7 +39,7 @@ def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> s
     Example:
         Compression 0.7 falls to at most 0.07: removed. It falls by 0.1 to 0.2: reduced; by 0.001 to 0.002: unchanged.
     """
-    if not intact > 0 or any(math.isnan(one) for one in (ablated_high, low, high)):
+    if not intact > 0 or any(math.isnan(bound) for bound in (ablated_high, low, high)):
         return None
     if ablated_high <= REMOVED * intact:
         return "removed"
@@ -49,14 +51,14 @@ def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> s
 
 
 def compress_means(
-    states: pl.LazyFrame, blocks: pl.LazyFrame, found: pl.DataFrame, *, by: Sequence[str]
+    states: pl.LazyFrame, blocks: pl.LazyFrame, ends: pl.DataFrame, *, by: Sequence[str]
 ) -> pl.LazyFrame:
     """What the compress phase is like for every condition and prompt.
 
     Args:
         states: rows by condition, prompt and state, with `entropy`, `entropy_normalized` and `norm_ratio`.
         blocks: rows by condition, prompt and block, with `sink_rate`.
-        found: what `boundaries` returns for the model as it is.
+        ends: what `boundaries` returns for the model as it is.
         by: the columns that name a condition.
 
     Returns:
@@ -70,8 +72,8 @@ def compress_means(
     """
     keys = [*KEYS, "prompt", *by]
     first, last = pl.col("compress_first"), pl.col("compress_last")
-    ends = found.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
-    within = states.join(ends, on=KEYS, how="inner", nulls_equal=True)
+    phase = ends.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
+    within = states.join(phase, on=KEYS, how="inner", nulls_equal=True)
     inside = pl.col("state").is_between(first, last)
     entropy, mix = pl.col("entropy"), pl.col("entropy").filter(pl.col("state") == first - 1)
     of_states = within.group_by(keys).agg(
@@ -80,13 +82,14 @@ def compress_means(
         norm_ratio=pl.col("norm_ratio").filter(inside).log().mean().exp(),
     )
     of_blocks = (
-        blocks.join(ends, on=KEYS, how="inner", nulls_equal=True)
+        blocks.join(phase, on=KEYS, how="inner", nulls_equal=True)
         .filter(pl.col("block").is_between(first, last))
         .group_by(keys)
         .agg(sinks=pl.col("sink_rate").mean())
     )
     named = ["compression", "entropy_normalized", "norm_ratio"]
-    return pl.concat([_long(of_states, keys, named, "compress"), _long(of_blocks, keys, ["sinks"], "compress")])
+    frames = [long(of_states, keys, named, site="compress"), long(of_blocks, keys, ["sinks"], site="compress")]
+    return pl.concat(frames)
 
 
 def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]) -> pl.LazyFrame:
@@ -109,7 +112,7 @@ def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]
     of_states = written.agg(pl.col("entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
     of_blocks = blocks.group_by(keys).agg(pl.col("sink_rate").mean())
     named = ["entropy_normalized", "norm_ratio"]
-    return pl.concat([_long(of_states, keys, named, "depth"), _long(of_blocks, keys, ["sink_rate"], "depth")])
+    return pl.concat([long(of_states, keys, named, site="depth"), long(of_blocks, keys, ["sink_rate"], site="depth")])
 
 
 def verdicts(
@@ -142,8 +145,8 @@ def verdicts(
     """
     by = ["condition", "seed"]
     intact = pl.col("condition") == "intact"
-    found = boundaries(states.filter(intact), massive_ratio=massive_ratio)
-    cost = effects(_losses(losses), intact, by=by).select(
+    ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
+    cost = effects(long(losses, [*KEYS, "prompt", *by], ["loss"], site="prompt"), intact, by=by).select(
         *KEYS,
         *by,
         loss_intact="intact",
@@ -152,31 +155,15 @@ def verdicts(
         loss_low="low",
         loss_high="high",
     )
-    table = effects(compress_means(states, blocks, found, by=by), intact, by=by)
+    table = effects(compress_means(states, blocks, ends, by=by), intact, by=by)
     rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
     on = [*KEYS, *by]
-    rows = rows.join(table.rename({"metric": "phenomenon"}), on=[*on, "phenomenon"], how="left", nulls_equal=True).join(
-        found.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True
-    )
+    rows = rows.join(table, left_on=[*on, "phenomenon"], right_on=[*on, "metric"], how="left", nulls_equal=True)
+    of_model = ends.select(*KEYS, "compress_first", "compress_last")
+    rows = rows.join(of_model, on=KEYS, how="left", nulls_equal=True)
     rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
     judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
     return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
-
-
-def _long(frame: pl.LazyFrame, keys: list[str], metrics: list[str], site: str) -> pl.LazyFrame:
-    long = frame.select(*keys, *[pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in metrics]).unpivot(
-        index=keys, on=metrics, variable_name="metric", value_name="value"
-    )
-    return long.select(*keys, pl.lit(site).alias("site"), _no_index(), "metric", "value")
-
-
-def _losses(losses: pl.LazyFrame) -> pl.LazyFrame:
-    named = losses.with_columns(pl.lit("prompt").alias("site"), _no_index(), pl.lit("loss").alias("metric"))
-    return named.rename({"loss": "value"})
-
-
-def _no_index() -> pl.Expr:
-    return pl.lit(None, pl.Int64).alias("index")
 
 
 def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.DataFrame:
@@ -202,10 +189,10 @@ def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.Da
 def _judged(row: dict[str, Any], sink_position: int) -> dict[str, Any]:
     reason = _reason(row)
     numbers = ("ablated_high", "low", "high")
-    found = None if reason else verdict(intact=row["intact"], **{name: row[name] for name in numbers})
-    stayed = row["phenomenon"] == "compression" and found not in (None, "removed")
+    judged = None if reason else verdict(intact=row["intact"], **{name: row[name] for name in numbers})
+    stayed = row["phenomenon"] == "compression" and judged not in (None, "removed")
     return {
-        "verdict": found,
+        "verdict": judged,
         "reason": reason,
         "massive_states": row["massive_states"] or [],
         "replacement": _replacement(row, sink_position) if stayed else None,
@@ -230,23 +217,12 @@ def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
     states, position = row["massive_states"], row["massive_position"]
     if not states:
         return None
-    where = f"at state{'s' * (len(states) > 1)} {_ranges(states)}"
+    where = f"at state{'s' * (len(states) > 1)} {ranges(states)}"
     if position == sink_position:
         return f"position {position} is still massive {where}"
     if row["massive_position_share"] >= SHARE:
         return f"position {position} is massive in its place {where}"
     return f"other positions are massive in its place {where}, {position} most often"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """As 2-4, 6."""
-    runs = list[list[int]]()
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 _NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")

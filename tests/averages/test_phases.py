@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thalweg import metrics
+from thalweg import averages
 
 KEY = {"model": "m", "revision": "r", "data": "d"}
 
@@ -43,11 +43,11 @@ def measured(ratios, *, rest=None, entries=0, sinks=None, model="m"):
     ]
     prompts = [{**KEY, "model": model, "prompt": n, "sink_uniform": 0.1} for n in range(len(ratios))]
     layers = pl.DataFrame(rows)
-    return layers, metrics.profile(layers, pl.DataFrame(heads), pl.DataFrame(prompts))
+    return layers, averages.profile(layers, pl.DataFrame(heads), pl.DataFrame(prompts))
 
 
 def phases_of(*args, **options):
-    table = metrics.phases(*measured(*args, **options))
+    table = averages.phases(*measured(*args, **options))
     assert len(table) == 1
     return table.row(0, named=True)
 
@@ -110,12 +110,12 @@ def test_the_share_of_prompts_with_a_massive_entry():
 
 def test_several_models_keep_their_own_rows():
     first, second = measured([[1.0, 30.0]]), measured([[30.0, 1.0]], model="other")
-    table = metrics.phases(pl.concat([first[0], second[0]]).lazy(), pl.concat([first[1], second[1]]))
+    table = averages.phases(pl.concat([first[0], second[0]]).lazy(), pl.concat([first[1], second[1]]))
     assert table.select("model", "compress_first").rows() == [("m", 1), ("other", 0)]
 
 
 def test_without_entry_counts_their_share_is_unknown():
     layers, profile = measured([[1.0, 30.0]])
-    found = metrics.phases(layers.drop("massive_entry_count"), profile)
+    found = averages.phases(layers.drop("massive_entry_count"), profile)
     assert math.isnan(found["sun_prompt_share"][0])
     assert np.isfinite(found["compress_first_depth"][0])

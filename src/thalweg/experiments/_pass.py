@@ -1,0 +1,208 @@
+"""One way to pass prompts through a model: each batch once, read by as many readers as there are.
+
+A reader is an object with one or more of three methods, and what it has decides what the pass computes: ``state`` alone
+costs the pass itself, ``attention`` runs the streamed attention of :func:`thalweg.capture.observe`, ``contribution``
+watches what attention and MLP of a block add. A reader leaves what it read as its ``rows``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from thalweg import metrics
+from thalweg.capture import AttentionSeen, Subject, Summand, contributions, observe, watch_states
+from thalweg.errors import ModelError, OverflowInFloat16
+from thalweg.interventions import Intervention, intervene
+from thalweg.prompts import Prompt, padded
+from thalweg.shapes import Float, Int
+
+
+@dataclass(frozen=True)
+class StateSeen:
+    """One state of a batch: views of what the model holds, which must not be kept.
+
+    Attributes:
+        prompts: each prompt's own rows, token x width, real tokens only.
+        padded: the same, padded on the right.
+        lengths: real tokens of each prompt, where the state is.
+    """
+
+    prompts: tuple[Tensor, ...]
+    padded: Float[Tensor, "batch token width"]
+    lengths: Int[Tensor, " batch"]
+
+
+@runtime_checkable
+class StateReader(Protocol):
+    """Reads states."""
+
+    def state(self, index: int, seen: StateSeen, /) -> None:
+        """X(index), 0..L in order, before the final norm."""
+        ...
+
+
+@runtime_checkable
+class AttentionReader(Protocol):
+    """Reads attention, while its block is running."""
+
+    def attention(self, block: int, seen: AttentionSeen, /) -> None:
+        """The attention of a block that has softmax attention; padded on the right, must not be kept."""
+        ...
+
+
+@runtime_checkable
+class ContributionReader(Protocol):
+    """Reads what a block adds, before the state that it leaves."""
+
+    def contribution(self, block: int, part: Summand, rows: Float[Tensor, "batch chosen width"], /) -> None:
+        """What one part of a block adds to the rows at the chosen positions, float64 on the processor."""
+        ...
+
+
+Reader = StateReader | AttentionReader | ContributionReader
+
+
+@torch.no_grad()
+def read(
+    subject: Subject,
+    batch: Sequence[Prompt],
+    *readers: Reader,
+    interventions: Sequence[Intervention] = (),
+    positions: Sequence[int] = (0,),
+) -> None:
+    """Run one batch through the body of the model once and show it to every reader.
+
+    Args:
+        subject: the model.
+        batch: the prompts.
+        readers: each is shown what it has a method for.
+        interventions: what to change in the model; readers see it changed.
+        positions: at which rows contributions are read.
+
+    Raises:
+        ModelError: a token has no row in the model's embedding.
+        OverflowInFloat16: a float16 state holds an Inf.
+        ProofError: contributions are read, and a block leaves something else than its input plus what it adds.
+    """
+    tokens, lengths = token_batch(subject, batch), lengths_of(batch)
+    with ExitStack() as stack:
+        stack.enter_context(intervene(subject, *interventions, lengths=lengths))
+        for watching in _watching(subject, _Shown(readers, lengths), positions):
+            stack.enter_context(watching)
+        subject.parts.body(input_ids=tokens, use_cache=False)
+
+
+def lengths_of(batch: Sequence[Prompt]) -> Int[Tensor, " batch"]:
+    """Tokens of each prompt."""
+    return torch.tensor([len(prompt) for prompt in batch])
+
+
+def token_batch(subject: Subject, batch: Sequence[Prompt]) -> Int[Tensor, "batch token"]:
+    """The batch's tokens, padded on the right, where the model takes them in.
+
+    Raises:
+        ModelError: a token has no row in the model's embedding.
+    """
+    tokens = torch.from_numpy(padded(batch))
+    embedding: Any = subject.model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+    if int(tokens.max()) >= rows:
+        raise ModelError(
+            f"the tokenizer gives token {int(tokens.max())}, but the model's embedding has {rows} rows. "
+            "Check that the tokenizer belongs to the model."
+        )
+    return tokens.to(subject.device)
+
+
+class Reduced:
+    """Keeps what a function makes of every state."""
+
+    def __init__(self, reduce: Callable[[int, StateSeen], Tensor]) -> None:
+        self.reduce = reduce
+        self.rows = list[Tensor]()
+
+    def state(self, index: int, seen: StateSeen, /) -> None:
+        self.rows.append(self.reduce(index, seen))
+
+
+class SinkRows:
+    """Keeps the sink's row of every state, by prompt, NaN where a prompt does not reach it; and how it stands out."""
+
+    def __init__(self, sink_position: int) -> None:
+        self.sink_position = sink_position
+        self.rows = list[Tensor]()
+        self.stand_out = list[list[metrics.SinkRow]]()
+
+    def state(self, _: int, seen: StateSeen, /) -> None:
+        self.stand_out.append([metrics.sink_row(rows, sink_position=self.sink_position) for rows in seen.prompts])
+        kept = torch.full((len(seen.prompts), seen.padded.shape[-1]), torch.nan, dtype=torch.float64)
+        there = [self.sink_position < len(rows) for rows in seen.prompts]
+        if any(there):
+            kept[there] = seen.padded[there, self.sink_position].cpu().double()
+        self.rows.append(kept)
+
+    def of(self, number: int) -> tuple[Float[Tensor, "state width"], list[metrics.SinkRow]]:
+        """One prompt's, by its place in the batch."""
+        return torch.stack([rows[number] for rows in self.rows]), [rows[number] for rows in self.stand_out]
+
+
+class _Shown:
+    """Hands what is seen on to the readers that want it."""
+
+    def __init__(self, readers: Sequence[Reader], lengths: Tensor) -> None:
+        self.lengths = lengths
+        self.of_states = [reader for reader in readers if isinstance(reader, StateReader)]
+        self.of_attention = [reader for reader in readers if isinstance(reader, AttentionReader)]
+        self.of_contributions = [reader for reader in readers if isinstance(reader, ContributionReader)]
+
+    def state(self, index: int, state: Tensor, /) -> None:
+        prompts = tuple(rows[:length] for rows, length in zip(state, self.lengths.tolist(), strict=True))
+        for rows in prompts:
+            _refuse_overflow(index, rows)
+        seen = StateSeen(prompts, state, self.lengths.to(state.device))
+        for reader in self.of_states:
+            reader.state(index, seen)
+
+    def attention(self, block: int, seen: AttentionSeen, /) -> None:
+        for reader in self.of_attention:
+            reader.attention(block, seen)
+
+    def contribution(self, block: int, part: Summand, rows: Tensor, /) -> None:
+        for reader in self.of_contributions:
+            reader.contribution(block, part, rows)
+
+
+class _WithoutStates:
+    """For contributions where the states are shown with the attention."""
+
+    def __init__(self, shown: _Shown) -> None:
+        self.contribution = shown.contribution
+
+    def state(self, index: int, state: Tensor, /) -> None:
+        """Shown already."""
+
+
+def _watching(subject: Subject, shown: _Shown, positions: Sequence[int]) -> Iterator[AbstractContextManager[None]]:
+    """As little as the readers need, every state being shown once."""
+    if shown.of_contributions:  # before attention, so that what does not add up is refused before its state is shown
+        yield contributions(subject, _WithoutStates(shown) if shown.of_attention else shown, positions)
+    if shown.of_attention:
+        yield observe(subject, shown, shown.lengths)
+    if not shown.of_contributions and not shown.of_attention:
+        yield watch_states(subject, shown.state)
+
+
+def _refuse_overflow(index: int, state: Tensor) -> None:
+    """Stop at the first Inf of a float16 state, real tokens only.
+
+    Raises:
+        OverflowInFloat16: it holds one.
+    """
+    if state.dtype == torch.float16 and state.isinf().any():
+        raise OverflowInFloat16(
+            f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
+        )

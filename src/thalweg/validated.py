@@ -1,0 +1,98 @@
+"""Options that a person gives, checked by pydantic, their mistakes told in our manner: one line, exit code 2.
+
+A field says what it takes as a type and constraints, and in `Says` the line for what it does not take::
+
+    @validated
+    class Recipe:
+        epochs: Annotated[int, Field(ge=1), Says("--epochs must be a whole number of at least 1; got {got}.")] = 1
+
+No value is converted but whole numbers where a float is asked for. What several fields have to fulfil together is
+checked in ``__post_init__``, which comes after the fields.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import AfterValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from thalweg.errors import UsageError
+
+__all__ = ["Says", "meets", "validated"]
+
+Options = TypeVar("Options")
+TEXTS = ("literal_error", "value_error")
+"""What is wrong with a text where a text is taken."""
+
+
+@dataclass(frozen=True)
+class Says:
+    """What a person is told of a value that a field does not take.
+
+    Attributes:
+        line: the whole line; ``{got}`` stands for the value, ``{got!r}`` for a text in quotes. A text where none is
+            taken is in quotes anyway.
+    """
+
+    line: str
+
+
+def meets(condition: Callable[[Any], bool], /) -> AfterValidator:
+    """A constraint that pydantic has no name for.
+
+    Args:
+        condition: whether a value is taken.
+    """
+
+    def check(value: Any) -> Any:
+        if not condition(value):
+            raise ValueError("not taken")
+        return value
+
+    return AfterValidator(check)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def validated(options: type[Options]) -> type[Options]:
+    """A frozen dataclass whose fields are checked.
+
+    Args:
+        options: a class with annotated fields.
+
+    Raises:
+        UsageError: from its constructor, for a value that a field does not take.
+        TypeError: from there too, for a field that there is not.
+    """
+    made: Any = checked(frozen=True, config=ConfigDict(strict=True, extra="forbid"))(options)
+    check = made.__init__
+
+    @wraps(check)
+    def told(self: Options, *values: Any, **named: Any) -> None:
+        try:
+            check(self, *values, **named)
+        except ValidationError as error:
+            mistake = _mistake(made, error)
+        else:
+            return
+        raise mistake
+
+    made.__init__ = told
+    return made
+
+
+def _mistake(options: type[Any], error: ValidationError) -> UsageError | TypeError:
+    """The first one, in our words."""
+    first = error.errors()[0]
+    place, got = first["loc"][0], first["input"]
+    name = fields(options)[place].name if isinstance(place, int) else place
+    known = options.__pydantic_fields__.get(name)
+    says = next((said for said in known.metadata if isinstance(said, Says)), None) if known else None
+    if says is None:
+        return TypeError(f"{options.__name__}({name}): {first['msg']}; got {got!r}")
+    if isinstance(got, float):
+        got = f"{got:g}"
+    elif isinstance(got, str) and first["type"] not in TEXTS:
+        got = repr(got)
+    return UsageError(says.line.format(got=got))
