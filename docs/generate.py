@@ -197,10 +197,9 @@ def conventions() -> str:
 
 def command_line() -> str:
     """The help of thalweg and of every verb, as a terminal shows it."""
-    from thalweg.cli._app import app
+    from thalweg.cli._verbs import verbs
 
-    verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    titles = {"thalweg": (), **{f"thalweg {verb}": (verb,) for verb in verbs}}
+    titles = {"thalweg": (), **{f"thalweg {verb.name}": (verb.name,) for verb in verbs()}}
     return "\n\n".join(f"## {title}\n\n```text\n{help_text(*verb)}\n```" for title, verb in titles.items())
 
 

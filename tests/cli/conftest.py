@@ -12,7 +12,7 @@ import pytest
 
 from saved import llama, save
 from thalweg.cli import main
-from thalweg.cli._app import application
+from thalweg.cli._app import PARAMETERS, application
 from thalweg.cli._verbs import verbs
 from thalweg.experiments import experiments
 
@@ -97,7 +97,7 @@ def options():
     app = application(known)
 
     def of(verb):
-        arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+        arguments = app[verb].assemble_argument_collection(default_parameter=PARAMETERS, parse_docstring=True)
         return {argument.name: argument for argument in arguments if argument.parse and argument.show}
 
     return of

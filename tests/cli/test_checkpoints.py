@@ -37,10 +37,11 @@ def test_it_says_what_each_checkpoint_reaches_and_what_emerges(run_of, thalweg, 
     assert lines[1].startswith("step  max norm ratio  at state  max sink rate  at block  min normalized entropy")
     assert [line.split()[0] for line in lines[2:5]] == ["0", "20", "40"]
     assert float(lines[4].split()[1]) > 100
-    assert lines[-4:-1] == [
+    assert lines[-5:-1] == [
         "massive activations from step 20 on (max norm ratio >= 10).",
         "sinks from step 20 on (max sink rate >= 0.3).",
         "valley from step 20 on (min normalized entropy <= half of state 1's).",
+        "",
     ]
     assert lines[-1] == f"run: {tmp_path / 'run'}    look at it: thalweg report {tmp_path / 'run'}"
     assert thalweg("report", tmp_path / "run").code == 0

@@ -17,7 +17,8 @@ def test_it_says_what_clipping_does(thalweg, data, tmp_path):
     assert lines[1].split()[:3] == ["gamma", "compression", "entropy"]
     assert [line.split()[0] for line in lines[2:5]] == ["10", "2000", "not"]
     assert lines[3].split()[1:5] == lines[4].split()[2:6]
-    (said,) = [line for line in lines if line.endswith(".")]
+    said, settings = [line for line in lines if line.endswith(".")]
+    assert settings == "gammas: 10, 2000, states: 1-8, massive only: no."
     assert said.startswith("Clamped to 10, normalized entropy goes 0.")
     assert lines[-1] == f"run: {tmp_path / 'run'}    draw it: thalweg figures {tmp_path / 'run'}"
     again = thalweg(*argv, "--json")

@@ -19,11 +19,12 @@ def test_it_lists_the_heads_that_change_and_says_so(thalweg, run):
     outcome = thalweg("contrast", run)
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("lab/inert on words: 60 prompts of 20 tokens compared, 6 a side; heads whose sink score")
+    assert lines[0] == "lab/inert on words: heads whose sink score changes most"
     assert lines[1].split()[:8] == ["block", "head", "top", "bottom", "difference", "low", "high", "q"]
     listed = [tuple(map(int, line.split()[:2])) for line in lines[2:] if line[:1].isspace() and line.split()]
     assert set(listed[:3]) == set(DEPENDENT)
-    assert " of 24 heads change their sink score from the top prompts to the bottom ones, head " in lines[-2]
+    assert " of 24 heads change their sink score from the top prompts to the bottom ones, head " in lines[-4]
+    assert lines[-2] == "60 prompts of 20 tokens compared, 6 a side."
     assert lines[-1] == f"run: {run}    draw it: thalweg figures {run}"
 
 

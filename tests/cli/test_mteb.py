@@ -26,7 +26,7 @@ def test_it_says_which_state_embeds_best(thalweg, model, tmp_path):
     assert lines[1].split() == ["state", "depth", "mean", "behind", "the", "best", "95%", "tied"]
     assert [line.split()[0] for line in lines[2:5]] == ["0", "1", "2"]
     assert lines[6].startswith("Best at state ")
-    assert lines[7] == "1 task (STS12); cosine_spearman; mean over tokens."
+    assert lines[8] == "1 task (STS12); cosine_spearman; mean over tokens."
     assert lines[-1] == f"run: {tmp_path / 'run'}    draw it: thalweg figures {tmp_path / 'run'}"
     told = json.loads(thalweg(*argv, "--json").out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert told["settings"]["tasks"] == ["STS12"]

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
-from thalweg.cli._app import app
+from thalweg.cli._app import PARAMETERS, application
+from thalweg.cli._verbs import verbs
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,12 +37,13 @@ def test_the_python_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
 
 
 def test_the_commands_exist_with_their_options():
-    verbs = typer.main.get_command(app).commands
+    app = application(verbs())
     lines = commands("thalweg ")
     assert len(lines) >= 3
     for line in lines:
         _, verb, *rest = line.split()
-        known = {option for parameter in verbs[verb].params for option in parameter.opts}
+        arguments = app[verb].assemble_argument_collection(default_parameter=PARAMETERS)
+        known = {name for argument in arguments if argument.parse for name in argument.names}
         assert {word for word in rest if word.startswith("--")} <= known, line
 
 
@@ -54,7 +55,7 @@ def test_the_make_targets_exist():
 
 def test_the_verbs_that_are_said_to_be_all_are_all():
     [named] = re.findall(r"These are all the verbs:\s+((?:`\w+`[,.]\s+)+)", README)
-    assert set(re.findall(r"`(\w+)`", named)) == set(typer.main.get_command(app).commands)
+    assert set(re.findall(r"`(\w+)`", named)) == {verb.name for verb in verbs()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

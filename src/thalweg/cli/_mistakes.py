@@ -74,5 +74,5 @@ def _unfit(error: CoercionError) -> str:
         nearest = get_close_matches(token.value if token else "", choices, n=1)
         said = f"Invalid value for '{name}': {value} is not one of {listed}"
         return f"{said}. Did you mean {nearest[0]!r}?" if nearest else said
-    kind = {int: "whole number", float: "number"}.get(error.target_type or object, "value")
-    return f"Invalid value for '{name}': {value} is not a {kind}"
+    kinds = {int: "a whole number", float: "a number", bool: "yes or no"}
+    return f"Invalid value for '{name}': {value} is not {kinds.get(error.target_type or object, 'understood')}"
