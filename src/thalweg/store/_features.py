@@ -115,7 +115,8 @@ class FeatureStore:
             settings: everything that changes a number of the features.
         """
         self.settings = dict(settings)
-        self.directory = Path(run) / FEATURES / settings_key(self.settings)
+        self.key = settings_key(self.settings)
+        self.directory = Path(run) / FEATURES / self.key
         self._files, self._index = list[tuple[Path, FeatureRecord]](), dict[str, tuple[int, int]]()
         self._begun = False
         for path in sorted(path for path in self.directory.glob("*.json") if _OURS.fullmatch(path.name)):
