@@ -13,7 +13,7 @@ import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
 from thalweg.engines import OUT_OF_MEMORY, BatchOptions, Progress, progress_bar, run_shards
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt, Source, Tokenization, Window, read_shards, require_prompts

@@ -77,7 +77,7 @@ def lens(
         >>> curves = lens(out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(metric="perplexity").select("state", "value")  # doctest: +SKIP
     """
-    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.measure import lensed
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
@@ -132,7 +132,7 @@ def train_tuned(
     Example:
         >>> train_tuned("gpt2", "train.jsonl", steps=250, out="runs/gpt2")  # doctest: +SKIP
     """
-    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.training import Schedule, trained
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import Recipe

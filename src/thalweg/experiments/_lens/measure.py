@@ -10,7 +10,7 @@ from torch import Tensor
 from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import BatchOptions
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.curves import lens_curves
 from thalweg.experiments._lens.tables import TABLES
 from thalweg.experiments._options import SurveyOptions

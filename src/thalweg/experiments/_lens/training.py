@@ -17,7 +17,7 @@ from torch import Tensor
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
 from thalweg.errors import ModelError, RunError
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.measure import flat_states, state_batches
 from thalweg.experiments._lens.tables import TRAINING_TABLES, trained_lens
 from thalweg.experiments._over_prompts import loaded, skip_counts
