@@ -101,7 +101,7 @@ def changed_run(path, change, models=(PLANTED,), lengths=(1,)):
     with open_survey(path, header(models, ("words",))) as writer:
         tables = change(part_tables(models[0], "words", range(3), lengths=lengths))
         writer.write_part(Shard(models[0].name, "main", "words", 0, 3), tables)
-        write_aggregates(writer, open_run(path), models, ("words",))
+        write_aggregates(writer, models, ("words",))
     return open_run(path)
 
 

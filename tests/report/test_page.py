@@ -113,7 +113,7 @@ def test_every_string_from_outside_is_escaped(tmp_path):
     data = (f"data {EVIL}",)
     with open_survey(tmp_path, header(models, data)) as writer:
         write_parts(writer, models, data, prompts=2, token=EVIL)
-        write_aggregates(writer, open_run(tmp_path), models, data)
+        write_aggregates(writer, models, data)
         writer.update(status="finished")
     page = page_of(open_run(tmp_path))
     scripts = [attrs.get("type", "code") for tag, attrs in page.elements if tag == "script"]
@@ -137,7 +137,7 @@ def test_gaps_are_gaps_in_charts(tmp_path):
         tables = part_tables(PLANTED, "words", range(4))
         tables["heads"] = tables["heads"].filter(pl.col("block") != 4)
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
-        write_aggregates(writer, open_run(tmp_path), (PLANTED,), ("words",))
+        write_aggregates(writer, (PLANTED,), ("words",))
     charts = page_of(open_run(tmp_path)).charts
     rate = charts[1]["data"][-1]
     assert rate["y"][4] is None
@@ -153,7 +153,7 @@ def test_a_run_without_any_value_is_reported(tmp_path):
             floats = [name for name, kind in frame.schema.items() if kind.is_float()]
             tables[table] = frame.with_columns(pl.lit(math.nan).alias(name) for name in floats)
         writer.write_part(Shard(PLAIN.name, "main", "words", 0, 3), tables)
-        write_aggregates(writer, open_run(tmp_path), (PLAIN,), ("words",))
+        write_aggregates(writer, (PLAIN,), ("words",))
         writer.update(status="finished")
     text = page_of(open_run(tmp_path)).text
     assert "No row it speaks about." in text
