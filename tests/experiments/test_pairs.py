@@ -84,7 +84,7 @@ def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
         tables = part_tables(PLANTED, "words", range(4))
         tables["heads"] = tables["heads"].filter(pl.col("block") != 4)
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
-        write_aggregates(writer, open_run(tmp_path), (PLANTED,), ("words",))
+        write_aggregates(writer, (PLANTED,), ("words",))
     run = open_run(tmp_path)
     table = curves(run, pairs(run), ["sink_rate"])
     assert table["index"].to_list() == list(range(PLANTED.blocks))
