@@ -10,17 +10,17 @@ No value is converted but whole numbers where a float is asked for. What several
 checked in ``__post_init__``, which comes after the fields.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import wraps
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, get_args
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from thalweg.errors import UsageError
 
-__all__ = ["Says", "meets", "validated"]
+__all__ = ["Says", "line_of", "meets", "validated"]
 
 Options = TypeVar("Options")
 TEXTS = ("literal_error", "value_error")
@@ -68,7 +68,6 @@ def validated(options: type[Options]) -> type[Options]:
     made: Any = checked(frozen=True, config=ConfigDict(strict=True, extra="forbid"))(options)
     check = made.__init__
 
-    @wraps(check)
     def told(self: Options, *values: Any, **named: Any) -> None:
         try:
             check(self, *values, **named)
@@ -78,8 +77,19 @@ def validated(options: type[Options]) -> type[Options]:
             return
         raise mistake
 
+    told.__annotations__ = {known.name: known.type for known in fields(made)}
+    parameters = inspect.signature(made).parameters.values()
+    of_self = next(iter(inspect.signature(told).parameters.values()))
+    vars(told)["__signature__"] = inspect.Signature([of_self, *parameters])
     made.__init__ = told
+    del made.__pydantic_core_schema__  # the command line takes what has one for a model, and would check it its own way
     return made
+
+
+def line_of(annotation: Any, got: object) -> str | None:
+    """Give what a person is told of a value that a field of this annotation does not take, where it says so."""
+    says = next((said for said in get_args(annotation) if isinstance(said, Says)), None)
+    return None if says is None else says.line.format(got=got)
 
 
 def _mistake(options: type[Any], error: ValidationError) -> UsageError | TypeError:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from thalweg.experiments import experiments
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")

@@ -46,7 +46,7 @@ def single(path, model, change=lambda tables: tables, **options):
     with open_survey(path, header((model,), ("words",))) as writer:
         tables = change(part_tables(model, "words", range(6), **options))
         writer.write_part(Shard(model.name, "main", "words", 0, 6), tables)
-        write_aggregates(writer, open_run(path), (model,), ("words",))
+        write_aggregates(writer, (model,), ("words",))
     run = open_run(path)
     return run, pairs(run)[0]
 

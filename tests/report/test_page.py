@@ -161,7 +161,7 @@ def test_every_string_from_outside_is_escaped(tmp_path):
     data = (f"data {EVIL}",)
     with open_survey(tmp_path, header(models, data)) as writer:
         write_parts(writer, models, data, prompts=2, token=EVIL)
-        write_aggregates(writer, open_run(tmp_path), models, data)
+        write_aggregates(writer, models, data)
         writer.update(status="finished")
     page = page_of(open_run(tmp_path))
     scripts = [attrs.get("type", "code") for tag, attrs in page.elements if tag == "script"]

@@ -11,14 +11,26 @@ from cyclopts import (
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
+    ValidationError,
 )
+
+from thalweg.validated import line_of
 
 
 def mistake_in_a_line(error: CycloptsError, verbs: Iterable[str]) -> str:
     """Say what was expected, what came and where to look."""
+    if isinstance(error, ValidationError) and (line := _not_taken(error)):
+        return line
     said = _said(error, [*verbs])
     where = " ".join(["thalweg", *(error.command_chain or ())])
     return f"{said}{'' if said.endswith('?') else '.'} See `{where} --help`."
+
+
+def _not_taken(error: ValidationError) -> str | None:
+    """What the option itself says of a value that it does not take."""
+    argument = error.argument
+    given = argument.tokens[-1].value if argument and argument.tokens else ""
+    return line_of(argument.field_info.annotation, given) if argument else None
 
 
 def _said(error: CycloptsError, verbs: list[str]) -> str:
