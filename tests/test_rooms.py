@@ -30,11 +30,11 @@ def test_the_rooms_are_there():
         "cli",
         "engines",
         "experiments",
-        "figures",
         "metrics",
         "prompts",
         "reference",
         "report",
+        "shown",
         "store",
         "streaming",
     }

@@ -47,7 +47,7 @@ KEY = (*DATA_KEY, PROMPT)
 
 def metrics(dtype: Any, names: str) -> tuple[Column, ...]:
     """Columns that hold metrics: unit and meaning are those of the catalogue."""
-    return tuple(Column(name, dtype, metric(name).unit, metric(name).title) for name in names.split())
+    return tuple(Column(name, dtype, metric(name).title, metric(name).unit) for name in names.split())
 
 
 def averaged(name: str, meaning: str) -> tuple[Column, ...]:
