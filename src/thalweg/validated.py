@@ -10,17 +10,17 @@ No value is converted but whole numbers where a float is asked for. What several
 checked in ``__post_init__``, which comes after the fields.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import wraps
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, get_args
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from thalweg.errors import UsageError
 
-__all__ = ["Says", "meets", "validated"]
+__all__ = ["Says", "line_for", "meets", "validated"]
 
 Options = TypeVar("Options")
 TEXTS = ("literal_error", "value_error")
@@ -68,7 +68,6 @@ def validated(options: type[Options]) -> type[Options]:
     made: Any = checked(frozen=True, config=ConfigDict(strict=True, extra="forbid"))(options)
     check = made.__init__
 
-    @wraps(check)
     def told(self: Options, *values: Any, **named: Any) -> None:
         try:
             check(self, *values, **named)
@@ -78,8 +77,29 @@ def validated(options: type[Options]) -> type[Options]:
             return
         raise mistake
 
+    _describe(told, made)
     made.__init__ = told
+    del made.__pydantic_core_schema__  # the command line takes what has one for a model, and would check it its own way
     return made
+
+
+def _describe(constructor: Any, options: type[Any]) -> None:
+    """Give it the signature of the fields: whoever calls it by that, such as a command line, finds them."""
+    first, *_ = inspect.signature(constructor).parameters.values()
+    given = inspect.signature(options).parameters.values()
+    constructor.__annotations__ = {parameter.name: parameter.annotation for parameter in given}
+    constructor.__signature__ = inspect.Signature([first, *given])
+
+
+def line_for(hint: Any, got: Any) -> str | None:
+    """Give what a field says of a value that it does not take, where it says something.
+
+    Args:
+        hint: the field's type, with its notes.
+        got: the value.
+    """
+    says = next((note for note in get_args(hint) if isinstance(note, Says)), None)
+    return None if says is None else says.line.format(got=f"{got:g}" if isinstance(got, float) else got)
 
 
 def _mistake(options: type[Any], error: ValidationError) -> UsageError | TypeError:

@@ -98,6 +98,7 @@ def options():
 
     def of(verb):
         arguments = app[verb].assemble_argument_collection(default_parameter=PARAMETERS, parse_docstring=True)
-        return {argument.name: argument for argument in arguments if argument.parse and argument.show}
+        shown = [argument for argument in arguments if argument.parse and argument.show]
+        return {next(filter(None, argument.names)): argument for argument in shown}
 
     return of

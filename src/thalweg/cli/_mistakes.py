@@ -5,13 +5,17 @@ from difflib import get_close_matches
 from typing import Any
 
 from cyclopts import (
+    Argument,
     CoercionError,
     CycloptsError,
     MissingArgumentError,
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
+    ValidationError,
 )
+
+from thalweg.validated import line_for
 
 
 def mistake_in_a_line(error: CycloptsError, verbs: Iterable[str]) -> str:
@@ -33,6 +37,9 @@ def _said(error: CycloptsError, verbs: list[str]) -> str:
             return _missing(error)
         case CoercionError():
             return _unfit(error)
+        case ValidationError(argument=Argument() as argument):
+            line = line_for(argument.field_info.annotation, argument.tokens[-1].value if argument.tokens else None)
+            return " ".join((line or str(error)).split()).rstrip(".")
     return " ".join(str(error).split()).rstrip(".")
 
 

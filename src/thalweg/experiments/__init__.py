@@ -3,14 +3,14 @@
 In a folder: ``__init__`` the public function, whose signature is the Python call and the command line; ``measure`` what
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
-The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked) and
-:mod:`._typed` (how that is typed), :mod:`._prepare` and :mod:`._facts` (models, data, what a run says about itself),
-:mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts to parts of a
-run), :mod:`._features` (texts at every state, each measured once), :mod:`._index_list` (blocks as a person writes
-them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under an intervention, and what the sink's row is made of),
-:mod:`._outcome` (what is told of a result); for views :mod:`._pairs` (models and data, and what to call them),
-:mod:`._views` (what a run holds of an experiment, and what several views tell) and :mod:`._curves` (curves through
-depth).
+The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked),
+:mod:`._typed` (how that is typed), :mod:`._columns` (what tables hold), :mod:`._prepare` and :mod:`._facts` (models,
+data, what a run says about itself), :mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts`
+(shards of prompts to parts of a run), :mod:`._features` (texts at every state, each measured once), :mod:`._index_list`
+(blocks as a person writes them), :mod:`._intervened` and :mod:`._sink_scan` (one batch under an intervention, and what
+the sink's row is made of), :mod:`._outcome` (what is told of a result); for views :mod:`._pairs` (models and data, and
+what to call them), :mod:`._views` (what a run holds of an experiment, and what several views tell) and :mod:`._curves`
+(curves through depth).
 """
 
 from importlib import import_module
