@@ -48,7 +48,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thalweg.capture import IdentifiedModel, Subject, subject_of
 from thalweg.engines import BatchOptions, run_shards
-from thalweg.experiments import SurveyOptions, TextFeatures
+from thalweg.experiments import SurveyOptions, TextFeatures, open_survey
 from thalweg.experiments._lens.measure import Decoder
 from thalweg.experiments._probe.linear import train_linear, training_order
 from thalweg.experiments._probe.recipe import Recipe
@@ -58,7 +58,7 @@ from thalweg.monitor import Monitor, MonitorOptions
 from thalweg.options import LoadOptions
 from thalweg.prompts import Prompt, Row, Shard, batches, padded, tokenization, tokenize
 from thalweg.reference import byte_tokenizer
-from thalweg.store import DataFacts, ModelFacts, RunHeader, create_or_resume
+from thalweg.store import DataFacts, ModelFacts, RunHeader
 from thalweg.store import Shard as Part
 
 WIDTH, HEADS, BLOCKS, CONTEXT = 768, 12, 12, 16384
@@ -118,7 +118,7 @@ def survey(subject: Subject, own: Sequence[Prompt]) -> None:
     facts = ModelFacts(name="m", weights="random", dtype="float32", blocks=BLOCKS, heads=HEADS, width=WIDTH)
     header = RunHeader(models=(facts,), data=(DataFacts(name="d", hash="0", template="{text}"),))
     tokenizer = byte_tokenizer()
-    with tempfile.TemporaryDirectory() as folder, create_or_resume(Path(folder) / "run", header) as writer:
+    with tempfile.TemporaryDirectory() as folder, open_survey(Path(folder) / "run", header) as writer:
 
         def finish(shard: Shard, results: list[BatchRows]) -> None:
             key = {"model": "m", "revision": "main", "data": "d"}

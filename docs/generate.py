@@ -13,248 +13,12 @@ import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 SOURCE = ROOT / "src" / "thalweg"
 BLOCK = re.compile(r"(?P<begin><!-- begin (?P<name>[\w. -]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL)
-
-COLUMNS = {
-    "model": "hub id or directory, as given",
-    "revision": "as asked for; `main` for the hub's default, `local` for a directory",
-    "data": "name of the data set: short name, hub name, or the file's name",
-    "prompt": "0-based row number in the data as read",
-    "state": "0..L",
-    "tokens": "T, the number of real tokens",
-    "block": "0..L-1",
-    "head": "query head, from 0",
-    "reason": "why numbers of this row are undefined, or what is missing; null where there is nothing to say",
-    "kind": "`entry` or `row`",
-    "position": "which token, from 0",
-    "token_id": "its id",
-    "token": "its text",
-    "dim": "dimension of a massive entry, or one that is written to; null for a row",
-    "value": "the massive entry, or what is written there, with its sign; null for a row",
-    "row_norm": "norm of the row",
-    "first_token": "id of token 0",
-    "truncated": "whether tokens were cut off at the end",
-    "sha256": "hash of the text's UTF-8 bytes",
-    "text": "the text itself; only with `--keep-text`",
-    "site": "`state` or `block`",
-    "index": "number of the state or block",
-    "phase": "mix, compress or refine; null without a compress phase; a block has the phase of the state it reads",
-    "metric": "a column of `layers` or `heads`, or a rate by block",
-    "mean": "over prompts, values that are not finite left out; where `geometric`, averaged as a logarithm",
-    "std": "standard deviation over prompts (ddof 1); where `geometric`, that of the logarithm",
-    "low": "lower end of the 95% t interval of the mean",
-    "high": "upper end of it",
-    "n": "prompts that entered",
-    "geometric": "whether averages are of logarithms, as for ratios",
-    "states": "L, the number of the last state",
-    "blocks": "blocks with softmax attention",
-    "prompts": "prompts measured",
-    "massive_share_threshold": "share of prompts from which a state is massive for the model",
-    "has_massive_activations": "whether any state is",
-    "compress_first": "a; null if no state is massive",
-    "compress_last": "b; null if no state is massive",
-    "compress_first_depth": "a as a share of L",
-    "compress_last_depth": "b as a share of L",
-    "has_refine": "whether b < L",
-    "dips": "states between a and b that are not massive",
-    "agreement": "share of prompts whose own first massive state is a",
-    "rise_state": "state with the largest rise of ln `norm_ratio` from the state before",
-    "fall_state": "state with the largest fall of it",
-    "rest_norm_rise_state": "first state, after the least `rest_norm` of the compress phase, where it has doubled",
-    "part": "`embedding`, `attention` or `mlp`; an embedding has no block",
-    "norm": "norm of what the part adds to the sink token's row",
-    "along": "component along v, the direction of the sink token's row at the reference state: of what is added, or of "
-    "the row itself",
-    "share": "`along` over the norm of the row at the reference state",
-    "cosine": "`along` over `norm`",
-    "before": "whether the part comes before the reference state; the shares of those that do sum to 1",
-    "reference_state": "state of the largest `norm_ratio`; of averages, that of most prompts",
-    "reference_agreement": "share of prompts with that reference state",
-    "sink_ratio": "norm of the sink token's row over the median row norm",
-    "sum_error": "distance of the sink token's row from the embedding and all that was added, over the largest norm on "
-    "the way",
-    "rank": "0 for the dimension in which the part writes most, and so on",
-    "writes": "whether it is the MLP of one of the writing blocks",
-    "dims": "dimensions that each hold at least 1% of the squared norm of what is added, on average, largest first",
-    "writing_blocks": "smallest set of blocks whose MLPs write the threshold of the massive row; empty with a reason",
-    "writing_share": "share of the massive row that their MLPs write; without a set, that of all MLPs that raise it",
-    "writing_threshold": "share that the set has to reach",
-    "writing_agreement": "share of prompts whose own smallest set is this one",
-    "massive_prompts": "prompts whose sink token's row is massive at some state",
-    "by": "metric of heads that prompts are ranked by",
-    "length": "tokens that every compared prompt has; null where lengths differ",
-    "per_side": "prompts in the top, and as many in the bottom",
-    "other_length": "prompts left out because they have another length",
-    "undefined": "prompts left out because a head's value is undefined",
-    "heads": "heads that take part in the ranking",
-    "changed": "heads that change in what prompts are ranked by",
-    "permutations": "random pairs of sets that p stands on",
-    "exact": "whether these are all there are",
-    "least_p": "the smallest p that they can give",
-    "fdr": "false-discovery rate allowed",
-    "side": "`top` or `bottom`",
-    "score": "mean of `by` over all heads",
-    "top": "mean over the prompts that rank top without this head",
-    "bottom": "mean over the prompts that rank bottom without this head",
-    "p": "chance of a difference of this magnitude if the ranking means nothing to the head",
-    "q": "least false-discovery rate at which the head counts as changed (Benjamini and Hochberg)",
-    "changes": "whether `q` is at most `fdr`",
-    "overall_top": "mean over the prompts that rank top by all heads",
-    "overall_bottom": "mean over the prompts that rank bottom by all heads",
-    "overall_difference": "their difference: what the maps show",
-    "sun_prompt_share": "share of prompts with a massive entry in some state (Sun et al. 2024)",
-    "coupling_entropy": "Pearson r of the changes of `sink_norm` and `entropy`, state by state",
-    "coupling_sink": "Pearson r of the changes of `sink_norm` at a state and of `sink_rate` at the block that reads it",
-    "coupling_sink_next": "the same with the block after that one",
-    "condition": "`intact`, the blocks that were ablated, or a control",
-    "seed": "draw of a random control; null where nothing is drawn",
-    "control": "`negative` if it must leave compression and sinks, `positive` if it must remove them, else null",
-    "phenomenon": "`compression` or `sinks`; over training `massive activations`, `sinks` or `valley`",
-    "verdict": "`removed`, `reduced`, `increased` or `unchanged`; null where it cannot be said",
-    "intact": "mean over prompts of the model as it is",
-    "ablated": "mean over the same prompts under the condition",
-    "clipped": "mean over the same prompts, clipped",
-    "difference": "mean of the paired differences, changed minus intact; where `geometric`, of the factor between them",
-    "loss": "mean next-token cross entropy of the prompt, in nats",
-    "loss_intact": "mean loss of the model as it is, in nats a token",
-    "loss_ablated": "the same under the condition",
-    "loss_change": "mean of the paired differences of the loss",
-    "loss_low": "lower end of its 95% interval",
-    "loss_high": "upper end of it",
-    "massive_states": "states that are massive for at least half of the prompts under the condition",
-    "massive_position": "where the largest row of those states is most often",
-    "massive_position_share": "share of prompts with the largest row there",
-    "replacement": "whether another massive row took the place of the removed one, in words; null if none did",
-    "scored": "tokens that entered: those that have a token before them",
-    "loss_sum": "sum over them of the cross entropy, nats",
-    "output_entropy_sum": "sum of the entropy of the predicted distribution, nats",
-    "agreement_sum": "how many have the last state's most probable token",
-    "kl_sum": "sum of KL(last || state), nats",
-    "kl": "KL(last || state) of the tokens of a step, before it; nats",
-    "gamma": "largest magnitude that coordinates of the sink token's row may have",
-    "gammas": "every gamma of the sweep, smallest first",
-    "peak": "largest magnitude of the massive coordinates; NaN without",
-    "ordinary": "largest magnitude of any other coordinate",
-    "parameters": "numbers in the weights of the model",
-    "step": "optimizer step that the revision's name says; null where it says none",
-    "order": "place of the checkpoint in the training, from 0",
-    "threshold": "value from which the phenomenon is there",
-    "definition": "the same in words",
-    **{
-        f"{name}_{end}": f"{said} of `{name}`"
-        for name in ("intact", "ablated", "clipped")
-        for end, said in {
-            "std": "standard deviation over prompts",
-            "low": "lower end of the 95% interval",
-            "high": "upper end of the 95% interval",
-        }.items()
-    },
-    **{
-        f"{phase}_{metric}": f"mean `{metric}` inside the {phase} phase; NaN if there is none"
-        for phase in ("mix", "compress", "refine")
-        for metric in ("mixing", "sink_rate", "entropy_normalized")
-    },
-    **{
-        f"coupling_{name}_std": "standard deviation over models; NaN but in the row `all models`"
-        for name in ("entropy", "sink", "sink_next")
-    },
-}
-"""What columns hold that are no metric; metrics are described by the catalogue."""
-
-OWN = {
-    "ablation": {
-        "blocks": "blocks whose MLPs add nothing to the sink token's row, such as `0,5-7`; empty for none",
-        "dims": "massive coordinates that a control empties",
-        "low": "lower end of the 95% interval of `difference`",
-        "high": "upper end of it",
-        "site": "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks",
-        "index": "number of the state or block, null for a prompt or a mean over depth",
-        "metric": "what is compared",
-    },
-    "checkpoints": {
-        "metric": "what is looked at: an extreme over states 1..L or over blocks, or a value at state 1",
-        "index": "state or block where it is reached",
-        "value": "mean over prompts there; NaN where it is undefined",
-        "revision": "checkpoint; in `emergence` the first from which the phenomenon stays to the last, null if none",
-        "reason": "why it never emerges, or what to know about it; null where there is nothing to say",
-    },
-    "clip": {
-        "dims": "the massive coordinates",
-        "low": "lower end of the 95% interval of `difference`",
-        "high": "upper end of it",
-        "site": "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks",
-        "index": "number of the state or block, null for a prompt or a mean over depth",
-        "metric": "what is compared",
-    },
-    "contrast": {"difference": "`top` - `bottom`"},
-    "lens": {
-        "prompt": "0-based row number in the data as read, or number of the block",
-        "metric": "`loss`, `perplexity`, `output_entropy`, `agreement` or `kl`",
-        "value": "average over tokens, sum over sum; the perplexity is exp(loss)",
-        "low": "lower end of the 95% interval, over prompts or blocks",
-        "high": "upper end of it",
-        "n": "prompts or blocks that entered; one with a sum that is not finite is left out",
-    },
-    "mcq": {
-        "lens": "`logit` or `tuned`",
-        "task": "name of the task, or of a group of tasks",
-        "group": "whether it is lm-eval's own average over a group of tasks",
-        "shots": "solved examples before each question",
-        "metric": "as lm-eval calls it, such as `acc` or `acc_norm`; with a filter as `acc,filter`",
-        "value": "the score, as lm-eval computes it; NaN with a reason where a log-likelihood is NaN",
-        "stderr": "its standard error, as lm-eval computes it; NaN where it gives none",
-        "n": "questions",
-        "chance": "expected of guessing, mean of 1 / number of options; NaN where the metric is no accuracy or where "
-        "not just one option is right",
-        "truncated": "requests whose context was cut at the left",
-        "version": "of the task, as lm-eval has it",
-        "reason": "why there is no value; null where there is one",
-    },
-    "tuned_lens": {"step": "of the optimiser, from 0", "state": "whose translator it is, 0..L-1"},
-    "mteb": {
-        "task": "mteb's name of the task",
-        "type": "mteb's word for its kind, such as STS; in `means` `all` for every task",
-        "metric": "the task's main score",
-        "split": "of the task's data",
-        "subset": "of the task's data, such as a language",
-        "score": "main score; NaN where it is undefined; in `tasks` the mean over splits and subsets",
-        "data_revision": "of the task's data on the hub",
-        "mean": "of the scores over tasks, each counting once; a score that is undefined is left out",
-        "std": "standard deviation over tasks (ddof 1)",
-        "low": "lower end of the 95% t interval over tasks; NaN for one task",
-        "n": "tasks that entered",
-        "behind": "mean over tasks of the best state's score minus this state's",
-        "behind_low": "lower end of its 95% t interval, task by task; NaN for one task",
-        "behind_high": "upper end of it",
-        "best": "whether the state has the largest mean among those with most tasks",
-        "tied": "whether `behind_low` is at most 0: the tasks do not tell the state from the best; null where there is "
-        "no interval and the scores differ",
-        "reason": "why there is no score; null where there is one",
-    },
-    "probe": {
-        "split": "`train`, `validation` or `test`",
-        "source": "what the split was read from, or a share of what",
-        "rows": "rows of the data that were read for it",
-        "examples": "texts with a class and with tokens; of pairs one for each option",
-        "questions": "questions among them; null where rows are no questions",
-        "skipped": "rows that gave no example, by reason",
-        "classes": "how many classes there are",
-        "chance": "accuracy of guessing: 1 over the classes, or the mean of 1 over the options of each question",
-        "majority": "accuracy of always giving the most frequent class of the training split; NaN for pairs",
-        "accuracy": "share of right answers; NaN where a feature of the state is not finite",
-        "low": "lower end of Wilson's 95% interval of `accuracy`",
-        "high": "upper end of it",
-        "n": "answers: examples, or questions where they are read in pairs",
-        "loss": "mean cross entropy of the classifier over the examples, in nats",
-        "converged": "whether scikit-learn's fit of this state converged; null for a layer trained by Adam",
-    },
-}
-"""By experiment, columns that hold something else there."""
 
 
 def blocks() -> dict[str, str]:
@@ -264,7 +28,7 @@ def blocks() -> dict[str, str]:
     return {
         "rooms": rooms(),
         **{f"columns of {table}": columns_of(table) for table in tables},
-        **{f"tables of {experiment}": tables_of(experiment) for experiment in experiments()},
+        **{f"tables of {experiment}": tables_of(experiment) for experiment in folders() if experiment != "survey"},
         "fields of run.json": header_fields(),
         **{f"metrics by {site}": metrics_by(site) for site in sites},
         "conventions": conventions(),
@@ -329,47 +93,34 @@ def reading_order(folder: Path) -> list[Path]:
 
 
 def columns_of(name: str) -> str:
-    """The columns of one table of a run."""
-    from thalweg.store import schema
+    """The columns of one table of a survey."""
+    from thalweg.experiments import tables_of as declared
 
-    columns = schema(name, variants=True, keep_text=True)
-    return table(("column", "type", "what"), [(f"`{one}`", str(dtype), meaning(one)) for one, dtype in columns.items()])
-
-
-def experiments() -> list[str]:
-    """The experiments that add tables to a run, by the name of their directory."""
-    from thalweg.store import EXPERIMENTS
-
-    return sorted(EXPERIMENTS)
+    return column_rows(declared("survey")[name])
 
 
-def tables_of(experiment: str) -> str:
-    """The columns of every table of an experiment."""
-    from thalweg.store import EXPERIMENTS
+def column_rows(content: Any) -> str:
+    """The columns of a table, as they are declared."""
+    rows = [(f"`{column.name}`", str(column.dtype), column.unit, column.meaning) for column in content.columns]
+    return table(("column", "type", "unit", "what"), rows)
 
-    tables = EXPERIMENTS[experiment]
-    columns = ("column", "type", "what")
+
+def tables_of(name: str) -> str:
+    """The columns of every table that a run holds in one folder."""
+    from thalweg.experiments import tables_of as declared
+
+    tables = declared(name)
     return "\n\n".join(
-        f"### {experiment}/{name}\n\n"
-        + table(columns, [(f"`{one}`", str(dtype), meaning(one, experiment)) for one, dtype in own.items()])
-        for name, own in (tables.wholes | tables.parts).items()
+        f"### {name}/{title}\n\nOne row: {content.row}.\n\n{column_rows(content)}"
+        for title, content in {**tables.parts, **tables.wholes}.items()
     )
 
 
-def meaning(column: str, experiment: str = "") -> str:
-    """What a column holds: by `OWN` of the experiment, by the catalogue if it is a metric, else by `COLUMNS`.
+def folders() -> list[str]:
+    """What a run may hold, by the name of the folder, in the order of the experiments."""
+    from thalweg.experiments import experiments
 
-    Raises:
-        KeyError: nobody has said what it holds.
-    """
-    from thalweg.catalogue import METRICS
-
-    if column in OWN.get(experiment, {}):
-        return OWN[experiment][column]
-    row = {metric.name: metric for metric in METRICS}.get(column)
-    if row is None:
-        return COLUMNS[column]
-    return row.label + ("; only with `--variants`" if row.variant else "")
+    return [name for experiment in experiments() for name in experiment.tables]
 
 
 def header_fields() -> str:

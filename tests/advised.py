@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from tests.synthetic_run import PLANTED, Plant, header
+from tests.synthetic_run import PLANTED, Plant, add_findings, header
 
+from thalweg.experiments import tables_of
 from thalweg.experiments._mteb.means import task_means
 from thalweg.experiments._probe.accuracy import accuracy
-from thalweg.store import experiment_schema, open_experiment
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
 NAN = math.nan
@@ -18,9 +18,9 @@ NAN = math.nan
 def _write(run: Path, plant: Plant, name: str, settings: dict[str, Any], tables: dict[str, list[dict[str, Any]]]):
     asked = {"model": plant.name, "revision": plant.revision, **settings}
     facts = header((plant,), ())
-    with open_experiment(run, facts, name, asked, own_data=True) as writer:
+    with add_findings(run, facts, name, asked, joins="models") as writer:
         for table, rows in tables.items():
-            schema = experiment_schema(name, table)
+            schema = tables_of(name)[table].schema
             key = {"model": plant.name, "revision": plant.revision}
             every = [{column: (key | row).get(column) for column in schema} for row in rows]
             writer.write_table(table, pl.DataFrame(every, schema=schema))
@@ -35,7 +35,7 @@ def with_mteb(run: Path, scores: dict[str, list[float]], *, plant: Plant = PLANT
         for state, score in enumerate(own)
     ]
     key = {"model": plant.name, "revision": plant.revision}
-    schema = experiment_schema("mteb", "tasks")
+    schema = tables_of("mteb")["tasks"].schema
     means = task_means(pl.DataFrame([key | row for row in rows], schema=schema).drop("metric"))
     settings = {"tasks": [*scores], "languages": ["eng"], "pooling": pooling, "max_length": 1024}
     places = [{**row, "split": "test", "subset": "default", "data_revision": "1"} for row in rows]
@@ -105,8 +105,8 @@ def with_lens(run: Path, perplexities: list[float], *, data: str = "words", **se
         for metric, made in OF_PERPLEXITY.items()
         for state, value in enumerate(perplexities)
     ]
-    with open_experiment(run, header((PLANTED,), (data,)), "lens", asked) as writer:
-        writer.write_table("curves", pl.DataFrame(rows, schema=experiment_schema("lens", "curves")))
+    with add_findings(run, header((PLANTED,), (data,)), "lens", asked) as writer:
+        writer.write_table("curves", pl.DataFrame(rows, schema=tables_of("lens")["curves"].schema))
         writer.update(status="finished")
     return run
 
@@ -119,7 +119,7 @@ def with_training(run: Path, losses: list[list[float]], *, data: str = "words", 
         for step, own in enumerate(losses)
         for state, loss in enumerate(own)
     ]
-    with open_experiment(run, header((PLANTED,), (data,)), "tuned_lens", {"steps": len(losses)}) as writer:
-        writer.write_table("training", pl.DataFrame(rows, schema=experiment_schema("tuned_lens", "training")))
+    with add_findings(run, header((PLANTED,), (data,)), "tuned_lens", {"steps": len(losses)}) as writer:
+        writer.write_table("training", pl.DataFrame(rows, schema=tables_of("tuned_lens")["training"].schema))
         writer.update(status=status)
     return run

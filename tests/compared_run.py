@@ -3,10 +3,11 @@
 import math
 
 import polars as pl
-from tests.synthetic_run import PLANTED, header
+from tests.synthetic_run import PLANTED, add_findings, header
 
 from thalweg import averages
-from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+from thalweg.experiments import tables_of
+from thalweg.store import Shard, open_run
 
 PROMPTS = 3
 KEYS = {"model": PLANTED.name, "revision": "main"}
@@ -49,7 +50,7 @@ def rows(data, condition, prompt, valley, *, massive=True):
 def write_parts(writer, experiment, data, found):
     frames = {}
     for name in ("states", "blocks", "losses"):
-        schema = experiment_schema(experiment, name)
+        schema = tables_of(experiment)[name].schema
         every = [{key: row.get(key) for key in schema} for one in found for row in one[name]]
         frames[name] = pl.DataFrame(every, schema=schema)
     writer.write_part(Shard(PLANTED.name, "main", data, 0, PROMPTS), frames)
@@ -57,7 +58,7 @@ def write_parts(writer, experiment, data, found):
 
 def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True, settings=None):
     """A run with an ablation of known effect."""
-    with open_experiment(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
+    with add_findings(path, header((PLANTED,), data), "ablation", settings or {"blocks": "auto"}) as writer:
         for one in data:
             found = [
                 rows(one, dict(zip(NAMED, row, strict=False)), prompt, row[4], massive=massive)
@@ -71,7 +72,7 @@ def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True,
             for data_ in data
             for row in conditions
         ]
-        schema = experiment_schema("ablation", "conditions")
+        schema = tables_of("ablation")["conditions"].schema
         writer.write_table("conditions", pl.DataFrame(plan, schema=schema))
         writer.update()
         tables, by = writer.reading().table, ("condition", "seed")
@@ -87,7 +88,7 @@ def with_ablation(path, *, data=("words",), conditions=CONDITIONS, massive=True,
 def with_clip(path, *, data=("words",), massive=True, gammas=(10.0, 100.0, 1000.0), settings=None):
     """A run with a sweep: the valley is there at the last gamma alone."""
     asked = settings or {"gammas": list(gammas), "states": "1-8", "massive_only": False}
-    with open_experiment(path, header((PLANTED,), data), "clip", asked) as writer:
+    with add_findings(path, header((PLANTED,), data), "clip", asked) as writer:
         for one in data:
             found = [
                 rows(one, {"gamma": gamma}, prompt, gamma >= gammas[-1], massive=massive)
@@ -98,7 +99,7 @@ def with_clip(path, *, data=("words",), massive=True, gammas=(10.0, 100.0, 1000.
         known = {"dims": [17, 42], "peak": 1000.0, "ordinary": 8.0}
         none = {"dims": [], "peak": math.nan, "ordinary": math.nan}
         sweeps = [{**KEYS, "data": one, "gammas": list(gammas), **(known if massive else none)} for one in data]
-        writer.write_table("sweeps", pl.DataFrame(sweeps, schema=experiment_schema("clip", "sweeps")))
+        writer.write_table("sweeps", pl.DataFrame(sweeps, schema=tables_of("clip")["sweeps"].schema))
         writer.update()
         tables = writer.reading().table
         parts = tables("states"), tables("blocks"), tables("losses")

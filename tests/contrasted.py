@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
-from tests.synthetic_run import Plant, header, part_tables
+from tests.synthetic_run import Plant, header, open_survey, part_tables
 
-from thalweg.store import Run, Shard, create_or_resume, open_run
+from thalweg.store import Run, Shard, open_run
 
 MODEL = Plant("lab/inert", blocks=6, heads=4)
 DEPENDENT = ((2, 1), (3, 3), (4, 0))
@@ -40,7 +40,7 @@ def contrasted_run(
     step=20,
 ) -> Run:
     """Write a survey's tables and open them."""
-    with create_or_resume(path, header(models, data)) as writer:
+    with open_survey(path, header(models, data)) as writer:
         for model in models:
             for name in data:
                 for first in range(0, prompts, step):

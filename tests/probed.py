@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tests.synthetic_run import PLANTED, build_run, header
+from tests.synthetic_run import PLANTED, add_findings, build_run, header
 
-from thalweg.store import Run, open_experiment, open_run
+from thalweg.store import Run, open_run
 
 WORDS = ("good", "bad")
 
@@ -50,7 +50,7 @@ def with_probe(path: Path, model: Any = PLANTED, *, data: str = "films", survey:
     settings = {"model": model.name, "revision": model.revision, "classifier": "linear", "learning_rate": 5e-4}
     settings |= {"epochs": 1, "batch": 32, "seed": 123, "pooling": "mean", "pair": False, **changes}
     key = {"model": model.name, "revision": model.revision, "data": data}
-    with open_experiment(path, shown, "probe", settings, own_data=True) as writer:
+    with add_findings(path, shown, "probe", settings, joins="models") as writer:
         writer.write_table("splits", pl.DataFrame([{**key, **one} for one in split_rows()]))
         writer.write_table("accuracy", pl.DataFrame([{**key, **one} for one in accuracy_rows(model.blocks)]))
         writer.update(status="finished")

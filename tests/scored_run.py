@@ -3,9 +3,10 @@
 import math
 
 import polars as pl
-from tests.synthetic_run import PLANTED, header
+from tests.synthetic_run import PLANTED, add_findings, header
 
-from thalweg.store import experiment_schema, open_experiment, open_run
+from thalweg.experiments import tables_of
+from thalweg.store import open_run
 
 LENS = {"lens": "logit", "final_norm": True}
 RISING = (0.2, 0.22, 0.24, 0.23, 0.26, 0.3, 0.4, 0.55, 0.5)
@@ -27,9 +28,9 @@ def with_mcq(path, scores=None, *, settings=None):
         row(task, state, metric, value) for (task, metric), own in made.items() for state, value in enumerate(own)
     ]
     asked = {"model": PLANTED.name, "revision": "main", "tasks": ["rising", "level"], "max_length": 2048, **LENS}
-    with open_experiment(path, header((PLANTED,), ()), "mcq", {**asked, **(settings or {})}, own_data=True) as writer:
+    with add_findings(path, header((PLANTED,), ()), "mcq", {**asked, **(settings or {})}, joins="models") as writer:
         writer.header = writer.header.model_copy(update={"versions": {"lm-eval": "0.4.13"}})
-        writer.write_table("scores", pl.DataFrame(rows, schema=experiment_schema("mcq", "scores")))
+        writer.write_table("scores", pl.DataFrame(rows, schema=tables_of("mcq")["scores"].schema))
         writer.update(status="finished")
     return open_run(path)
 

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from thalweg.experiments import tables_of
+from thalweg.experiments._survey.tables import tables as survey_tables
 from thalweg.store import (
     DataFacts,
+    Findings,
+    FindingsWriter,
     ModelFacts,
     PartCounts,
     Run,
     RunHeader,
-    RunWriter,
+    Session,
     Shard,
-    create_or_resume,
+    open_findings,
     open_run,
-    schema,
 )
 
 NAN = float("nan")
@@ -53,8 +56,6 @@ LENGTHS = (24, 7, 16, 31, 12, 40, 24, 9)
 
 def header(models=(PLANTED, PLAIN), data=("words", "sums"), **options) -> RunHeader:
     return RunHeader(
-        command=("thalweg", "survey", *(model.name for model in models)),
-        resolved={"limit": len(LENGTHS), "dtype": "float32"},
         models=tuple(
             ModelFacts(
                 name=model.name,
@@ -71,10 +72,36 @@ def header(models=(PLANTED, PLAIN), data=("words", "sums"), **options) -> RunHea
             for model in models
         ),
         data=tuple(DataFacts(name=name, hash=f"sha256:{name}", template="{text}") for name in data),
-        versions={"thalweg": "0.1.0", "torch": "2.13.0"},
-        hardware={"cpu": "two cores"},
         **options,
     )
+
+
+def session(models=(PLANTED, PLAIN), **changes) -> Session:
+    said = {
+        "command": ("thalweg", "survey", *(model.name for model in models)),
+        "resolved": {"limit": len(LENGTHS), "dtype": "float32"},
+        "versions": {"thalweg": "0.1.0", "torch": "2.13.0"},
+        "hardware": {"cpu": "two cores"},
+    }
+    return Session(**{**said, **changes})
+
+
+def open_survey(path: Path, asked: RunHeader, said: Session | None = None, *, grown: bool = False) -> FindingsWriter:
+    """The survey of a run, for writing."""
+    tables = survey_tables(variants=asked.variants, keep_text=asked.keep_text)
+    said = session(asked.models) if said is None else said
+    return open_findings(path, asked, "survey", {}, tables, session=said, joins="grown" if grown else "whole")
+
+
+def add_findings(path: Path, asked: RunHeader, experiment: str, settings: dict, *, joins="part") -> FindingsWriter:
+    """One of thalweg's own experiments in a run, for writing."""
+    said = session(asked.models)
+    return open_findings(path, asked, experiment, settings, tables_of(experiment), session=said, joins=joins)
+
+
+def schema(table: str, *, variants: bool = False, keep_text: bool = False) -> dict:
+    """The columns of one table of a survey."""
+    return survey_tables(variants=variants, keep_text=keep_text)[table].schema
 
 
 def part_tables(
@@ -98,7 +125,13 @@ def part_tables(
 
 
 def write_parts(
-    writer: RunWriter, models=(PLANTED, PLAIN), data=("words", "sums"), *, prompts: int = 8, step: int = 4, **options
+    writer: FindingsWriter,
+    models=(PLANTED, PLAIN),
+    data=("words", "sums"),
+    *,
+    prompts: int = 8,
+    step: int = 4,
+    **options,
 ):
     for model in models:
         for name in data:
@@ -109,19 +142,23 @@ def write_parts(
                 writer.write_part(shard, tables, counts=PartCounts(short_prompts=short))
 
 
-def write_aggregates(writer: RunWriter, run: Run, models=(PLANTED, PLAIN), data=("words", "sums")) -> None:
-    profile = pl.concat([_profile(run, model, name) for model in models for name in data])
+def write_aggregates(writer: FindingsWriter, models=(PLANTED, PLAIN), data=("words", "sums")) -> None:
+    profile = pl.concat([_profile(writer.reading(), model, name) for model in models for name in data])
     writer.write_table("profile", profile)
-    writer.write_table("phases", pl.DataFrame([_phases(m, d) for m in models for d in data], schema=schema("phases")))
-    coupling = pl.DataFrame([_coupling(model, name) for model in models for name in data])
+    writer.write_table(
+        "phases",
+        pl.DataFrame([_phases(m, d) for m in models for d in data], schema=schema("phases")),
+    )
+    rows = [_coupling(model, name) for model in models for name in data]
+    coupling = pl.DataFrame(rows, schema=schema("coupling"))
     writer.write_table("coupling", coupling)
 
 
 def build_run(path: Path, models=(PLANTED, PLAIN), data=("words", "sums"), **options) -> Run:
     """Write a finished run and open it."""
-    with create_or_resume(path, header(models, data)) as writer:
+    with open_survey(path, header(models, data)) as writer:
         write_parts(writer, models, data, **options)
-        write_aggregates(writer, open_run(path), models, data)
+        write_aggregates(writer, models, data)
         writer.update(status="finished")
     return open_run(path)
 
@@ -245,12 +282,15 @@ _HEAD_METRICS = [
 ]
 
 
-def _profile(run: Run, model: Plant, data: str) -> pl.DataFrame:
+def _profile(survey: Findings, model: Plant, data: str) -> pl.DataFrame:
     own = (pl.col("model") == model.name) & (pl.col("revision") == model.revision) & (pl.col("data") == data)
-    short = run.prompts.filter(own & (pl.col("sink_uniform") >= TAU)).collect()["prompt"].implode()
-    states = run.layers.filter(own).select("prompt", pl.col("state").alias("index"), *_STATE_METRICS).collect()
+    short = survey.table("prompts").filter(own & (pl.col("sink_uniform") >= TAU)).collect()["prompt"].implode()
+    states = (
+        survey.table("layers").filter(own).select("prompt", pl.col("state").alias("index"), *_STATE_METRICS).collect()
+    )
     blocks = (
-        run.heads.filter(own)
+        survey.table("heads")
+        .filter(own)
         .group_by("prompt", pl.col("block").alias("index"), maintain_order=True)
         .agg(
             pl.col(_HEAD_METRICS).mean(),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.synthetic_run import Plant, build_run, header
+from tests.synthetic_run import Plant, build_run, header, open_survey
 
 from thalweg.experiments import write_emergence
-from thalweg.store import Run, create_or_resume, open_run
+from thalweg.store import Run, open_run
 
 TRAINED = "lab/trained"
 
@@ -39,8 +39,10 @@ def build_training(path: Path, models=CHECKPOINTS, data=("words",), parameters=N
     build_run(path, models, data, prompts=4)
     facts = header(models, data)
     counts = list(parameters or [1000] * len(models))
-    sized = tuple(one.model_copy(update={"parameters": count}) for one, count in zip(facts.models, counts, strict=True))
-    with create_or_resume(path, facts.model_copy(update={"models": sized})) as writer:
+    sized = tuple(
+        model.model_copy(update={"parameters": count}) for model, count in zip(facts.models, counts, strict=True)
+    )
+    with open_survey(path, facts.model_copy(update={"models": sized})) as writer:
         write_emergence(writer)
         writer.update(status="finished")
     return open_run(path)

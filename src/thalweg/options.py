@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
+from pydantic import SkipValidation
 
 from thalweg.errors import UsageError
 
@@ -51,11 +52,11 @@ class LoadOptions:
         trust_remote_code: run the code that comes with a model.
     """
 
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | None = None
-    max_memory: Annotated[Limits | None, REPEATED] = None
-    offload_folder: str | None = None
+    revision: SkipValidation[str | None] = None
+    dtype: SkipValidation[str] = "auto"
+    device: SkipValidation[str | None] = None
+    device_map: SkipValidation[str | None] = None
+    max_memory: Annotated[SkipValidation[Limits | None], REPEATED] = None
+    offload_folder: SkipValidation[str | None] = None
     allow_pickle: Switch = False
     trust_remote_code: Switch = False

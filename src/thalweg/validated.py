@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from thalweg.errors import UsageError
 
-__all__ = ["Says", "line_for", "meets", "validated"]
+__all__ = ["Says", "line_of", "meets", "validated"]
 
 Options = TypeVar("Options")
 TEXTS = ("literal_error", "value_error")
@@ -77,29 +77,19 @@ def validated(options: type[Options]) -> type[Options]:
             return
         raise mistake
 
-    _describe(told, made)
+    told.__annotations__ = {known.name: known.type for known in fields(made)}
+    parameters = inspect.signature(made).parameters.values()
+    of_self = next(iter(inspect.signature(told).parameters.values()))
+    vars(told)["__signature__"] = inspect.Signature([of_self, *parameters])
     made.__init__ = told
     del made.__pydantic_core_schema__  # the command line takes what has one for a model, and would check it its own way
     return made
 
 
-def _describe(constructor: Any, options: type[Any]) -> None:
-    """Give it the signature of the fields: whoever calls it by that, such as a command line, finds them."""
-    first, *_ = inspect.signature(constructor).parameters.values()
-    given = inspect.signature(options).parameters.values()
-    constructor.__annotations__ = {parameter.name: parameter.annotation for parameter in given}
-    constructor.__signature__ = inspect.Signature([first, *given])
-
-
-def line_for(hint: Any, got: Any) -> str | None:
-    """Give what a field says of a value that it does not take, where it says something.
-
-    Args:
-        hint: the field's type, with its notes.
-        got: the value.
-    """
-    says = next((note for note in get_args(hint) if isinstance(note, Says)), None)
-    return None if says is None else says.line.format(got=f"{got:g}" if isinstance(got, float) else got)
+def line_of(annotation: Any, got: object) -> str | None:
+    """Give what a person is told of a value that a field of this annotation does not take, where it says so."""
+    says = next((said for said in get_args(annotation) if isinstance(said, Says)), None)
+    return None if says is None else says.line.format(got=got)
 
 
 def _mistake(options: type[Any], error: ValidationError) -> UsageError | TypeError:

@@ -158,7 +158,7 @@ def test_float16_that_overflows_names_the_way_out(thalweg, data, tmp_path):
     argv = ["survey", tmp_path / "model", "--data", data, "--limit", 2]
     complaint = thalweg(*argv, "--dtype", "float16", "--out", tmp_path / "run").complaint
     assert "Run again with --dtype bfloat16 or float32" in complaint
-    assert open_run(tmp_path / "run").header.status == "failed"
+    assert open_run(tmp_path / "run").status == "failed"
     assert thalweg(*argv, "--dtype", "bfloat16", "--out", tmp_path / "other").code == 0
 
 
@@ -168,8 +168,36 @@ def test_a_broken_line_far_down_keeps_what_came_before(survey, tmp_path):
     data.write_text("\n".join(lines))
     assert "line 71" in survey("--data", data).complaint
     run = open_run(tmp_path / "run")
-    assert run.header.status == "failed"
+    assert run.status == "failed"
     assert run.prompts.collect()["prompt"].to_list() == list(range(64))
+
+
+def test_a_run_of_an_earlier_format_is_refused_and_kept(survey, thalweg, data, tmp_path):
+    assert survey("--data", data, "--limit", 2).code == 0
+    file = tmp_path / "run" / "run.json"
+    earlier = {"format": 1, "status": "finished", "models": [], "data": []}
+    file.write_text(json.dumps(earlier))
+    said = "was written by a development version of thalweg (format 1): measure it again, with another --out."
+    looks = (thalweg(verb, tmp_path / "run") for verb in ("report", "figures", "advise"))
+    for ran in (survey("--data", data, "--limit", 2), *looks):
+        assert f"{tmp_path / 'run'} {said}" in ran.complaint
+    assert json.loads(file.read_text()) == earlier
+
+
+def test_a_damaged_part_is_named_by_who_reads_it_and_measured_again_by_the_same_command(
+    survey, thalweg, data, tmp_path, caplog
+):
+    assert survey("--data", data, "--limit", 2).code == 0
+    before = open_run(tmp_path / "run").layers.collect()
+    file = next((tmp_path / "run" / "survey").rglob("*.layers.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    told = f"{file} is damaged: it does not hold what was written. Run the same command again: it is measured anew."
+    assert told in thalweg("figures", tmp_path / "run").complaint
+    assert survey("--data", data, "--limit", 2).code == 0
+    assert f"{file} is damaged: it does not hold what was written; rows 0 to 1 of" in caplog.text
+    assert open_run(tmp_path / "run").layers.collect().equals(before)
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file", "other files", "another run"])
@@ -204,7 +232,7 @@ def test_a_disk_that_refuses_keeps_the_finished_parts(survey, data, tmp_path, mo
     own, synced = os.fsync, []
 
     def sync(handle):
-        if list(tmp_path.rglob("prompts/*.parquet")):  # the first shard is finished
+        if list(tmp_path.glob("run/survey/*/*/*.json")):  # the first shard is finished
             synced.append(handle)
             raise OSError(number, os.strerror(number))
         own(handle)
@@ -218,7 +246,7 @@ def test_a_disk_that_refuses_keeps_the_finished_parts(survey, data, tmp_path, mo
     assert open_run(tmp_path / "run").prompts.collect()["prompt"].to_list() == list(range(64))
     assert survey("--data", data).code == 0
     resumed = open_run(tmp_path / "run")
-    assert resumed.header.status == "finished"
+    assert resumed.status == "finished"
     assert resumed.prompts.collect()["prompt"].to_list() == list(range(70))
 
 

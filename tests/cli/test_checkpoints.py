@@ -172,8 +172,8 @@ def test_a_missing_revision_is_named_and_the_rest_is_measured(online):
     ]
     assert [line.split()[0] for line in out.splitlines()[2:5]] == ["0", "20", "main"]
     assert [model.revision for model in online.run.header.models] == ["step0", "step20", "main"]
-    assert [pair.prompts_kept for pair in online.run.header.coverage] == [2, 2, 2]
-    assert online.run.header.status == "finished"
+    assert [pair.prompts_kept for pair in online.run.coverage] == [2, 2, 2]
+    assert online.run.status == "finished"
 
 
 def test_every_revision_is_known_by_its_own_commit_and_weights(online):

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.synthetic_run import PLAIN, build_run, header
-
-from thalweg.store import create_or_resume
+from tests.synthetic_run import PLAIN, build_run, header, open_survey
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,7 @@ def test_a_place_that_cannot_be_written_is_refused(thalweg, run, verb, place, tm
 
 
 def test_a_run_without_prompts_has_no_figures_and_says_so(thalweg, tmp_path):
-    with create_or_resume(tmp_path / "run", header()):
+    with open_survey(tmp_path / "run", header()):
         pass
     outcome = thalweg("figures", tmp_path / "run")
     assert (outcome.code, outcome.out) == (0, "")

@@ -20,7 +20,7 @@ def test_stories260k_has_no_massive_activation_and_no_sink(thalweg, tmp_path, mo
     run = open_run(tmp_path / "s")
     assert run.header.data[0].template == "{question}\n{answer}"
     assert run.prompts.collect().height == 40
-    assert run.header.bound_violations == 0
+    assert run.bound_violations == 0
     assert not run.phases.collect()["has_massive_activations"].any()
     assert run.massive.collect().is_empty()
     assert thalweg("report", tmp_path / "s").code == 0
@@ -32,7 +32,7 @@ def test_stories260k_has_no_massive_activation_and_no_sink(thalweg, tmp_path, mo
     monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
     again = thalweg(*command)
     assert again == first
-    assert open_run(tmp_path / "s").header.status == "finished"
+    assert open_run(tmp_path / "s").status == "finished"
 
 
 def test_stories260k_is_proved(thalweg):

@@ -55,7 +55,7 @@ def test_a_bound_that_is_violated_is_exit_code_4(thalweg, model, data, tmp_path,
     assert outcome.code == 4
     assert "6 states violate a bound of the theory" in outcome.err
     assert "Traceback" not in outcome.err
-    assert open_run(tmp_path / "run").header.bound_violations == 6
+    assert open_run(tmp_path / "run").bound_violations == 6
     assert thalweg("survey", model, "--data", data, "--limit", 2, "--json", "--out", tmp_path / "run").code == 4
 
 
@@ -95,7 +95,7 @@ def test_several_models_and_data_sets_share_a_run(thalweg, model, data, tmp_path
     for one in (model, "planted"):
         for source in ("prompts.jsonl", "lines.txt"):
             assert f"{one} on {source}" in outcome.out
-    assert len(open_run(tmp_path / "run").header.coverage) == 4
+    assert len(open_run(tmp_path / "run").coverage) == 4
 
 
 OTHER = {

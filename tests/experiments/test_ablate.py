@@ -109,7 +109,7 @@ def found(model, data, tmp_path_factory):
 
 
 def test_it_is_read_back_from_the_run_and_joins_a_survey(found, model, data, tmp_path):
-    run = thalweg.open_run(found.directory.parent)
+    run = thalweg.open_run(found.run)
     (read,) = run.experiments("ablation")
     assert (read.header.status, read.header.settings) == ("finished", {"blocks": "auto", "seeds": 1})
     thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
@@ -162,7 +162,7 @@ def test_every_number_is_measured_under_every_condition(found):
 def test_nothing_is_loaded_for_what_is_finished(found, model, data, monkeypatch):
     before = tables(found)
     monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded again"))
-    again = ablated(model, data, found.directory.parent)
+    again = ablated(model, data, found.run)
     for name, frame in tables(again).items():
         assert_frame_equal(frame, before[name], check_exact=True)
 

@@ -145,7 +145,7 @@ def test_without_a_massive_state_there_is_no_verdict_and_it_is_said(tmp_path):
 def test_what_is_measured_and_not_judged_yet_is_said_to_be(tmp_path):
     run = with_ablation(tmp_path / "run")
     (experiment,) = run.experiments("ablation")
-    (experiment.directory / f"verdicts.{experiment.header.key}.parquet").unlink()
+    (experiment.directory / "verdicts.parquet").unlink()
     (section,) = sections(run)
     assert section.headline == "planted on words: not judged yet"
     assert section.sentences == ["The control 'other blocks' is not run: no other blocks of 2 to draw"]

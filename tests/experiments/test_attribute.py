@@ -256,7 +256,7 @@ def test_one_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(model, 
         [sys.executable, "-c", SLOWED, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
     )
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "run" / "attribution").glob("contributions.*.parquet")):
+    while not list((tmp_path / "run" / "attribution").glob("*/*/*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
         assert slowed.poll() is None, slowed.stderr.read().decode()

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, build_run, header
+from tests.synthetic_run import PLAIN, PLANTED, add_findings, build_run, header
 
+from thalweg.experiments import tables_of
 from thalweg.experiments._attribute.view import COLUMNS, _ticks, chapters
 from thalweg.shown import Span
-from thalweg.store import Shard, experiment_schema, open_experiment, open_run
+from thalweg.store import Shard, open_run
 
 ADDED = {("embedding", None): 2.0, ("mlp", 1): 900.0, ("mlp", 0): 90.0, ("attention", 1): 8.0, ("mlp", 6): -970.0}
 KEYS = {"model": PLANTED.name, "revision": "main"}
@@ -42,21 +43,21 @@ def averages(data, *, writes=(1,), gap=False):
             {**own, "metric": metric, "mean": mean, "std": 3.0, "low": mean - 1, "high": mean + 1, "dims": dims}
             for metric, mean in numbers.items()
         ]
-    return pl.DataFrame(rows, schema=experiment_schema("attribution", "attribution"))
+    return pl.DataFrame(rows, schema=tables_of("attribution")["attribution"].schema)
 
 
 def with_attribution(path, *, data=("words",), writes=(1,), gap=False, settings=None, **changes):
     """A run with an attribution made up from known numbers."""
-    empty = {name: pl.DataFrame(schema=experiment_schema("attribution", name)) for name in ("states", "dimensions")}
-    with open_experiment(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
+    empty = {name: pl.DataFrame(schema=tables_of("attribution")[name].schema) for name in ("states", "dimensions")}
+    with add_findings(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
         for one in data:
             part = {**KEYS, "data": one, "prompt": 0, "block": None, "part": "embedding", "before": True}
-            names = experiment_schema("attribution", "contributions")
+            names = tables_of("attribution")["contributions"].schema
             rows = pl.DataFrame([{name: part.get(name) for name in names}], schema=names)
             writer.write_part(Shard(PLANTED.name, "main", one, 0, 1), {**empty, "contributions": rows})
         writer.write_table("attribution", pl.concat([averages(one, writes=writes, gap=gap) for one in data]))
         found = [{**KEYS, "data": one, **WRITERS, "writing_blocks": list(writes), **changes} for one in data]
-        writer.write_table("writers", pl.DataFrame(found, schema=experiment_schema("attribution", "writers")))
+        writer.write_table("writers", pl.DataFrame(found, schema=tables_of("attribution")["writers"].schema))
         writer.update(status="finished")
     return open_run(path)
 
@@ -135,9 +136,7 @@ def test_numbers_that_are_missing_are_gaps(tmp_path):
 def test_an_attribution_without_averages_of_any_part_is_empty(tmp_path):
     run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has a reference state")
     experiment = run.experiments("attribution")[-1]
-    experiment.table("attribution").collect().clear().write_parquet(
-        experiment.directory / f"attribution.{experiment.header.key}.parquet"
-    )
+    experiment.table("attribution").collect().clear().write_parquet(experiment.directory / "attribution.parquet")
     (section,) = sections(run)
     for panel in section.panels:
         assert not any(drawn.rows.height for drawn in (*panel.lines, *panel.bars, *panel.points))

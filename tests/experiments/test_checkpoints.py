@@ -106,7 +106,7 @@ def assert_same(one, other):
 
 def held(run):
     """What is on disk and in the header, by revision."""
-    files = {path.name for table in TABLES[:4] for path in (run.path / table).iterdir()}
+    files = {(path.parent.name, path.name.partition(".")[0]) for path in run.path.glob("survey/*/*/*")}
     return {model.revision for model in run.header.models}, len(files)
 
 
@@ -128,7 +128,7 @@ def by_hand(profile):
 def test_phenomena_emerge_at_the_step_where_they_were_planted(measured):
     found = tables(measured.run)
     assert measured.missing == {}
-    assert measured.run.header.status == "finished"
+    assert measured.run.status == "finished"
     there = {step: by_hand(found["profile"].filter(revision=step)) for step in STEPS}
     first = {name: next(step for step in STEPS if there[step][name]) for name in there["step0"]}
     assert first == {"massive activations": "step20", "sinks": "step10", "valley": "step20"}  # the plant is right
@@ -250,7 +250,7 @@ def copied(pair, tmp_path):
 def test_a_finished_run_loads_nothing(two, data, tmp_path, pair, monkeypatch):
     loaded = counted(monkeypatch)
     again = measure(two, data, copied(pair, tmp_path))
-    assert (loaded, again.missing, again.run.header.status) == ([], {}, "finished")
+    assert (loaded, again.missing, again.run.status) == ([], {}, "finished")
     assert_same(again.run, pair.run)
 
 
@@ -295,7 +295,7 @@ def interrupted(directory, data, out):
 
 def test_an_interrupted_run_goes_on_to_the_tables_of_an_undisturbed_one(two, data, tmp_path, pair, monkeypatch):
     interrupted(two, data, tmp_path / "run")
-    assert thalweg.open_run(tmp_path / "run").header.status == "interrupted"
+    assert thalweg.open_run(tmp_path / "run").status == "interrupted"
     loaded = counted(monkeypatch)
     found = measure(two, data, tmp_path / "run")
     assert loaded == ["step40"]
@@ -320,7 +320,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_named_and_left_out(harm, two, dat
         "other shapes than configured": "other shapes",
     }
     assert said[harm] in found.missing["step30"]
-    assert found.run.header.status == "finished"
+    assert found.run.status == "finished"
     assert held(found.run) == held(pair.run)
     assert_same(found.run, pair.run)
 
@@ -358,7 +358,7 @@ def test_rows_of_an_earlier_call_stay_if_a_checkpoint_cannot_be_loaded_any_more(
     monkeypatch.setattr(LOAD, load)
     found = measure(two, data, tmp_path / "run")
     assert found.missing == {"step40": "the hub is away. What was measured of it before stays."}
-    kept = {pair.revision: pair.prompts_kept for pair in found.run.header.coverage}
+    kept = {pair.revision: pair.prompts_kept for pair in found.run.coverage}
     assert kept == {"step0": 3, "step40": 1}
 
 
@@ -368,7 +368,7 @@ def test_where_none_can_be_measured_the_first_reason_is_the_error(two, data, tmp
     with pytest.raises(ModelError, match="damaged"):
         measure(two, data, tmp_path / "run")
     run = thalweg.open_run(tmp_path / "run")
-    assert run.header.status == "failed"
+    assert run.status == "failed"
     assert not run.prompts.collect().height
 
 
@@ -376,7 +376,7 @@ def test_a_checkpoint_that_diverged_is_measured_and_has_no_value(two, data, tmp_
     diverged(two / "checkpoint-50")
     found = measure(two, data, copied(pair, tmp_path))
     assert found.missing == {}
-    assert found.run.header.nonfinite_states > 0
+    assert found.run.nonfinite_states > 0
     curves = tables(found.run)["curves"].filter(revision="step50")
     values = dict(curves.select("metric", "value").iter_rows())
     assert math.isfinite(values["max_norm_ratio"])  # state 1 is still there
@@ -514,7 +514,7 @@ def test_data_without_a_prompt_is_an_error_again_and_again(two, tmp_path):
     for _ in range(3):  # one checkpoint is met by each call, the third meets none
         with pytest.raises(DataError, match="empty"):
             measure(two, str(empty), tmp_path / "run")
-        assert thalweg.open_run(tmp_path / "run").header.status == "failed"
+        assert thalweg.open_run(tmp_path / "run").status == "failed"
 
 
 # sizes of one family

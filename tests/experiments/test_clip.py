@@ -99,7 +99,7 @@ def found(model, data, tmp_path_factory):
 
 
 def test_it_is_read_back_and_its_curves_are_plain_means(found):
-    (read,) = thalweg.open_run(found.directory.parent).experiments("clip")
+    (read,) = thalweg.open_run(found.run).experiments("clip")
     assert read.header.status == "finished"
     assert read.header.settings == {"gammas": [5.0, 50.0], "states": "1-4", "massive_only": False}
     frames = tables(found)
@@ -168,7 +168,7 @@ def test_where_nothing_is_massive_there_is_nothing_to_clip_by_default(saved, dat
 def test_nothing_is_loaded_for_what_is_finished(found, model, data, monkeypatch):
     before = tables(found)
     monkeypatch.setattr(over_prompts, "load_model", lambda *_: pytest.fail("loaded again"))
-    again = clipped(model, data, found.directory.parent)
+    again = clipped(model, data, found.run)
     for name, frame in tables(again).items():
         assert_frame_equal(frame, before[name], check_exact=True)
 

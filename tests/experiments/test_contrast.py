@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.contrasted import DEPENDENT, EVERY_THIRD, LENGTH, MODEL, PROMPTS, among, contrasted_run, depend
-from tests.synthetic_run import PLAIN, PLANTED
+from tests.synthetic_run import PLAIN, PLANTED, add_findings
 
 import thalweg
 from thalweg.errors import ModelError, RunError, UsageError
 from thalweg.experiments._contrast.values import head_values
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
-from thalweg.store import open_experiment, open_run
+from thalweg.store import open_run
 
 TABLES = ("rankings", "heads", "prompts")
 
@@ -313,7 +313,7 @@ def test_an_unfinished_run_says_how_to_finish_it(tmp_path, status):
 
 def test_a_run_without_head_scores_says_which_verb_makes_them(tmp_path):
     run = contrasted_run(tmp_path / "run", prompts=0)
-    with open_experiment(run.path, run.header, "clip", {}):
+    with add_findings(run.path, run.header, "clip", {}):
         pass
     with pytest.raises(RunError, match=r"holds no scores of heads\. A `thalweg survey` command with `--out"):
         thalweg.contrast(run.path)
@@ -328,7 +328,15 @@ def test_a_model_without_attention_heads_has_nothing_to_compare(tmp_path):
 @pytest.mark.parametrize("table", ["heads", "prompts"])
 def test_a_run_that_lost_a_file_is_damaged(tmp_path, table):
     run = contrasted_run(tmp_path / "run")
-    next((run.path / table).glob("*000000020-*.parquet")).unlink()
+    next(run.path.glob(f"survey/*/*/000000020-*.{table}.parquet")).unlink()
+    with pytest.raises(RunError, match=rf"{table}.parquet is missing. Run the same command again"):
+        thalweg.contrast(run.path)
+
+
+def test_a_run_that_lost_a_shard_is_damaged(tmp_path):
+    run = contrasted_run(tmp_path / "run")
+    for file in run.path.glob("survey/*/*/000000020-*"):
+        file.unlink()
     with pytest.raises(RunError, match="is damaged: it holds 40 of the 60 prompts of lab/inert on words"):
         thalweg.contrast(run.path)
 
@@ -336,9 +344,9 @@ def test_a_run_that_lost_a_file_is_damaged(tmp_path, table):
 @pytest.mark.parametrize("table", ["heads", "prompts"])
 def test_a_file_that_cannot_be_read_is_damaged(tmp_path, table):
     run = contrasted_run(tmp_path / "run")
-    file = next((run.path / table).glob("*.parquet"))
+    file = next(run.path.glob(f"survey/*/*/*.{table}.parquet"))
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(RunError, match=f"is damaged: its {table} cannot be read") as refused:
+    with pytest.raises(RunError, match=f"{table}.parquet is damaged: it does not hold what was written") as refused:
         thalweg.contrast(run.path)
     assert "\n" not in str(refused.value)
 

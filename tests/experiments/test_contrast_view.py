@@ -6,10 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.contrasted import DEPENDENT, MODEL, PROMPTS, contrasted_run
+from tests.synthetic_run import add_findings
 
 import thalweg
+from thalweg.experiments import tables_of
 from thalweg.experiments._contrast.view import CHANGES, COLUMNS, chapters
-from thalweg.store import experiment_schema, open_experiment, open_run
+from thalweg.store import open_run
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def made_up(path, *, changed=(), metric="sink_score", **row):
     ranking |= {"heads": 24, "changed": len(changed), "permutations": 10_000, "exact": False, "least_p": 1e-4}
     heads = [
         {
-            **dict.fromkeys(experiment_schema("contrast", "heads")),
+            **dict.fromkeys(tables_of("contrast")["heads"].schema),
             **key,
             "block": block,
             "head": head,
@@ -61,8 +63,8 @@ def made_up(path, *, changed=(), metric="sink_score", **row):
         for block in range(MODEL.blocks)
         for head in range(MODEL.heads)
     ]
-    with open_experiment(run.path, run.header, "contrast", {"by": metric}, requires_run=True) as writer:
-        schemas = {name: experiment_schema("contrast", name) for name in ("rankings", "heads", "prompts")}
+    with add_findings(run.path, run.header, "contrast", {"by": metric}) as writer:
+        schemas = {name: tables_of("contrast")[name].schema for name in ("rankings", "heads", "prompts")}
         writer.write_table(
             "rankings", pl.DataFrame([{"fdr": 0.05, "reason": None} | ranking | row], schemas["rankings"])
         )
@@ -245,7 +247,7 @@ def test_a_contrast_that_came_to_nothing_is_said_and_not_drawn(tmp_path):
     (section,) = sections(run)
     assert (section.only, section.name, section.panels) == ("terminal", "", ())
     assert section.key == run.experiments("contrast")[-1].header.key
-    with open_experiment(run.path, run.header, "contrast", {"by": "svi"}, requires_run=True):
+    with add_findings(run.path, run.header, "contrast", {"by": "svi"}):
         pass  # stopped before its tables
     assert shown(open_run(run.path)) == []
 

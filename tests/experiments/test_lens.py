@@ -171,7 +171,7 @@ def test_a_run_that_is_extended_equals_one_that_was_not(found, model, data, tmp_
 
 def test_nothing_is_loaded_where_nothing_is_missing(found, model, data, monkeypatch):
     monkeypatch.setattr(module, "loaded", None)
-    again = read(model, data, found.directory.parent)
+    again = read(model, data, found.run)
     assert_frame_equal(again.table("curves").collect(), found.table("curves").collect())
 
 
@@ -205,7 +205,7 @@ def test_a_tuned_lens_of_zeros_is_the_logit_lens_beside_it(found, model, data, t
     zeros = {f"{state}.{name}": torch.zeros(shape) for state in range(2) for name, shape in names.items()}
     config = {"base_model_name_or_path": "x/tiny", "d_model": 32, "num_hidden_layers": 2}
     save_tuned(tmp_path / "lens", config, zeros)
-    experiment = read(model, data, found.directory.parent, tuned=tmp_path / "lens")
+    experiment = read(model, data, found.run, tuned=tmp_path / "lens")
     assert experiment.header.settings["lens"] == "tuned"
     assert experiment.header.key != found.header.key
     assert_frame_equal(experiment.table("curves").collect(), found.table("curves").collect(), abs_tol=1e-6)

@@ -98,7 +98,7 @@ def test_a_training_shows_how_far_it_came_and_how_to_use_it(tmp_path):
     assert table.title == "KL to the last state, nats"
     assert table.columns == ("state", "KL at step 0", "KL at step 2")
     assert table.rows == [[0, 3.0, 2.0], [1, 2.0, 1.0]]
-    place = findings.directory / findings.header.key
+    place = findings.directory / "lens"
     assert table.note == f"lens: {place}    use it: thalweg lens lab/planted --tuned {place}"
     (half,) = sections(view, open_run(with_training(tmp_path / "half", [[3.0, 2.0]], status="interrupted")))
     assert half.tables[0].columns == ("state", "KL at step 0")

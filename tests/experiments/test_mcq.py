@@ -278,7 +278,7 @@ def test_one_stopped_half_way_goes_on_from_the_last_whole_part(found, model, tas
     (left,) = thalweg.open_run(tmp_path / "run").experiments("mcq")
     assert left.header.status == "interrupted"
     assert scores(left).height == 0
-    parts = len(list((tmp_path / "run" / "features").glob("*.npy")))
+    parts = len(list((tmp_path / "run" / "features").rglob("*.npy")))
     assert parts >= 2
     counted = []
     monkeypatch.setattr(
@@ -323,9 +323,9 @@ def test_it_joins_the_run_of_a_survey_and_leaves_it_as_it_is(model, tasks, tmp_p
     run = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     before = run.layers.collect()
     joined = asked(model, tasks, tmp_path / "run", ["letters"])
-    assert joined.directory.parent == tmp_path / "run"
+    assert joined.run == tmp_path / "run"
     after = thalweg.open_run(tmp_path / "run")
-    assert after.header.status == "finished"
+    assert after.status == "finished"
     assert after.header.identity == run.header.identity
     assert_frame_equal(after.layers.collect(), before, check_exact=True)
 
@@ -377,7 +377,7 @@ def test_what_does_not_fit_into_memory_is_told_in_one_line_and_the_rest_stays(mo
         UsageError, match=r"a request of \d+ tokens does not fit into memory. Try a smaller --max-length"
     ):
         asked(model, tasks, tmp_path / "run")
-    assert list((tmp_path / "run" / "features").glob("*.npy"))
+    assert list((tmp_path / "run" / "features").rglob("*.npy"))
 
 
 def test_an_overflow_in_float16_stops_it(tasks, tmp_path):

@@ -4,14 +4,14 @@ import math
 
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates
+from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, open_survey, part_tables, write_aggregates
 
 from thalweg.experiments import labels, pairs
 from thalweg.experiments._curves import along, curves, share_of_depth
 from thalweg.experiments._pairs import compress_span
 from thalweg.experiments._views import shaded
 from thalweg.shown import Span
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,11 @@ def test_models_of_different_depth_are_compared_by_share_of_it(run):
 
 
 def test_a_block_without_rows_is_a_gap_and_not_a_zero(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
         tables = part_tables(PLANTED, "words", range(4))
         tables["heads"] = tables["heads"].filter(pl.col("block") != 4)
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 4), tables)
-        write_aggregates(writer, open_run(tmp_path), (PLANTED,), ("words",))
+        write_aggregates(writer, (PLANTED,), ("words",))
     run = open_run(tmp_path)
     table = curves(run, pairs(run), ["sink_rate"])
     assert table["index"].to_list() == list(range(PLANTED.blocks))
@@ -102,7 +102,7 @@ def test_the_compress_span_is_the_planted_one(run):
 
 
 def test_an_unfinished_run_has_no_span(tmp_path):
-    create_or_resume(tmp_path, header()).close()
+    open_survey(tmp_path, header()).close()
     run = open_run(tmp_path)
     assert compress_span(run, first(run)) is None
 

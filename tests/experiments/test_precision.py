@@ -38,7 +38,7 @@ def test_half_precision_is_near_float32_and_its_statistics_are_float32(tmp_path,
     half = thalweg.survey(model, data, out=tmp_path / "half", options=QUIET)
     whole = thalweg.survey(model, data, out=tmp_path / "whole", options=replace(QUIET, dtype="float32"))
     assert (half.header.models[0].dtype, whole.header.models[0].dtype) == (dtype, "float32")
-    assert half.header.bound_violations == half.header.nonfinite_states == 0
+    assert half.bound_violations == half.nonfinite_states == 0
     for name in ("layers", "heads"):
         assert getattr(half, name).collect_schema() == getattr(whole, name).collect_schema()
     layers, expected = table(half, "layers"), table(whole, "layers")

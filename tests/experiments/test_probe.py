@@ -125,7 +125,7 @@ def test_every_number_is_that_of_states_trained_alone(found, model, data):
 
 
 def test_it_is_read_back_with_what_was_decided(found, data):
-    (read,) = thalweg.open_run(found.directory.parent).experiments("probe")
+    (read,) = thalweg.open_run(found.run).experiments("probe")
     assert read.header.status == "finished"
     settings = read.header.settings
     assert (settings["classifier"], settings["learning_rate"], settings["epochs"]) == ("linear", 0.05, 8)
@@ -157,7 +157,7 @@ def test_each_text_goes_through_the_model_once_and_never_for_another_classifier(
 def test_what_is_finished_is_not_done_again(found, model, data, monkeypatch):
     before = accuracies(found)
     monkeypatch.setattr(module, "train_linear", lambda *_, **__: pytest.fail("trained again"))
-    assert_frame_equal(accuracies(probed(model, data, found.directory.parent)), before)
+    assert_frame_equal(accuracies(probed(model, data, found.run)), before)
 
 
 def test_one_stopped_half_way_ends_as_an_undisturbed_one(found, model, data, tmp_path, monkeypatch, passes):

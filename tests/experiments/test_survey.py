@@ -55,7 +55,7 @@ def test_a_finished_run_finds_nothing_left_to_do(model, data, tmp_path, monkeypa
     before = tables(run)
     monkeypatch.setattr("thalweg.experiments._over_prompts.load_model", lambda *_: pytest.fail("loaded again"))
     again = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
-    assert again.header.status == "finished"
+    assert again.status == "finished"
     for name, frame in before.items():
         assert_frame_equal(tables(again)[name], frame)
 
@@ -95,7 +95,7 @@ def test_a_run_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(model
         [sys.executable, "-c", SLOWED, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
     )
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "run" / "prompts").glob("*.parquet")) and time.monotonic() < deadline:
+    while not list((tmp_path / "run" / "survey").glob("*/*/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
         assert slowed.poll() is None, slowed.stderr.read().decode()
     slowed.send_signal(stop)
@@ -103,11 +103,11 @@ def test_a_run_stopped_half_way_ends_with_the_tables_of_an_undisturbed_one(model
     if stop == signal.SIGINT:
         assert slowed.returncode == 130
         assert message.startswith("thalweg: interrupted")
-        assert thalweg.open_run(tmp_path / "run").header.status == "interrupted"
+        assert thalweg.open_run(tmp_path / "run").status == "interrupted"
     assert 0 < thalweg.open_run(tmp_path / "run").prompts.collect().height < 200
     options = thalweg.SurveyOptions(progress=False)
     resumed = thalweg.survey(model, str(data), out=tmp_path / "run", options=options)
-    assert resumed.header.status == "finished"
+    assert resumed.status == "finished"
     assert_equal(resumed, thalweg.survey(model, str(data), out=tmp_path / "whole", options=options))
 
 
@@ -151,9 +151,9 @@ def test_float16_stops_at_the_first_infinity(data, tmp_path):
     byte_tokenizer().save_pretrained(path)
     with pytest.raises(OverflowInFloat16, match="bfloat16 or float32"):
         thalweg.survey(str(path), data, out=tmp_path / "run", options=replace(QUIET, dtype="float16"))
-    assert thalweg.open_run(tmp_path / "run").header.status == "failed"
+    assert thalweg.open_run(tmp_path / "run").status == "failed"
     run = thalweg.survey(str(path), data, out=tmp_path / "other", options=replace(QUIET, dtype="bfloat16"))
-    assert run.header.nonfinite_states == 0
+    assert run.nonfinite_states == 0
 
 
 def test_infinities_in_another_dtype_are_rows_of_nan_and_counted(data, tmp_path):
@@ -165,7 +165,7 @@ def test_infinities_in_another_dtype_are_rows_of_nan_and_counted(data, tmp_path)
     byte_tokenizer().save_pretrained(path)
     run = thalweg.survey(str(path), data, out=tmp_path / "run", options=replace(QUIET, limit=5))
     layers = run.layers.collect()
-    assert run.header.nonfinite_states == 10  # states 3 and 4 of five prompts
+    assert run.nonfinite_states == 10  # states 3 and 4 of five prompts
     lost = layers.filter(pl.col("state") >= 3)
     assert lost["entropy"].is_nan().all()
     assert (lost["reason"] == "the state is not finite").all()
@@ -191,15 +191,25 @@ def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_s
     kept = run.prompts.collect()
     assert max(tried) > 2
     assert kept.height == kept.filter(pl.col("tokens") <= 80).height > 0
-    [covered] = run.header.coverage
+    [covered] = run.coverage
     assert covered.skipped == {"out of memory": 23 - kept.height}
+    assert covered.rows_read == 23
+    tried.clear()
+    monkeypatch.setattr(_rows, "measure_batch", lambda *given: tried.append(len(given[1])) or own(*given))
+    later = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, shard_rows=64))
+    assert sum(tried) == 23 - kept.height
+    assert later.coverage[0].skipped == {}
+    whole = thalweg.survey(model, data, out=tmp_path / "whole", options=replace(QUIET, shard_rows=64))
+    assert later.prompts.collect().equals(whole.prompts.collect())
+    for name, frame in tables(whole).items():
+        assert_frame_equal(tables(later)[name], frame)  # within rounding: the batches were others
 
 
 def test_prompts_too_short_for_a_sink_rate_are_counted(model, tmp_path):
     data = tmp_path / "short.txt"
     data.write_text("ab\nabcdefgh\na line of more than ten bytes\n")
     run = thalweg.survey(model, str(data), out=tmp_path / "run", options=QUIET)
-    assert run.header.short_prompts == 2
+    assert run.short_prompts == 2
     rates = run.profile.filter(pl.col("metric") == "sink_rate").collect()
     assert (rates["n"] == 1).all()
 
@@ -208,7 +218,7 @@ def test_skipped_rows_are_counted_with_their_reasons(model, tmp_path):
     data = tmp_path / "some.jsonl"
     data.write_text('{"text": "a usable prompt"}\n{"text": ""}\n{"other": 1}\n{"text": 7}\n')
     run = thalweg.survey(model, str(data), out=tmp_path / "run", options=QUIET)
-    [covered] = run.header.coverage
+    [covered] = run.coverage
     assert covered.skipped == {"empty text": 1, "field missing": 1, "field is not text": 1}
     assert (covered.rows_read, covered.prompts_kept) == (4, 1)
 
@@ -277,7 +287,7 @@ def test_a_model_that_cannot_be_measured_leaves_the_others_to_look_at(model, dat
     with pytest.raises(ModelError):
         thalweg.survey([model, str(broken)], data, out=tmp_path / "run", options=QUIET)
     run = thalweg.open_run(tmp_path / "run")
-    assert run.header.status == "failed"
+    assert run.status == "failed"
     assert run.phases.collect()["model"].to_list() == [model]
 
 
@@ -296,14 +306,14 @@ def test_a_changed_configuration_is_another_run(data, tmp_path):
 def test_looking_at_a_finished_run_again_keeps_what_it_says_of_itself(model, data, tmp_path):
     first = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     again = thalweg.survey(model, data, out=tmp_path / "run", options=replace(QUIET, batch_size=3, limit=5))
-    assert again.header.resolved == first.header.resolved
+    assert again.session.resolved == first.session.resolved
     assert again.prompts.collect().height == 23
 
 
 def test_a_part_that_was_lost_is_measured_again(model, data, tmp_path):
     whole = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     before = tables(whole)
-    next((tmp_path / "run" / "heads").glob("*.parquet")).unlink()
+    next((tmp_path / "run" / "survey").rglob("*.heads.parquet")).unlink()
     mended = thalweg.survey(model, data, out=tmp_path / "run", options=QUIET)
     for name, frame in before.items():
         assert_frame_equal(tables(mended)[name], frame)
@@ -331,4 +341,4 @@ def test_a_float16_run_does_not_stop_for_what_padding_does(data, tmp_path):
         odd.model.embed_tokens.weight[0] = 1e6  # the id that fills a batch; no prompt here has it
     odd.save_pretrained(path)
     byte_tokenizer().save_pretrained(path)
-    assert thalweg.survey(path, data, out=tmp_path / "run", options=replace(QUIET, dtype="float16")).header.status
+    assert thalweg.survey(path, data, out=tmp_path / "run", options=replace(QUIET, dtype="float16")).status

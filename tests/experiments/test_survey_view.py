@@ -7,7 +7,17 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, part_tables, write_aggregates, write_parts
+from tests.synthetic_run import (
+    PLAIN,
+    PLANTED,
+    Plant,
+    build_run,
+    header,
+    open_survey,
+    part_tables,
+    write_aggregates,
+    write_parts,
+)
 
 from thalweg.experiments import pairs
 from thalweg.experiments._survey.answers import massive_answer, sink_answer, where_answer
@@ -16,7 +26,7 @@ from thalweg.experiments._survey.massive import massive_rows
 from thalweg.experiments._survey.theorem import bound_curves, theorem_section, theorem_verdict
 from thalweg.experiments._survey.view import DEPTH_COLUMNS, KEY, cards, chapters
 from thalweg.shown import GREY, PALETTE, Rule, Span
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +43,10 @@ def plain(run):
 
 
 def single(path, model, change=lambda tables: tables, **options):
-    with create_or_resume(path, header((model,), ("words",))) as writer:
+    with open_survey(path, header((model,), ("words",))) as writer:
         tables = change(part_tables(model, "words", range(6), **options))
         writer.write_part(Shard(model.name, "main", "words", 0, 6), tables)
-        write_aggregates(writer, open_run(path), (model,), ("words",))
+        write_aggregates(writer, (model,), ("words",))
     run = open_run(path)
     return run, pairs(run)[0]
 
@@ -141,7 +151,7 @@ def test_short_prompts_give_no_verdict_on_sinks(tmp_path, tokens):
 
 
 def test_an_unfinished_run_does_not_guess(tmp_path):
-    with create_or_resume(tmp_path, header((PLAIN,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
         write_parts(writer, (PLAIN,), ("words",), prompts=2)
     run = open_run(tmp_path)
     for answer in (massive_answer, where_answer, sink_answer):
@@ -186,7 +196,7 @@ def test_the_shortest_prompt_is_where_a_uniform_head_passes_tau():
 
 
 def test_bounds_are_averaged_over_the_prompts_of_what_they_bound(tmp_path):
-    with create_or_resume(tmp_path, header((PLANTED,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
         tables = part_tables(PLANTED, "words", range(4))
         undefined = pl.col("prompt") == 0
         tables["layers"] = tables["layers"].with_columns(
@@ -435,14 +445,14 @@ def test_a_card_holds_the_answers_about_one_model_on_one_data_set(run):
 def test_what_was_planted_is_said_before_any_answer(tmp_path):
     facts = header((PLANTED,), ("words",))
     model = facts.models[0].model_copy(update={"planted": "built in by hand"})
-    with create_or_resume(tmp_path, facts.model_copy(update={"models": (model,)})) as writer:
+    with open_survey(tmp_path, facts.model_copy(update={"models": (model,)})) as writer:
         write_parts(writer, (PLANTED,), ("words",), prompts=2)
     [card] = cards(open_run(tmp_path))
     assert card.remark == "A test model: built in by hand."
 
 
 def test_a_run_of_experiments_alone_shows_no_survey(tmp_path):
-    with create_or_resume(tmp_path, header((PLAIN,), ("words",))) as writer:
+    with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
         writer.update(status="finished")
     run = open_run(tmp_path)
     assert list(chapters(run)) == []
@@ -451,7 +461,7 @@ def test_a_run_of_experiments_alone_shows_no_survey(tmp_path):
 
 
 def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         assert not [section for chapter in chapters(open_run(tmp_path)) for section in chapter.sections if section.name]
         write_parts(writer, (PLANTED,), ("words",), prompts=4)
     run = open_run(tmp_path)

@@ -1,6 +1,8 @@
 """Translators: they learn, to the same bits whether or not the training was stopped, and leave the model alone."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import thalweg
 from families import VOCABULARY, tiny
 from saved import llama, save
 from thalweg.capture import identify_model, subject_of
-from thalweg.errors import DataError, RunError, UsageError
+from thalweg.errors import DataError, ModelError, RunError, UsageError
 from thalweg.experiments import trained_lens
 from thalweg.experiments._lens import training as module
 from thalweg.lenses import LogitLens, Recipe, Training, read_tuned
@@ -50,7 +52,7 @@ def test_kl_falls_at_every_state_and_the_lens_reads_better_than_the_logit_lens(t
         assert own[-1] < 0.9 * own[0]
     plain, tuned = (
         thalweg.lens(model, data, out=tmp_path / "run", tuned=one, options=QUIET).table("curves").collect()
-        for one in (None, trained.directory.parent)
+        for one in (None, trained.run)
     )
     for state in range(2):
         before, after = (one.filter(state=state, metric="kl")["value"].item() for one in (plain, tuned))
@@ -69,7 +71,7 @@ def test_it_is_saved_as_published_and_as_safetensors(trained, model):
     own = tensors(trained, model)
     assert sorted(pickled) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     assert all(torch.equal(pickled[name], one) for name, one in own.items())
-    assert open_run(trained.directory.parent).experiments("tuned_lens")[-1].header.status == "finished"
+    assert open_run(trained.run).experiments("tuned_lens")[-1].header.status == "finished"
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11])
@@ -97,9 +99,29 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(trained, model, da
     assert again.table("training").collect().equals(trained.table("training").collect())
 
 
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["lens/params.safetensors", "lens/params.pt", "lens/config.json", "training.parquet"])
+def test_what_is_damaged_is_named_and_trained_again(trained, model, data, tmp_path, caplog, name):
+    shutil.copytree(trained.run, tmp_path / "run")
+    (experiment,) = open_run(tmp_path / "run").experiments("tuned_lens")
+    flip(experiment.directory / name)
+    if name.startswith("lens"):
+        with pytest.raises(ModelError, match=rf"{Path(name).name} (is damaged|cannot be read)"):
+            tensors(experiment, model)
+    again = thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
+    assert Path(name).name in caplog.text
+    assert all(torch.equal(values, tensors(trained, model)[key]) for key, values in tensors(again, model).items())
+    assert again.table("training").collect().equals(trained.table("training").collect())
+
+
 def test_what_is_trained_is_not_trained_again(trained, model, data, monkeypatch):
     monkeypatch.setattr(module, "loaded", None)
-    thalweg.train_tuned(model, data, out=trained.directory.parent, **ASKED)
+    thalweg.train_tuned(model, data, out=trained.run, **ASKED)
 
 
 def test_a_damaged_snapshot_is_said(model, data, tmp_path, monkeypatch):

@@ -93,5 +93,5 @@ def test_two_processes_train_the_same_and_the_first_one_writes(tmp_path):
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(process, (2, port, str(tmp_path)), nprocs=2)
     assert small.record_steps(tmp_path / "run") == [0, 1, 2]
-    assert open_run(tmp_path / "run").header.status == "finished"
-    assert open_run(tmp_path / "broken").header.status == "failed"
+    assert open_run(tmp_path / "run").status == "finished"
+    assert open_run(tmp_path / "broken").status == "failed"

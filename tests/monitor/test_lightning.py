@@ -99,7 +99,7 @@ def test_a_training_ends_bit_equal_and_loggers_get_the_numbers(fit, tmp_path):
     curves = open_run(tmp_path / "run").experiments("checkpoints")[-1].table("curves")
     reached = curves.filter(metric="max_norm_ratio").select("step", "value").collect()
     assert found == pytest.approx(dict(reached.iter_rows()))
-    assert open_run(tmp_path / "run").header.status == "finished"
+    assert open_run(tmp_path / "run").status == "finished"
 
 
 def test_an_alarm_may_stop_the_training(fit, tmp_path):
@@ -115,4 +115,4 @@ def test_another_training_is_refused_and_a_failed_one_is_called_so(fit, tmp_path
     broken.lm_head.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fit(callback(tmp_path / "other"), model=broken)
-    assert open_run(tmp_path / "other").header.status == "failed"
+    assert open_run(tmp_path / "other").status == "failed"

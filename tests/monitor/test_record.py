@@ -74,7 +74,7 @@ def test_averages_made_step_by_step_are_those_made_at_once(tmp_path, model):
     grown = small.tables(tmp_path)
     assert grown["curves"]["revision"].unique(maintain_order=True).to_list() == ["step0", "step1", "step2", "step3"]
     for table in small.AGGREGATES:
-        (tmp_path / f"{table}.parquet").unlink()
+        (open_run(tmp_path).survey.directory / f"{table}.parquet").unlink()
     small.monitor(tmp_path, every=9).begin(model, 4)  # makes what is missing, and measures nothing
     for table, rows in small.tables(tmp_path).items():
         assert_frame_equal(rows, grown[table])
@@ -102,18 +102,18 @@ def test_a_training_taken_up_again_goes_on_in_the_same_run(tmp_path, model):
     resumed = small.monitor(tmp_path / "parts")  # in the same process: the earlier one lets go
     for step in (2, 3):
         resumed.step(shaken(model, step), step)
-    assert open_run(tmp_path / "parts").header.status == "started"
+    assert open_run(tmp_path / "parts").status == "started"
     resumed.finish()
     for table, rows in small.tables(tmp_path / "whole").items():
         assert_frame_equal(rows, small.tables(tmp_path / "parts")[table])
-    assert open_run(tmp_path / "parts").header.status == "finished"
+    assert open_run(tmp_path / "parts").status == "finished"
 
 
 def test_begin_takes_up_a_training_between_two_measurements_without_measuring(tmp_path, model):
     steps_of(tmp_path, model, [0, 1]).finish()
     watching = small.monitor(tmp_path, every=5)
     assert watching.begin(model, 3) is None
-    assert open_run(tmp_path).header.status == "started"
+    assert open_run(tmp_path).status == "started"
     assert [one.revision for one in open_run(tmp_path).header.models] == ["step0", "step1"]
     assert watching.step(model, 5)
     assert small.record_steps(tmp_path) == [0, 1, 5]
@@ -168,10 +168,10 @@ def test_a_measurement_that_fails_switches_the_monitor_off_and_training_goes_on(
     assert [found is not None for found in seen] == [True, True, False, False, False]
     [said] = [line.getMessage() for line in caplog.records]
     assert said == "the monitor is off from step 3 on, the training goes on: no luck today"
-    assert open_run(tmp_path).header.status == "failed"
+    assert open_run(tmp_path).status == "failed"
     assert small.record_steps(tmp_path) == [1, 2]
     assert watching.finish(model, 9) is None
-    assert open_run(tmp_path).header.status == "failed"
+    assert open_run(tmp_path).status == "failed"
 
 
 def test_strict_ends_the_training_with_the_error(tmp_path, model):
@@ -180,7 +180,7 @@ def test_strict_ends_the_training_with_the_error(tmp_path, model):
     model.model.layers[0].register_forward_hook(fails_in_evaluation)
     with pytest.raises(ValueError, match="no luck"):
         watching.step(model, 1)
-    assert open_run(tmp_path).header.status == "failed"
+    assert open_run(tmp_path).status == "failed"
 
 
 def fails_in_evaluation(module, *_):
@@ -192,11 +192,11 @@ def fails_in_evaluation(module, *_):
 def test_a_with_block_says_how_the_training_ended(tmp_path, model, status, error):
     with small.monitor(tmp_path) as watching:
         watching.step(model, 0)
-    assert open_run(tmp_path).header.status == "finished"
+    assert open_run(tmp_path).status == "finished"
     with pytest.raises(error), small.monitor(tmp_path) as watching:  # noqa: PT012 - that is what a training does
         watching.step(model, 1)
         raise error
-    assert open_run(tmp_path).header.status == status
+    assert open_run(tmp_path).status == status
 
 
 def test_prompts_that_the_model_cannot_take_are_named(tmp_path, model):
@@ -242,7 +242,7 @@ def test_wherever_a_kill_falls_the_run_can_be_read_and_goes_on_to_the_same_table
             with pytest.raises(Killed):
                 small.monitor(path).step(model, 1)
         run = open_run(path)
-        assert run.header.status == "started"
+        assert run.status == "started"
         assert run.layers.collect().height in (9, 18)  # three states of three prompts: the step is there, or it is not
         small.monitor(path).step(model, 1)
         for table, rows in small.tables(path).items():
@@ -264,17 +264,17 @@ import os, signal, sys
 sys.path[:0] = sys.argv[2:]
 from tests.monitor import small
 from thalweg.store import _writer
-write, count = _writer.write_frame, 0
+write, count = _writer.write_whole, 0
 
-def write_frame(path, *rest):
+def write_whole(path, content):
     global count
     count += 1
-    if count == 16:  # of the third step: averages are gone, parts are being written
+    if count == 20:  # of the third step: averages are gone, parts are being written
         path.with_name(path.name + ".tmp").write_bytes(b"half of it")
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, *rest)
+    write(path, content)
 
-_writer.write_frame = write_frame
+_writer.write_whole = write_whole
 watching, model = small.monitor(sys.argv[1]), small.model()
 for step in range(9):
     watching.step(model, step)

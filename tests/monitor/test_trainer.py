@@ -102,7 +102,7 @@ def test_a_training_ends_bit_equal_and_its_own_logging_is_unchanged(tmp_path, al
     kept = [logs for logs in made.state.log_history if not any(name.startswith("thalweg/") for name in logs)]
     assert list(map(without_times, kept)) == list(map(without_times, history))
     assert small.record_steps(tmp_path / "run") == [0, 3, 6]
-    assert open_run(tmp_path / "run").header.status == "finished"
+    assert open_run(tmp_path / "run").status == "finished"
     assert callback.monitor.seconds > 0
 
 
@@ -145,7 +145,7 @@ def test_a_training_taken_up_from_a_checkpoint_goes_on_in_the_same_run(tmp_path)
     with pytest.raises(InterruptedError):
         ended(first)
     assert small.record_steps(tmp_path / "run") == [0, 2, 4]
-    assert open_run(tmp_path / "run").header.status == "started"
+    assert open_run(tmp_path / "run").status == "started"
     resumed = trainer(tmp_path / "parts", **saving)
     watched(resumed, tmp_path / "run")
     found = ended(resumed, resume_from_checkpoint=True)  # step 4 is reached once more
@@ -181,7 +181,7 @@ def test_an_alarm_may_stop_the_training(tmp_path):
     made.train()
     assert made.state.global_step < STEPS
     assert callback.monitor.alarms
-    assert open_run(tmp_path / "run").header.status == "finished"
+    assert open_run(tmp_path / "run").status == "finished"
 
 
 def test_added_as_an_ordinary_callback_it_writes_its_directory_and_says_so(tmp_path, caplog, alone):

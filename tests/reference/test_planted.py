@@ -96,7 +96,7 @@ def test_the_survey_recovers_exactly_what_was_planted(tmp_path, seed):
     assert sinking(run) == {
         (block, head) for block in range(plant.write_block + 1, min(last, BLOCKS - 1) + 1) for head in plant.heads
     }
-    assert run.header.bound_violations == 0
+    assert run.bound_violations == 0
 
 
 def sinking(run):

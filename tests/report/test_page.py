@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 from tests.gallery import EVIL, alone, sections
-from tests.synthetic_run import PLANTED, Plant, build_run, header, write_aggregates, write_parts
+from tests.synthetic_run import PLANTED, Plant, build_run, header, open_survey, write_aggregates, write_parts
 
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.report import write_report
-from thalweg.store import create_or_resume, open_run
+from thalweg.store import open_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -159,9 +159,9 @@ def test_facts_and_definitions_are_told(page):
 def test_every_string_from_outside_is_escaped(tmp_path):
     models = (Plant(f"evil/{EVIL}", 2, 1, 1, 1, (3,), 900.0), Plant(EVIL, 3, 1, revision=EVIL))
     data = (f"data {EVIL}",)
-    with create_or_resume(tmp_path, header(models, data)) as writer:
+    with open_survey(tmp_path, header(models, data)) as writer:
         write_parts(writer, models, data, prompts=2, token=EVIL)
-        write_aggregates(writer, open_run(tmp_path), models, data)
+        write_aggregates(writer, models, data)
         writer.update(status="finished")
     page = page_of(open_run(tmp_path))
     scripts = [attrs.get("type", "code") for tag, attrs in page.elements if tag == "script"]
@@ -175,7 +175,7 @@ def test_every_string_from_outside_is_escaped(tmp_path):
 
 @pytest.mark.parametrize("prompts", [0, 2])
 def test_an_unfinished_run_says_what_is_missing_and_how_to_finish(tmp_path, prompts):
-    with create_or_resume(tmp_path / "my run", header()) as writer:
+    with open_survey(tmp_path / "my run", header()) as writer:
         write_parts(writer, (PLANTED,), ("words",), prompts=prompts)
         writer.update(status="interrupted")
     text = page_of(open_run(tmp_path / "my run")).text

@@ -6,7 +6,7 @@ from tests.synthetic_run import PLANTED, build_run
 from tests.synthetic_training import CHECKPOINTS, TRAINED, build_sizes, build_training
 
 from thalweg.experiments._checkpoints.view import chapters
-from thalweg.store import Run
+from thalweg.store._findings_header import write_findings_header
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def test_a_run_without_checkpoints_has_neither_chapter(tmp_path):
 
 def test_a_training_that_goes_on_is_not_told_to_be_finished_by_a_command(tmp_path):
     run = build_training(tmp_path / "run", CHECKPOINTS[:2])
-    started = run.header.model_copy(update={"status": "started", "resolved": {"every": 10}, "command": ()})
-    text = page_of(Run(run.path, started)).text
+    changes = {"status": "started", "resolved": {"every": 10}, "command": ()}
+    write_findings_header(run.survey.directory, run.survey.header.model_copy(update=changes))
+    text = page_of(run).text
     assert "A training writes it: it grows with every measurement." in text
     assert "To finish it" not in text

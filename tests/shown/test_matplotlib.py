@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 from matplotlib import rcParams
 from tests.gallery import NAMES, alone, empty_panel, evil_panel, log_panel, map_panel, scale_panel, sections, spread
-from tests.synthetic_run import build_run, header
+from tests.synthetic_run import build_run, header, open_survey
 
 from thalweg.errors import RunError
 from thalweg.experiments import Experiment
 from thalweg.figures import save_figures
 from thalweg.shown import Bars, Heat, Line, Panel, Section, figure_of, files_of
 from thalweg.shown._matplotlib import plain
-from thalweg.store import create_or_resume, open_run
+from thalweg.store import open_run
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_callers_own_style_is_neither_used_nor_changed():
 
 
 def test_a_run_that_shows_nothing_has_no_figures(tmp_path):
-    with create_or_resume(tmp_path, header()):
+    with open_survey(tmp_path, header()):
         pass
     with alone(Experiment("none", len, "Measure", (), "tests.shown.nothing")):
         assert save_figures(open_run(tmp_path)) == []

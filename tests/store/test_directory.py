@@ -5,10 +5,10 @@ import json
 import os
 
 import pytest
-from tests.synthetic_run import PLANTED, build_run, header, part_tables
+from tests.synthetic_run import PLANTED, build_run, header, open_survey, part_tables
 
 from thalweg.errors import RunError
-from thalweg.store import Shard, create_or_resume, open_run
+from thalweg.store import Shard, open_run
 
 
 def one_line(error) -> str:
@@ -20,22 +20,22 @@ def one_line(error) -> str:
 def test_a_directory_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match=r"not empty and no thalweg run: it holds thesis.tex. Choose another --out"):
-        create_or_resume(tmp_path, header())
+        open_survey(tmp_path, header())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_is_no_place_for_a_run(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"is a file. Choose another --out"):
-        create_or_resume(tmp_path / "file", header())
+        open_survey(tmp_path / "file", header())
     with pytest.raises(RunError, match=r"cannot write .*Not a directory"):
-        create_or_resume(tmp_path / "file" / "run", header())
+        open_survey(tmp_path / "file" / "run", header())
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space left"), (errno.EACCES, "Permission denied")])
 def test_a_disk_that_refuses_keeps_the_finished_parts(tmp_path, monkeypatch, number, words):
     rows = part_tables(PLANTED, "words", range(2))
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         writer.write_part(Shard(PLANTED.name, "main", "words", 0, 2), rows)
 
         def full(_handle):
@@ -56,8 +56,12 @@ def test_a_disk_that_refuses_keeps_the_finished_parts(tmp_path, monkeypatch, num
         (None, "it has no run.json"),
         ("{", "damaged: it is not JSON"),
         ("[1]", "damaged: expected a JSON object"),
-        ('{"format": 7}', "newer thalweg: format 7, this one reads up to 1"),
-        ('{"format": 1}', "damaged: models: Field required"),
+        ('{"format": 7}', "newer thalweg: format 7, this one reads format 2"),
+        (
+            '{"format": 1, "status": "finished"}',
+            r"by a development version of thalweg \(format 1\): measure it again, with",
+        ),
+        ('{"format": 2}', "damaged: models: Field required"),
     ],
 )
 def test_a_run_that_cannot_be_read_says_why(tmp_path, content, words):
@@ -68,7 +72,7 @@ def test_a_run_that_cannot_be_read_says_why(tmp_path, content, words):
     one_line(error)
     if content is not None:
         with pytest.raises(RunError, match=words):
-            create_or_resume(tmp_path, header())
+            open_survey(tmp_path, header())
 
 
 def test_a_path_that_is_not_there_is_no_run(tmp_path):
@@ -85,8 +89,11 @@ def test_an_unknown_field_in_the_header_is_an_error(tmp_path):
 
 
 def test_the_header_reads_back_as_it_was_written(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
-        assert open_run(tmp_path).header == writer.header
+    with open_survey(tmp_path, header()) as writer:
+        run = open_run(tmp_path)
+        assert run.header == writer.run_header
+        assert run.survey is not None
+        assert run.survey.header == writer.header
 
 
 def test_reading_needs_no_torch(tmp_path):

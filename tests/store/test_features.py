@@ -60,7 +60,7 @@ def test_features_made_in_another_way_are_others(store, tmp_path):
     other.write(HASHES[:1], rows(1, np.float64))
     assert other.read(HASHES[:1]).dtype == np.float64
     assert np.array_equal(np.asarray(store.read(HASHES)), rows())
-    assert json.loads((tmp_path / "features" / f"{other.key}.json").read_text()) == {"pooling": "last"}
+    assert json.loads((other.directory / "settings.json").read_text()) == {"pooling": "last"}
 
 
 def test_more_parts_than_may_be_open_at_once(tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_more_parts_than_may_be_open_at_once(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_what_is_whole(store, tmp_path, monkeypatch):
-    opened, files = Path.open, sorted((tmp_path / "features").iterdir())
+    opened, files = Path.open, sorted(store.directory.iterdir())
 
     class Full:
         def __init__(self, file):
@@ -96,44 +96,63 @@ def test_a_full_disk_leaves_what_is_whole(store, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"no space left on the disk while writing .* the parts that are finished stay"):
         store.write([text_hash("new")], rows(1))
     monkeypatch.undo()
-    assert [file for file in sorted((tmp_path / "features").iterdir()) if file.suffix != ".sha256"] == [
-        file for file in files if file.suffix != ".sha256"
-    ]
+    assert sorted(store.directory.iterdir()) == files
     again = FeatureStore(tmp_path, {"pooling": "mean"})
     assert text_hash("new") not in again
     assert np.array_equal(np.asarray(again.read(HASHES)), rows())
-    again.write([text_hash("newer")], rows(1))  # and what the failure left goes with the next part
-    pairs = {suffix: {f.stem for f in (tmp_path / "features").glob(f"*{suffix}")} for suffix in (".npy", ".sha256")}
-    assert pairs[".npy"] == pairs[".sha256"]
-
-
-def test_what_a_killed_writer_left_counts_for_nothing_and_goes(store, tmp_path):
-    folder = tmp_path / "features"
-    (folder / f"{store.key}.abc.sha256").write_text(f"{text_hash('half')}\n")
-    (folder / f"{store.key}.abc.npy.tmp").write_bytes(b"half")
-    again = FeatureStore(tmp_path, {"pooling": "mean"})
-    assert text_hash("half") not in again
-    again.write([text_hash("new")], rows(1))
-    assert not list(folder.glob("*abc*"))
+    again.write([text_hash("newer")], rows(1))
     assert len(FeatureStore(tmp_path, {"pooling": "mean"})) == 10
 
 
-@pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("harm", ["cut", "emptied", "index", "rows"])
-def test_a_damaged_part_is_named_with_what_to_do(tmp_path, harm):
-    file = sorted((tmp_path / "features").glob("*.npy"))[0]
-    index = file.with_suffix(".sha256")
-    if harm == "cut":
-        file.write_bytes(file.read_bytes()[:-20])
-    elif harm == "emptied":
-        file.write_bytes(b"")
-    elif harm == "index":
-        index.unlink()
-    else:
-        index.write_text("".join(index.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(RunError, match=rf"{file.stem}\.\w+ is damaged: .*Remove {file.stem}\.\*") as raised:
-        np.asarray(FeatureStore(tmp_path, {"pooling": "mean"}).read(HASHES))
-    assert "\n" not in str(raised.value)
+def test_what_a_killed_writer_left_counts_for_nothing_and_goes(store, tmp_path):
+    folder = store.directory
+    (folder / f"{'a' * 16}.npy").write_bytes(b"no record")
+    (folder / f"{'b' * 16}.npy.tmp").write_bytes(b"half")
+    (folder / f"{'b' * 16}.json.tmp").write_bytes(b"half")
+    (folder / "settings.json.tmp").write_bytes(b"half")
+    (folder / "notes.npy").write_bytes(b"not ours")
+    again = FeatureStore(tmp_path, {"pooling": "mean"})
+    assert len(again) == 9
+    again.write([text_hash("new")], rows(1))
+    assert {path.name for path in folder.glob("*") if path.name[:2] in ("aa", "bb") or ".tmp" in path.name} == set()
+    assert (folder / "notes.npy").exists()
+    assert len(FeatureStore(tmp_path, {"pooling": "mean"})) == 10
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    return bytes(content)
+
+
+HARMS = {
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
+    "emptied": lambda file: file.write_bytes(b""),
+    "flipped": lambda file: file.write_bytes(flipped(file)),
+    "gone": lambda file: file.unlink(),
+    "record": lambda file: file.with_suffix(".json").write_bytes(flipped(file.with_suffix(".json"))),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_part_is_named_and_its_texts_are_measured_again(store, tmp_path, caplog, harm):
+    file = sorted(store.directory.glob("*.npy"))[0]
+    HARMS[harm](file)
+    if harm != "record":  # which a store reads once
+        with pytest.raises(
+            RunError, match=rf"{file.name} is (damaged|missing).*\. Run the same command again"
+        ) as raised:
+            np.asarray(store.read(HASHES))
+        assert "\n" not in str(raised.value)
+    again = FeatureStore(tmp_path, {"pooling": "mean"})
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert file.stem in said
+    assert said.endswith("its texts are measured again.")
+    missing = [place for place, digest in enumerate(HASHES) if digest not in again]
+    assert missing in ([0, 1, 2, 3], [4, 5, 6, 7, 8])
+    again.write([HASHES[place] for place in missing], rows()[missing])
+    assert np.array_equal(np.asarray(FeatureStore(tmp_path, {"pooling": "mean"}).read(HASHES)), rows())
+    assert len(caplog.records) == 1
 
 
 def test_rows_that_are_not_those_of_the_texts_are_refused(store):

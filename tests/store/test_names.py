@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.synthetic_run import Plant, build_run
 
 from thalweg.store import Shard, slug
+from thalweg.store._names import is_ours, is_pair_folder, is_record, part_name, record_name
 
 NASTY = ("../../etc/passwd", "a/b", "a\\b", "a b", "", "...", "con\0", "<script>", "x" * 5000, "Ünïcode", "a.b")
 
@@ -32,7 +33,8 @@ def test_a_run_of_nasty_names_stays_inside_its_directory(tmp_path):
     run = build_run(tmp_path / "run", models, ("../x", "..\\x"), prompts=1)
     assert run.layers.collect().height == len(models) * 2 * 2
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert len(list((run.path / "prompts").iterdir())) == len(models) * 2
+    assert len(list((run.path / "survey").rglob("*.prompts.parquet"))) == len(models) * 2
+    assert all(is_pair_folder(path.name) for path in run.path.glob("survey/*/*") if path.is_dir())
 
 
 @pytest.mark.parametrize(("first", "stop"), [(3, 3), (4, 3), (-1, 2)])
@@ -41,11 +43,12 @@ def test_a_shard_has_rows(first, stop):
         Shard("m", "main", "d", first, stop)
 
 
-def test_row_ranges_sort_by_number_past_the_padding():
-    from thalweg.store._names import part_name, part_prefix, row_range
-
-    for first in (0, 999_999_999, 12_345_678_901):
-        name = part_name(Shard("m", "main", "d", first, first + 5))
-        assert row_range(name, part_prefix("m", "main", "d")) == (first, first + 5)
-        assert row_range(name, part_prefix("m", "main", "e")) is None
-        assert row_range(name + ".tmp", part_prefix("m", "main", "d")) is None
+@pytest.mark.parametrize("first", [0, 999_999_999, 12_345_678_901])
+def test_files_of_a_shard_are_known_by_their_names(first):
+    part, record = part_name(first, first + 5, "heads"), record_name(first, first + 5)
+    assert is_ours(part)
+    assert is_ours(record)
+    assert is_ours(part + ".tmp")
+    assert is_record(record)
+    assert not any(is_record(name) for name in (part, record + ".tmp", "header.json", "x" + record))
+    assert not any(is_ours(name) for name in ("notes.json", "heads.parquet", f"my-{record}", f"{part}.bak"))

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.synthetic_run import PLAIN, PLANTED, build_run, header, part_tables, write_parts
+from tests.synthetic_run import PLAIN, PLANTED, build_run, header, open_survey, part_tables, session, write_parts
 
 from thalweg.errors import RunError
-from thalweg.store import PartCounts, Shard, Thresholds, create_or_resume, open_run
+from thalweg.store import PartCounts, Shard, Thresholds, open_run
+from thalweg.store._documents import write_document
+from thalweg.store._shards import read_record
 
 TABLES = ("layers", "heads", "massive", "prompts")
 ROOT = Path(__file__).parents[2]
@@ -28,19 +30,20 @@ def shard(first, stop):
 
 
 def test_a_new_run_is_identified_before_anything_is_measured(tmp_path):
-    with create_or_resume(tmp_path / "new" / "run", header()):
+    with open_survey(tmp_path / "new" / "run", header()):
         run = open_run(tmp_path / "new" / "run")
-        assert run.header.status == "started"
+        assert run.status == "started"
         assert run.header.started is not None
+        assert run.session.started is not None
         assert run.layers.collect().height == 0
         assert run.missing == ("profile", "phases", "coupling")
 
 
 def test_tables_are_equal_however_the_rows_were_cut(tmp_path):
     whole = rows_of(build_run(tmp_path / "whole", step=8))
-    with create_or_resume(tmp_path / "cut", header()) as writer:
+    with open_survey(tmp_path / "cut", header()) as writer:
         write_parts(writer, prompts=3, step=2)
-    with create_or_resume(tmp_path / "cut", header()) as writer:
+    with open_survey(tmp_path / "cut", header()) as writer:
         for model in (PLAIN, PLANTED):
             for data in ("sums", "words"):
                 writer.write_part(Shard(model.name, "main", data, 3, 8), part_tables(model, data, range(3, 8)))
@@ -58,7 +61,7 @@ def test_rows_come_sorted_by_model_data_prompt_and_place(tmp_path):
 
 
 def test_done_gives_the_finished_rows_sorted(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         for first, stop in ((4, 6), (0, 4), (9, 12)):
             writer.write_part(shard(first, stop), part_tables(PLANTED, "words", range(first, stop)))
         assert writer.done(PLANTED.name, "main", "words") == [(0, 4), (4, 6), (9, 12)]
@@ -66,26 +69,25 @@ def test_done_gives_the_finished_rows_sorted(tmp_path):
 
 
 def test_a_shard_without_a_usable_prompt_is_done_too(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         empty = part_tables(PLANTED, "words", range(0))
         writer.write_part(shard(0, 5), empty, counts=PartCounts(skipped={"empty text": 5}))
         assert writer.done(PLANTED.name, "main", "words") == [(0, 5)]
         writer.update(status="finished")
-    coverage = open_run(tmp_path).header.coverage[0]
+    coverage = open_run(tmp_path).coverage[0]
     assert (coverage.rows_read, coverage.prompts_kept, coverage.skipped) == (5, 0, {"empty text": 5})
 
 
 def test_counts_add_up_over_parts_and_survive_a_kill(tmp_path):
-    violated = part_tables(PLANTED, "words", range(4))
-    violated["layers"] = violated["layers"].with_columns(bound_violated=pl.col("state") == 3)
-    with create_or_resume(tmp_path, header()) as writer:
-        writer.write_part(shard(0, 4), violated, counts=PartCounts(nonfinite_states=2, skipped={"too long": 1}))
+    with open_survey(tmp_path, header()) as writer:
+        counts = PartCounts(nonfinite_states=2, skipped={"too long": 1}, bound_violations=4)
+        writer.write_part(shard(0, 4), part_tables(PLANTED, "words", range(4)), counts=counts)
         writer.write_part(
             shard(4, 8), part_tables(PLANTED, "words", range(4, 8)), counts=PartCounts(skipped={"too long": 2})
         )
         # no update: as if killed here
-    assert open_run(tmp_path).header.bound_violations == 0
-    with create_or_resume(tmp_path, header()) as writer:
+    assert open_run(tmp_path).bound_violations == 0
+    with open_survey(tmp_path, header()) as writer:
         first = writer.header.coverage[0]
         assert (first.rows_read, first.prompts_kept, first.bound_violations) == (8, 8, 4)
         assert first.skipped == {"too long": 3}
@@ -93,7 +95,7 @@ def test_counts_add_up_over_parts_and_survive_a_kill(tmp_path):
 
 
 def test_rows_are_never_written_twice(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         writer.write_part(shard(0, 4), part_tables(PLANTED, "words", range(4)))
         for first, stop in ((0, 4), (3, 5), (1, 2)):
             with pytest.raises(ValueError, match="rows 0 to 3 of words are finished"):
@@ -102,15 +104,19 @@ def test_rows_are_never_written_twice(tmp_path):
 
 def test_a_reader_refuses_rows_that_are_there_twice(tmp_path):
     build_run(tmp_path)
-    for part in tmp_path.glob("*/*planted*words*000000000-000000004*"):
+    (folder,) = tmp_path.glob("survey/*/*planted*words*")
+    record = read_record(folder / "000000000-000000004.json")
+    write_document(folder / "000000000-000000006.json", record.model_copy(update={"stop_row": 6}))
+    for part in folder.glob("000000000-000000004.*.parquet"):
         part.with_name(part.name.replace("000000004", "000000006")).write_bytes(part.read_bytes())
-    with pytest.raises(RunError, match=r"holds rows 0 to 3 twice"):
-        open_run(tmp_path).layers.collect()
+    for attempt in (lambda: open_run(tmp_path).layers.collect(), lambda: open_survey(tmp_path, header())):
+        with pytest.raises(RunError, match=r"holds rows 0 to 3 twice: .*Remove one of the two"):
+            attempt()
 
 
 def test_a_new_part_takes_down_aggregates_that_do_not_know_it(tmp_path):
     build_run(tmp_path)
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         assert open_run(tmp_path).missing == ()
         writer.write_part(shard(8, 9), part_tables(PLANTED, "words", range(8, 9)))
     run = open_run(tmp_path)
@@ -132,15 +138,13 @@ def test_a_new_part_takes_down_aggregates_that_do_not_know_it(tmp_path):
     ],
 )
 def test_another_run_is_refused_with_what_differs(tmp_path, options, line):
-    create_or_resume(tmp_path, header()).close()
+    open_survey(tmp_path, header()).close()
     with pytest.raises(RunError, match=rf"belongs to another run; {line}.*another --out"):
-        create_or_resume(tmp_path, header(**options))
+        open_survey(tmp_path, header(**options))
 
 
 def test_what_changes_no_number_is_not_part_of_the_identity():
     asked = header()
-    other = asked.model_copy(update={"command": ("x",), "resolved": {"limit": 9, "device": "cuda"}, "hardware": {}})
-    assert asked.identity.differences(other.identity) == []
     other = asked.model_copy(update={"models": tuple(reversed(asked.models))})
     assert asked.identity.differences(other.identity) == []
     model = asked.models[0].model_copy(update={"weights": "sha256:other", "bos_token": None})
@@ -151,22 +155,33 @@ def test_what_changes_no_number_is_not_part_of_the_identity():
     ]
 
 
+def test_what_made_the_numbers_is_kept_until_another_session_measures(tmp_path):
+    later = session(command=("thalweg", "survey", "again"), hardware={"cpu": "one core"})
+    with open_survey(tmp_path, header(), session()) as writer:
+        writer.write_part(shard(0, 2), part_tables(PLANTED, "words", range(2)))
+    with open_survey(tmp_path, header(), later) as writer:
+        assert open_run(tmp_path).session.command == session().command
+        writer.write_part(shard(2, 4), part_tables(PLANTED, "words", range(2, 4)))
+    assert open_run(tmp_path).session.command == later.command
+    assert open_run(tmp_path).session.hardware == later.hardware
+
+
 def test_facts_learned_by_loading_stay_known(tmp_path):
     bare = header()
     unknown = tuple(model.model_copy(update={"attention": None}) for model in bare.models)
-    with create_or_resume(tmp_path, bare.model_copy(update={"models": unknown})) as writer:
+    with open_survey(tmp_path, bare.model_copy(update={"models": unknown})) as writer:
         writer.update(model=bare.models[0])
         with pytest.raises(ValueError, match="dtype of lab/planted@main"):
             writer.update(model=bare.models[0].model_copy(update={"dtype": "float16"}))
-    with create_or_resume(tmp_path, bare.model_copy(update={"models": unknown})) as writer:
-        assert [model.attention for model in writer.header.models] == ["sdpa", None]
+    with open_survey(tmp_path, bare.model_copy(update={"models": unknown})) as writer:
+        assert [model.attention for model in writer.run_header.models] == ["sdpa", None]
 
 
 def test_time_adds_up_over_resumptions(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         writer.update(status="finished")
-    before = open_run(tmp_path).header
-    with create_or_resume(tmp_path, header()) as writer:
+    before = open_run(tmp_path).session
+    with open_survey(tmp_path, header()) as writer:
         assert writer.header.status == "started"
         assert writer.header.seconds >= before.seconds > 0
         assert writer.header.started == before.started
@@ -178,43 +193,42 @@ def test_time_adds_up_over_resumptions(tmp_path):
 )
 def test_a_run_left_by_an_error_says_so_and_keeps_its_parts(tmp_path, error, status):
     def stopped():
-        with create_or_resume(tmp_path, header()) as writer:
+        with open_survey(tmp_path, header()) as writer:
             write_parts(writer, (PLANTED,), ("words",))
             raise error
 
     with pytest.raises(error):
         stopped()
     run = open_run(tmp_path)
-    assert run.header.status == status
-    assert run.header.coverage[0].prompts_kept == 8
+    assert run.status == status
+    assert run.coverage[0].prompts_kept == 8
 
 
 def test_two_writers_do_not_share_a_run(tmp_path):
-    with create_or_resume(tmp_path, header()):
+    with open_survey(tmp_path, header()):
         with pytest.raises(RunError, match="another process is writing"):
-            create_or_resume(tmp_path, header())
+            open_survey(tmp_path, header())
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             assert "another process is writing" in pool.apply(_attempt, (tmp_path,))
-    create_or_resume(tmp_path, header()).close()
+    open_survey(tmp_path, header()).close()
 
 
 def _attempt(path) -> str:
     try:
-        create_or_resume(path, header()).close()
+        open_survey(path, header()).close()
     except RunError as error:
         return str(error)
     return "opened"
 
 
-# Dies inside the third table of the second shard, after half of its bytes: the worst moment.
+# Dies while a file or its directory is forced to disk; of a file half of its bytes are there: the worst moment.
 KILLED = """
     import os, signal, stat, sys
     from pathlib import Path
-    from tests.synthetic_run import PLANTED, header, write_parts
-    from thalweg.store import create_or_resume
+    from tests.synthetic_run import PLANTED, header, open_survey, write_parts
 
     fsync, calls = os.fsync, 0
-    writer = create_or_resume(sys.argv[1], header())
+    writer = open_survey(sys.argv[1], header())
 
     def dying(handle):
         global calls
@@ -231,24 +245,25 @@ KILLED = """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-@pytest.mark.parametrize("moment", [1, 11, 15, 16])
+@pytest.mark.parametrize("moment", [1, 4, 10, 11, 15, 20, 21])
 def test_a_killed_writer_leaves_whole_parts_and_no_lock(tmp_path, moment):
-    # each of the four files of a part is synced, and so is its directory: eight calls a part
+    # One call for the folder, and then ten a part: each of its four files, and its record, and each time the folder.
     script = textwrap.dedent(KILLED)
     command = [sys.executable, "-c", script, str(tmp_path / "run"), str(moment)]
-    killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=False)
     assert killed.returncode == -signal.SIGKILL
     run = open_run(tmp_path / "run")
-    survivors = {0: [], 1: [0, 1], 2: [0, 1, 2, 3]}[moment // 8]
+    survivors = {0: [], 1: [0, 1], 2: [0, 1, 2, 3]}[(moment - 1) // 10]
     for table in TABLES:
         assert getattr(run, table).collect()["prompt"].unique().sort().to_list() == survivors
-    with create_or_resume(tmp_path / "run", header()) as writer:
-        left = [path.name for table in TABLES for path in (tmp_path / "run" / table).iterdir()]
-        assert len(left) == 2 * len(survivors)
+    with open_survey(tmp_path / "run", header()) as writer:
+        left = [path.name for path in (tmp_path / "run" / "survey").glob("*/*/*")]
+        assert len(left) == len(survivors) / 2 * 5  # four tables and a record
         assert not any(name.endswith(".tmp") for name in left)
         for first in range(len(survivors), 8, 2):
             writer.write_part(shard(first, first + 2), part_tables(PLANTED, "words", range(first, first + 2)))
     undisturbed = rows_of(build_run(tmp_path / "whole", (PLANTED, PLAIN), ("words", "sums")))
     for table, rows in rows_of(open_run(tmp_path / "run")).items():
-        own = (pl.col("model") == PLANTED.name) & (pl.col("data") == "words")
-        assert rows.equals(undisturbed[table].filter(own))
+        of_pair = (pl.col("model") == PLANTED.name) & (pl.col("data") == "words")
+        assert rows.equals(undisturbed[table].filter(of_pair))

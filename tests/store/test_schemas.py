@@ -4,9 +4,9 @@ import math
 
 import polars as pl
 import pytest
-from tests.synthetic_run import PLANTED, header, part_tables
+from tests.synthetic_run import PLANTED, header, open_survey, part_tables, schema
 
-from thalweg.store import Shard, create_or_resume, open_run, schema
+from thalweg.store import Shard, open_run
 
 TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
 SHARD = Shard(PLANTED.name, "main", "words", 0, 3)
@@ -14,7 +14,7 @@ SHARD = Shard(PLANTED.name, "main", "words", 0, 3)
 
 def written(path, changed=None, **options):
     tables = part_tables(PLANTED, "words", range(3))
-    with create_or_resume(path, header(**options)) as writer:
+    with open_survey(path, header(**options)) as writer:
         writer.write_part(SHARD, changed(tables) if changed else tables)
     return open_run(path)
 
@@ -90,7 +90,7 @@ def test_variants_and_texts_are_columns_only_where_asked_for(tmp_path):
 
 
 def test_only_aggregates_are_written_as_one_table(tmp_path):
-    with create_or_resume(tmp_path, header()) as writer:
+    with open_survey(tmp_path, header()) as writer:
         with pytest.raises(ValueError, match="expected one of profile, phases, coupling"):
             writer.write_table("layers", pl.DataFrame())
         with pytest.raises(ValueError, match="missing: revision, data, coupling_entropy"):

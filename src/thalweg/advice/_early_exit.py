@@ -52,7 +52,7 @@ def exits_by_perplexity(
             exits = cheap_exits(values, costs, span, surveyed=surveyed, falls=True)
             lens = _lens(one)
             said = f"{_told(exits, len(values) - 1, '.4g')}; {values[-1]:.4g} at the last state ({data}; {lens})"
-            source = f"lens/curves.{one.header.key}"
+            source = f"lens/{one.header.key}/curves"
             found[lens, data] = Answer(PERPLEXITY, said, source, value=values[-1], exits=exits)
     return list(found.values())
 

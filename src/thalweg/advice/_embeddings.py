@@ -47,7 +47,7 @@ def _by_mteb(
     return Answer(
         EMBEDDINGS,
         f"{_placed(best['state'], last['state'], phase)}: {said}; {_ties(tied, counted)}",
-        f"mteb/means.{experiment.header.key}",
+        f"mteb/{experiment.header.key}/means",
         best["state"],
         best["mean"],
         _finite(best["low"]),
@@ -79,7 +79,7 @@ def _by_probe(
     return Answer(
         EMBEDDINGS,
         f"{_placed(state, last['state'], phase)}: {said}; {_ties(tied, 'intervals')}",
-        f"probe/accuracy.{experiment.header.key}",
+        f"probe/{experiment.header.key}/accuracy",
         state,
         best["accuracy"],
         _finite(best["low"]),

@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from cyclopts import (
-    Argument,
     CoercionError,
     CycloptsError,
     MissingArgumentError,
@@ -15,14 +14,23 @@ from cyclopts import (
     ValidationError,
 )
 
-from thalweg.validated import line_for
+from thalweg.validated import line_of
 
 
 def mistake_in_a_line(error: CycloptsError, verbs: Iterable[str]) -> str:
     """Say what was expected, what came and where to look."""
+    if isinstance(error, ValidationError) and (line := _not_taken(error)):
+        return line
     said = _said(error, [*verbs])
     where = " ".join(["thalweg", *(error.command_chain or ())])
     return f"{said}{'' if said.endswith('?') else '.'} See `{where} --help`."
+
+
+def _not_taken(error: ValidationError) -> str | None:
+    """What the option itself says of a value that it does not take."""
+    argument = error.argument
+    given = argument.tokens[-1].value if argument and argument.tokens else ""
+    return line_of(argument.field_info.annotation, given) if argument else None
 
 
 def _said(error: CycloptsError, verbs: list[str]) -> str:
@@ -37,9 +45,6 @@ def _said(error: CycloptsError, verbs: list[str]) -> str:
             return _missing(error)
         case CoercionError():
             return _unfit(error)
-        case ValidationError(argument=Argument() as argument):
-            line = line_for(argument.field_info.annotation, argument.tokens[-1].value if argument.tokens else None)
-            return " ".join((line or str(error)).split()).rstrip(".")
     return " ".join(str(error).split()).rstrip(".")
 
 

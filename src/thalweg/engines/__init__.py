@@ -6,8 +6,8 @@ to whoever stores them. Which engine ran changes no number.
 Reading order: :mod:`._local` (shards, batches, halving), :mod:`._memory` (is the memory full?), :mod:`._progress`.
 """
 
-from thalweg.engines._local import BatchOptions, run_shards
+from thalweg.engines._local import OUT_OF_MEMORY, BatchOptions, run_shards
 from thalweg.engines._memory import is_out_of_memory
 from thalweg.engines._progress import Progress, progress_bar
 
-__all__ = ["BatchOptions", "Progress", "is_out_of_memory", "progress_bar", "run_shards"]
+__all__ = ["OUT_OF_MEMORY", "BatchOptions", "Progress", "is_out_of_memory", "progress_bar", "run_shards"]

@@ -13,6 +13,7 @@ from thalweg.prompts import Prompt, Shard, Skipped, batches
 Result = TypeVar("Result")
 
 OUT_OF_MEMORY = "out of memory"
+"""Why a prompt that did not fit is skipped."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from thalweg.shown import Card, Chapter
-from thalweg.store import Run
+from thalweg.store import Run, Tables
 
 Group = Literal["Measure", "Intervene", "Downstream"]
 
@@ -17,6 +17,7 @@ class Experiment:
 
     Attributes:
         name: of its folder in a run.
+        tables: what it writes, by folder: its own, and that of what it makes on the way.
         function: its signature is the Python call and the command line, its docstring the help of both; the verb is
             called as it is.
         group: where the help lists it.
@@ -29,6 +30,7 @@ class Experiment:
     """
 
     name: str
+    tables: Mapping[str, Tables]
     function: Callable[..., Any]
     group: Group
     answers: tuple[str, ...]

@@ -3,28 +3,29 @@
 On the command line these are options of the same names, said here for both.
 """
 
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from pydantic import Field, SkipValidation
 
 from thalweg.errors import UsageError
 from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions, Switch
+from thalweg.validated import Says, validated
 
 BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
 """What comes with thalweg; by their names, since the room that has them imports torch."""
-ENGINES = ("local",)
-COUNTS = ("limit", "max_length", "batch_tokens", "batch_size", "shard_rows")
 Names = str | Path | Sequence[str | Path]
 IN_PYTHON = Parameter(parse=False)
 """What the command line does not have."""
+COUNT = Field(ge=1, le=sys.maxsize)
+OF_COUNT = f"must be at least 1 and at most {sys.maxsize}; got {{got}}."
 
 
-@dataclass(frozen=True)
+@validated
 class PassOptions(LoadOptions):
     """How a model is loaded, and how prompts go through it.
 
@@ -36,18 +37,11 @@ class PassOptions(LoadOptions):
         progress: show a bar on a terminal.
     """
 
-    bos: Literal["auto", "always", "never"] = "auto"
-    batch_tokens: int | None = None
-    batch_size: int | None = None
-    shard_rows: Annotated[int, IN_PYTHON] = 64
+    bos: SkipValidation[Literal["auto", "always", "never"]] = "auto"
+    batch_tokens: Annotated[int | None, COUNT, Says(f"--batch-tokens {OF_COUNT}")] = None
+    batch_size: Annotated[int | None, COUNT, Says(f"--batch-size {OF_COUNT}")] = None
+    shard_rows: Annotated[int, IN_PYTHON, COUNT, Says(f"--shard-rows {OF_COUNT}")] = 64
     progress: Annotated[bool, IN_PYTHON] = True
-
-    def __post_init__(self) -> None:
-        for name in COUNTS:
-            value = getattr(self, name, None)
-            if value is not None and not (isinstance(value, int) and 1 <= value <= sys.maxsize):
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} must be at least 1 and at most {sys.maxsize}; got {value!r}.")
 
     @property
     def loading(self) -> LoadOptions:
@@ -55,7 +49,7 @@ class PassOptions(LoadOptions):
         return LoadOptions(**{field.name: getattr(self, field.name) for field in fields(LoadOptions)})
 
 
-@dataclass(frozen=True)
+@validated
 class TextOptions(PassOptions):
     """The same, and how long a text may be.
 
@@ -63,10 +57,10 @@ class TextOptions(PassOptions):
         max_length: longest prompt in tokens; longer ones are cut.
     """
 
-    max_length: int = 1024
+    max_length: Annotated[int, COUNT, Says(f"--max-length {OF_COUNT}")] = 1024
 
 
-@dataclass(frozen=True)
+@validated
 class RowOptions(PassOptions):
     """How prompts go through a model, and which rows of the data they are.
 
@@ -75,16 +69,16 @@ class RowOptions(PassOptions):
         limit: first rows of the data to measure; by default all.
     """
 
-    text_field: str | None = None
-    limit: int | None = None
+    text_field: SkipValidation[str | None] = None
+    limit: Annotated[int | None, COUNT, Says(f"--limit {OF_COUNT}")] = None
 
 
-@dataclass(frozen=True)
+@validated
 class ExampleOptions(TextOptions, RowOptions):
     """Both."""
 
 
-@dataclass(frozen=True)
+@validated
 class ThresholdOptions(RowOptions):
     """Which rows of the data are measured, and against which thresholds.
 
@@ -96,26 +90,23 @@ class ThresholdOptions(RowOptions):
     """
 
     whole_file: Switch = False
-    tau: float = TAU
-    sink_position: int = 0
-    massive_ratio: float = MASSIVE_RATIO
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sink_position < 0:
-            raise UsageError(f"--sink-position counts from 0; got {self.sink_position}.")
-        if not 0 < self.tau <= 1:
-            raise UsageError(f"--tau is a share of attention, above 0 and at most 1; got {self.tau:g}.")
-        if not 1 < self.massive_ratio < math.inf:
-            raise UsageError(f"--massive-ratio is over the median row, above 1 and finite; got {self.massive_ratio:g}.")
+    tau: Annotated[
+        float, Field(gt=0, le=1), Says("--tau is a share of attention, above 0 and at most 1; got {got}.")
+    ] = TAU
+    sink_position: Annotated[int, Field(ge=0), Says("--sink-position counts from 0; got {got}.")] = 0
+    massive_ratio: Annotated[
+        float,
+        Field(gt=1, allow_inf_nan=False),
+        Says("--massive-ratio is over the median row, above 1 and finite; got {got}."),
+    ] = MASSIVE_RATIO
 
 
-@dataclass(frozen=True)
+@validated
 class PromptOptions(ExampleOptions, ThresholdOptions):
     """Which prompts are measured, cut to what length, against which thresholds."""
 
 
-@dataclass(frozen=True)
+@validated
 class SurveyOptions(PromptOptions):
     """All of it, and what only a survey is asked; every other experiment takes them too.
 
@@ -129,12 +120,7 @@ class SurveyOptions(PromptOptions):
     variants: Switch = False
     keep_text: Switch = False
     seed: int = 0
-    engine: Literal["local"] = "local"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.engine not in ENGINES:
-            raise UsageError(f"--engine {self.engine} is unknown; expected {' or '.join(ENGINES)}.")
+    engine: Annotated[Literal["local"], Says("--engine {got} is unknown; expected local.")] = "local"
 
 
 def survey_options(options: Any) -> SurveyOptions:

@@ -6,7 +6,7 @@ from typing import Any
 
 from thalweg.experiments._declared import Experiment
 from thalweg.shown import Section, Table
-from thalweg.store import Findings, Run, RunHeader, open_run
+from thalweg.store import Findings, Run, open_run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outcome:
 
 def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]) -> Outcome:  # noqa: ARG001 - others need what was asked
     """Tell findings by their sections and tables."""
-    run = open_run(findings.directory.parent)
+    run = open_run(findings.run)
     sections = sections_of(experiment, run, findings.header.key)
     return Outcome(
         {
@@ -62,11 +62,11 @@ def sentences(sections: Sequence[Section]) -> list[str]:
     return [sentence for section in sections for sentence in section.sentences]
 
 
-def state_remarks(header: RunHeader) -> list[str]:
+def state_remarks(run: Run) -> list[str]:
     """Say which of a run's numbers are no ordinary ones."""
     said = {
-        "prompts are too short for a sink rate: a uniform head passes tau.": header.short_prompts,
-        "states hold NaN or Inf; their rows carry NaN.": header.nonfinite_states,
-        "states violate a bound of the theory: please report it.": header.bound_violations,
+        "prompts are too short for a sink rate: a uniform head passes tau.": run.short_prompts,
+        "states hold NaN or Inf; their rows carry NaN.": run.nonfinite_states,
+        "states violate a bound of the theory: please report it.": run.bound_violations,
     }
     return [f"{count} {what}" for what, count in said.items() if count]

@@ -1,23 +1,34 @@
-"""An experiment over prompts: one model, every data set, shard after shard, resumed where it stopped."""
+"""Prompts of data sets through one model, shard after shard, resumed where it stopped: the survey and every experiment.
+
+A row that did not fit into memory is written down as one to be tried again, and the same command tries it again.
+"""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
-from thalweg.engines import BatchOptions, progress_bar, run_shards
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.engines import OUT_OF_MEMORY, BatchOptions, Progress, progress_bar, run_shards
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
-from thalweg.prompts import Prompt, Source, Window, read_shards, require_prompts
+from thalweg.prompts import Prompt, Source, Tokenization, Window, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
-from thalweg.store import ExperimentWriter, PartCounts, Shard
+from thalweg.store import FindingsWriter, PartCounts, Shard
 
 CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
+UNNAMED = ("main", "local")
+"""Revisions that nobody asked for by name."""
 Result = TypeVar("Result")
+Key = dict[str, str]
+"""The key columns: model, revision, data."""
+Tables = Callable[[Sequence[Prompt], list[Result], Key], Mapping[str, pl.DataFrame]]
+"""A shard's prompts, the results of its batches, and the key columns: the tables in parts, empty ones with their
+columns where no prompt was kept."""
 
 
 def loaded(model: IdentifiedModel, *capabilities: Capability) -> Subject:
@@ -32,12 +43,83 @@ def loaded(model: IdentifiedModel, *capabilities: Capability) -> Subject:
     return subject
 
 
+@dataclass(frozen=True)
+class Passage:
+    """One data set through one model: what is done, what is missing, and the way to measure it.
+
+    Attributes:
+        model: identified.
+        how: makes its prompts.
+        source: the data.
+        writer: of the findings.
+        options: limit, shards and batches.
+        reading: reads the data in blocks; row by row by default.
+    """
+
+    model: IdentifiedModel
+    how: Tokenization
+    source: Source
+    writer: FindingsWriter
+    options: SurveyOptions
+    reading: BlockReading | None = None
+
+    @property
+    def key(self) -> Key:
+        """The key columns."""
+        return {"model": self.model.name, "revision": self.model.revision, "data": self.source.name}
+
+    @property
+    def done(self) -> list[Window]:
+        """The rows that are finished."""
+        return [Window(*rows) for rows in self.writer.done(*self.key.values())]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a shard is missing, so that weights will be needed."""
+        return next(self.shards(), None) is not None
+
+    def shards(self) -> Iterator[Rows]:
+        """The rows that are missing."""
+        if self.reading is not None:
+            return self.reading.shards(self.source, self.done)
+        options = self.options
+        return read_shards(self.source, self.how, limit=options.limit, size=options.shard_rows, done=self.done)
+
+    def measure(self, title: str, write: Callable[[Iterable[Rows], Key, Progress], None]) -> None:
+        """Measure what is missing, with a bar.
+
+        Raises:
+            DataError: the data gave no prompt.
+        """
+        revision = "" if self.model.revision in UNNAMED else f" at {self.model.revision}"
+        bar = f"{title}{Path(self.model.name).name}{revision} on {self.source.name}"
+        with progress_bar(bar, self._to_come(), shown=self.options.progress) as progress:
+            write(self.shards(), self.key, progress)
+        self.require_some()
+
+    def require_some(self) -> None:
+        """Zero usable prompts is an error of the data, told with the reasons."""
+        self.writer.update()
+        pair = tuple(self.key.values())
+        covered = next(coverage for coverage in self.writer.header.coverage if coverage.pair == pair)
+        require_prompts(self.source, covered.prompts_kept, covered.skipped)
+
+    def _to_come(self) -> int | None:
+        """Rows, for the bar alone: counting may read the data once."""
+        if self.reading is not None:
+            return self.reading.missing(self.source, self.done)
+        if not self.options.progress or not sys.stderr.isatty():
+            return None
+        known = [rows for rows in (self.options.limit, self.source.count()) if rows is not None]
+        return min(known) - sum(window.stop - window.first for window in self.done) if known else None
+
+
 def measure_prompts(
     prepared: Prepared,
-    writer: ExperimentWriter,
+    writer: FindingsWriter,
     subject: Subject,
     measure: Callable[[Sequence[Prompt]], Result],
-    tables: Callable[[Sequence[Prompt], list[Result], dict[str, str]], Mapping[str, pl.DataFrame]],
+    tables: Tables[Result],
     *,
     title: str,
     reading: BlockReading | None = None,
@@ -48,78 +130,86 @@ def measure_prompts(
 
     Args:
         prepared: its first model is ``subject``.
-        writer: of the experiment.
+        writer: of the findings.
         subject: the loaded model.
         measure: what one batch of prompts gives.
-        tables: a shard's prompts, the results of its batches, and the key columns (model, revision, data): the
-            experiment's part tables, empty ones with their columns where no prompt was kept.
+        tables: what is written of a shard.
         title: of the bar.
         reading: reads the data in blocks; row by row by default.
         nonfinite: how many states with NaN or Inf a shard's results hold, where the experiment counts them.
         batches: how prompts share a forward pass; by the device by default.
     """
-    batches = batches or batching(subject, prepared.options)
-    model, options = prepared.models[0], prepared.options
-    for source in prepared.sources:
-        key = {"model": model.name, "revision": model.revision, "data": source.name}
-        done = [Window(*rows) for rows in writer.done(*key.values())]
-        shards = _shards(prepared, source, done, reading)
 
-        def finish(shard: Rows, results: list[Result], key: dict[str, str] = key) -> None:
-            place = Shard(**key, first_row=shard.first, stop_row=shard.stop)
-            undefined = nonfinite(results) if nonfinite else 0
-            counts = PartCounts(skipped=skip_counts(shard), nonfinite_states=undefined)
-            writer.write_part(place, tables(shard.prompts, results, key), counts=counts)
+    def counts(_: Sequence[Prompt], results: list[Result], __: Mapping[str, pl.DataFrame]) -> PartCounts:
+        return PartCounts(nonfinite_states=nonfinite(results) if nonfinite else 0)
 
-        bar = f"{title}: {Path(model.name).name} on {source.name}"
-        total = reading.missing(source, done) if reading else missing_rows(options, source, done)
-        with progress_bar(bar, total, shown=options.progress) as progress:
-            run_shards(shards, measure=measure, finish=finish, options=batches, progress=progress)
-        writer.update()
-        _require_some(source, writer, tuple(key.values()))
+    how = batches or batching(subject, prepared.options)
+
+    def write(shards: Iterable[Rows], key: Key, progress: Progress) -> None:
+        write_shards(shards, writer, key, measure, tables, counts=counts, batches=how, progress=progress)
+
+    for passage in passages(prepared, writer, reading):
+        passage.measure(f"{title}: ", write)
 
 
-def unfinished(prepared: Prepared, writer: ExperimentWriter, reading: BlockReading | None = None) -> bool:
+def write_shards(
+    shards: Iterable[Rows],
+    writer: FindingsWriter,
+    key: Key,
+    measure: Callable[[Sequence[Prompt]], Result],
+    tables: Tables[Result],
+    *,
+    counts: Callable[[Sequence[Prompt], list[Result], Mapping[str, pl.DataFrame]], PartCounts],
+    batches: BatchOptions,
+    progress: Progress | None = None,
+) -> None:
+    """Measure shards and write each when it is whole.
+
+    Args:
+        shards: rows, tokenized.
+        writer: of the findings.
+        key: model, revision and data of the rows.
+        measure: what one batch of prompts gives.
+        tables: what is written of a shard.
+        counts: what the tables cannot say; the rows that were skipped are counted here.
+        batches: how prompts share a forward pass.
+        progress: told of every batch and shard.
+    """
+
+    def finish(shard: Rows, results: list[Result]) -> None:
+        again = {row.row: row.reason for row in shard.skipped if row.reason == OUT_OF_MEMORY}
+        rows = tables(shard.prompts, results, key)
+        counted = counts(shard.prompts, results, rows)
+        skipped = {reason: count for reason, count in skip_counts(shard).items() if reason != OUT_OF_MEMORY}
+        place = Shard(**key, first_row=shard.first, stop_row=shard.stop)
+        writer.write_part(place, rows, counts=counted.model_copy(update={"skipped": skipped}), retry=again)
+
+    run_shards(shards, measure=measure, finish=finish, options=batches, progress=progress)
+
+
+def passages(prepared: Prepared, writer: FindingsWriter, reading: BlockReading | None = None) -> list[Passage]:
+    """The first model on every data set."""
+    model, how, options = prepared.models[0], prepared.tokenizations[0], prepared.options
+    return [Passage(model, how, source, writer, options, reading) for source in prepared.sources]
+
+
+def unfinished(prepared: Prepared, writer: FindingsWriter, reading: BlockReading | None = None) -> bool:
     """Whether rows of some data set are still to be measured, which is when weights have to be loaded.
 
     Raises:
         DataError: a data set is finished and gave no prompt.
     """
-    model = prepared.models[0]
-    for source in prepared.sources:
-        own = (model.name, model.revision, source.name)
-        done = [Window(*rows) for rows in writer.done(*own)]
-        if next(_shards(prepared, source, done, reading), None) is not None:
+    for passage in passages(prepared, writer, reading):
+        if passage.is_unfinished:
             return True
-        _require_some(source, writer, own)
+        passage.require_some()
     return False
-
-
-def _shards(prepared: Prepared, source: Source, done: Sequence[Window], reading: BlockReading | None) -> Iterator[Rows]:
-    if reading is not None:
-        return reading.shards(source, done)
-    how, options = prepared.tokenizations[0], prepared.options
-    return read_shards(source, how, limit=options.limit, size=options.shard_rows, done=done)
 
 
 def batching(subject: Subject, options: SurveyOptions) -> BatchOptions:
     """How prompts share a forward pass on this model's device."""
     chosen = CPU_TOKENS if subject.device.type == "cpu" else ACCELERATOR_TOKENS
     return BatchOptions(options.batch_tokens or chosen, options.batch_size, positions_of(subject.model).switch)
-
-
-def _require_some(source: Source, writer: ExperimentWriter, own: tuple[str, ...]) -> None:
-    """Zero usable prompts is an error of the data, told with the reasons."""
-    covered = next(one for one in writer.header.coverage if (one.model, one.revision, one.data) == own)
-    require_prompts(source, covered.prompts_kept, covered.skipped)
-
-
-def missing_rows(options: SurveyOptions, source: Source, done: Sequence[Window]) -> int | None:
-    """Rows to come, for the bar alone: counting may read the data once."""
-    if not options.progress or not sys.stderr.isatty():
-        return None
-    known = [rows for rows in (options.limit, source.count()) if rows is not None]
-    return min(known) - sum(window.stop - window.first for window in done) if known else None
 
 
 def skip_counts(shard: Rows) -> dict[str, int]:

@@ -12,7 +12,7 @@ from thalweg.experiments._facts import data_facts, hardware, model_facts, versio
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory
-from thalweg.store import RunHeader, Thresholds
+from thalweg.store import FindingsWriter, RunHeader, Session, Tables, Thresholds, open_findings
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Prepared:
         tokenizations: how each model's tokenizer makes prompts.
         sources: the data sets.
         header: what run.json would say.
+        session: how this command runs.
         path: the run's directory.
         options: as given.
     """
@@ -32,6 +33,7 @@ class Prepared:
     tokenizations: list[Tokenization]
     sources: list[Source]
     header: RunHeader
+    session: Session
     path: Path
     options: SurveyOptions
 
@@ -54,6 +56,15 @@ class Prepared:
         if len(self.models) != 1:
             raise UsageError(f"{experiment} takes one model at a time; got {len(self.models)}.")
         return self
+
+    def opened(self, experiment: str, settings: Mapping[str, Any], tables: Tables) -> FindingsWriter:
+        """Open an experiment of the run for writing; without sources it has data of its own, and models alone join.
+
+        Raises:
+            RunError: the run belongs to others, cannot be written, or is being written.
+        """
+        joins = "part" if self.sources else "models"
+        return open_findings(self.path, self.header, experiment, settings, tables, session=self.session, joins=joins)
 
     def of_each_source(self) -> Iterator["Prepared"]:
         """One data set after the other."""
@@ -86,9 +97,7 @@ def prepare(
     names, sources = named(models), [] if own_data else open_sources(data, options)
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
     path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
-    prepared = prepared_from(identified, sources, path, options)
-    header = prepared.header.model_copy(update={"versions": versions(*packages)})
-    return replace(prepared, header=header)
+    return prepared_from(identified, sources, path, options, packages)
 
 
 def named(models: Names) -> list[str]:
@@ -115,7 +124,11 @@ def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
 
 
 def prepared_from(
-    models: Sequence[IdentifiedModel], sources: Sequence[Source], path: Path, options: SurveyOptions
+    models: Sequence[IdentifiedModel],
+    sources: Sequence[Source],
+    path: Path,
+    options: SurveyOptions,
+    packages: Sequence[str] = (),
 ) -> Prepared:
     """Models that are identified, with their data and a header."""
     tokenizations = [
@@ -123,7 +136,13 @@ def prepared_from(
         for model in models
     ]
     header = _header(models, tokenizations, sources, options)
-    return Prepared(list(models), tokenizations, list(sources), header, path, options)
+    return Prepared(list(models), tokenizations, list(sources), header, session(options, packages), path, options)
+
+
+def session(options: SurveyOptions, packages: Sequence[str] = ()) -> Session:
+    """How this command runs; ``packages`` are those that its numbers depend on, beside those that all depend on."""
+    used = versions(*packages)
+    return Session(command=command_line(), resolved=_resolved(options), versions=used, hardware=hardware())
 
 
 def _header(
@@ -133,8 +152,6 @@ def _header(
     options: SurveyOptions,
 ) -> RunHeader:
     return RunHeader(
-        command=command_line(),
-        resolved=_resolved(options),
         models=tuple(model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
         data=tuple(data_facts(source) for source in sources),
         max_length=options.max_length,
@@ -144,8 +161,6 @@ def _header(
         seed=options.seed,
         variants=options.variants,
         keep_text=options.keep_text,
-        versions=versions(),
-        hardware=hardware(),
     )
 
 

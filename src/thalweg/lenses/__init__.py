@@ -10,7 +10,7 @@ from thalweg.lenses._lens import Lens
 from thalweg.lenses._logit import LogitLens
 from thalweg.lenses._training import Recipe, Training
 from thalweg.lenses._tuned import Translator, TunedLens, translators_of
-from thalweg.lenses._tuned_files import TunedFiles, read_tuned, save_tuned, tuned_lens, unembedding_hash
+from thalweg.lenses._tuned_files import TunedFiles, damaged_file, read_tuned, save_tuned, tuned_lens, unembedding_hash
 
 __all__ = [
     "Lens",
@@ -22,6 +22,7 @@ __all__ = [
     "TunedFiles",
     "TunedLens",
     "choose_lens",
+    "damaged_file",
     "read_tuned",
     "save_tuned",
     "translators_of",

@@ -25,11 +25,13 @@ from torch import Tensor
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.errors import ModelError
 from thalweg.lenses._tuned import TunedLens, translators_of
-from thalweg.store import write_whole
+from thalweg.store import FileFacts, facts_of, is_whole, write_whole
 
 SPACE = "AlignmentResearch/tuned-lens"
 KIND = "linear_tuned_lens"
 CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"
+CHECKSUMS = "checksums"
+"""In the configuration of our own lenses: sha256 and size of each file, and of the rest of the configuration."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,42 @@ def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> T
 def save_tuned(directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a tuned lens as published ones are, and as safetensors beside; each file whole or not at all.
 
+    The configuration is written last and has the checksums of all.
+
     Raises:
         RunError: the directory cannot be written.
     """
-    own = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
+    translators = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
     pickled = io.BytesIO()
-    torch.save(own, pickled)
+    torch.save(translators, pickled)
+    files = {SAFE: to_safetensors(translators), PICKLE: pickled.getvalue()}
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / SAFE, to_safetensors(own))
-    write_whole(directory / PICKLE, pickled.getvalue())
-    write_whole(directory / CONFIG, json.dumps(dict(config), indent=2).encode() + b"\n")
+    for name, content in files.items():
+        write_whole(directory / name, content)
+    facts = {name: facts_of(content) for name, content in {**files, CONFIG: _plain(config)}.items()}
+    checked = {**config, CHECKSUMS: {name: each.model_dump() for name, each in facts.items()}}
+    write_whole(directory / CONFIG, json.dumps(checked, indent=2).encode() + b"\n")
+
+
+def damaged_file(directory: Path) -> Path | None:
+    """The file of one of our own lenses that does not hold what was written, if there is one.
+
+    Raises:
+        ModelError: the configuration cannot be read at all.
+    """
+    config = _config(directory / CONFIG)
+    try:
+        facts = {name: FileFacts(**values) for name, values in config.pop(CHECKSUMS, {}).items()}
+    except (TypeError, ValueError, AttributeError):
+        return directory / CONFIG
+    if CONFIG in facts and facts.pop(CONFIG) != facts_of(_plain(config)):
+        return directory / CONFIG
+    there = {directory / name: each for name, each in facts.items() if (directory / name).exists()}
+    return next((file for file, each in there.items() if not is_whole(file, each)), None)
+
+
+def _plain(config: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(config), sort_keys=True).encode()
 
 
 def unembedding_hash(weight: Tensor) -> str:
@@ -145,7 +173,7 @@ def _lens_in(directory: Path) -> Path:
     """The directory itself, or the one lens that was trained in a run."""
     if (directory / CONFIG).is_file() and not (directory / "run.json").exists():
         return directory
-    trained = sorted(path.parent for path in directory.glob(f"tuned_lens/*/{CONFIG}"))
+    trained = sorted(path.parent for path in directory.glob(f"tuned_lens/*/lens/{CONFIG}"))
     if len(trained) == 1:
         return trained[0]
     there = ", ".join(map(str, trained)) or "none"
@@ -154,6 +182,8 @@ def _lens_in(directory: Path) -> Path:
 
 def _read_directory(directory: Path) -> TunedFiles:
     config = _config(directory / CONFIG)
+    if path := damaged_file(directory):
+        raise ModelError(f"{path} is damaged: it does not hold what was written. Train the lens again, or restore it.")
     for file, read in ((directory / SAFE, _safe), (directory / PICKLE, _pickled)):
         if file.is_file():
             return _files(str(directory), config, read(file))

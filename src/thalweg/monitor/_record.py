@@ -12,7 +12,15 @@ from torch import nn
 
 from thalweg.capture import Subject, identity_of_configuration, positions_of, require, subject_of
 from thalweg.errors import DataError, RunError
-from thalweg.experiments import aggregate, hardware, learned_facts, measure_rows, versions, write_emergence
+from thalweg.experiments import (
+    aggregate,
+    hardware,
+    learned_facts,
+    measure_rows,
+    open_survey,
+    versions,
+    write_emergence,
+)
 from thalweg.monitor._options import MonitorOptions
 from thalweg.monitor._scalars import scalars
 from thalweg.monitor._sharded import is_sharded
@@ -21,12 +29,12 @@ from thalweg.prompts import Shard, Source, Tokenization, open_source, read_shard
 from thalweg.store import (
     Coverage,
     DataFacts,
+    Findings,
+    FindingsWriter,
     ModelFacts,
-    Run,
     RunHeader,
-    RunWriter,
+    Session,
     Thresholds,
-    create_or_resume,
     open_run,
 )
 
@@ -72,7 +80,7 @@ class Record:
         self.shards: list[Shard] = []
         self.how: Tokenization | None = None
         self.subject: Subject | None = None
-        self.writer: RunWriter | None = None
+        self.writer: FindingsWriter | None = None
         self.known: dict[str, pl.DataFrame] = {}
         self._refuse_other_directory()
 
@@ -117,7 +125,7 @@ class Record:
             except Exception as error:
                 failed = error  # heard after the passes, in which other processes may wait for this one
             if failed is None or shared:
-                measure_rows(subject, self.shards, writer, key, self.tokenizer, self.options)
+                measure_rows(subject, writer, self.tokenizer, self.options, self.shards, key)
         if failed is not None:
             raise failed
         return {} if writer is None else self._scalars(writer, facts)
@@ -132,23 +140,21 @@ class Record:
             finally:
                 writer.close()
 
-    def _scalars(self, writer: RunWriter, facts: ModelFacts) -> dict[str, float]:
+    def _scalars(self, writer: FindingsWriter, facts: ModelFacts) -> dict[str, float]:
         aggregate(writer, self.known)
         covered = self._coverage(writer, facts.revision)
         if not covered.prompts_kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in covered.skipped.items())
             raise DataError(f"no prompt could be measured ({reasons}). Give shorter prompts, or a smaller max_length.")
         write_emergence(writer)
-        run = open_run(self.out)
-        self.known = _averages(run)
-        own = Run(run.path, run.header.model_copy(update={"models": (facts,)}))
+        self.known = _averages(writer.reading())
         profile = self.known["profile"].filter(model=self.name, revision=facts.revision)
-        found = scalars(profile, own.layers.collect())
-        return {**found, "nonfinite_states": float(covered.nonfinite_states)}
+        layers = writer.reading().only(covered.pair).table("layers")
+        return {**scalars(profile, layers.collect()), "nonfinite_states": float(covered.nonfinite_states)}
 
-    def _coverage(self, writer: RunWriter, revision: str) -> Coverage:
-        own = (self.name, revision, self.source.name)
-        return next(one for one in writer.header.coverage if (one.model, one.revision, one.data) == own)
+    def _coverage(self, writer: FindingsWriter, revision: str) -> Coverage:
+        pair = (self.name, revision, self.source.name)
+        return next(coverage for coverage in writer.header.coverage if coverage.pair == pair)
 
     def _subject(self, plain: Any) -> Subject:
         """The model's parts, found and proved once; what depends on weights is made anew each time."""
@@ -189,7 +195,7 @@ class Record:
             facts, subject, tuple(block.index for block in subject.parts.blocks if block.projection is not None)
         )
 
-    def _ready(self, facts: ModelFacts, key: dict[str, str]) -> RunWriter:
+    def _ready(self, facts: ModelFacts, key: dict[str, str]) -> FindingsWriter:
         """The writer, with the model entered and nothing measured of it."""
         writer = self.writer = self.writer or self._opened(facts)
         if writer.done(*key.values()):
@@ -204,7 +210,7 @@ class Record:
         writer.add_model(facts)
         return writer
 
-    def _opened(self, facts: ModelFacts, *, enters: bool = True) -> RunWriter:
+    def _opened(self, facts: ModelFacts, *, enters: bool = True) -> FindingsWriter:
         """Create the run, or go on with it, and complete what a killed process left without its averages.
 
         The step enters the run unless it is not measured now.
@@ -214,26 +220,21 @@ class Record:
         if (other := _writing.get(place)) is not None and other is not self:
             other.close()
         models = (facts,) if enters else open_run(self.out).header.models
-        writer = create_or_resume(self.out, self._header(models), extend=True)
+        header = RunHeader(models=models, **self._asked())
+        writer = open_survey(self.out, header, self._session(), grown=True)
         _writing[place] = self
         try:
             aggregate(writer)
             write_emergence(writer)
-            run = open_run(self.out)
-            self.known = {} if run.missing else _averages(run)
+            self.known = {} if writer.missing else _averages(writer.reading())
         except BaseException:
             writer.close()
             raise
         return writer
 
-    def _header(self, models: tuple[ModelFacts, ...]) -> RunHeader:
-        return RunHeader(
-            resolved={**vars(self.options), "every": self.interval},
-            models=models,
-            versions=versions(),
-            hardware=hardware(),
-            **self._asked(),
-        )
+    def _session(self) -> Session:
+        resolved = {**vars(self.options), "every": self.interval}
+        return Session(resolved=resolved, versions=versions(), hardware=hardware())
 
     def _asked(self) -> dict[str, Any]:
         """What has to be the same for every measurement of a run."""
@@ -268,13 +269,13 @@ class Record:
         if not (self.out / HEADER).exists():
             return
         shape = ("blocks", "heads", "width")
-        for one in open_run(self.out).header.models:
-            if one.name == facts.name and any(getattr(one, name) != getattr(facts, name) for name in shape):
-                said = ", ".join(f"{getattr(one, name)} {name}" for name in shape)
+        for model in open_run(self.out).header.models:
+            if model.name == facts.name and any(getattr(model, name) != getattr(facts, name) for name in shape):
+                said = ", ".join(f"{getattr(model, name)} {name}" for name in shape)
                 raise RunError(
                     f"{self.out} holds the training of another {facts.name}, with {said}. Choose another out, or name."
                 )
 
 
-def _averages(run: Run) -> dict[str, pl.DataFrame]:
-    return {"profile": run.profile.collect(), "phases": run.phases.collect(), "coupling": run.coupling.collect()}
+def _averages(survey: Findings) -> dict[str, pl.DataFrame]:
+    return {table: survey.table(table).collect() for table in ("profile", "phases", "coupling")}

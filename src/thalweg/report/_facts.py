@@ -26,7 +26,7 @@ class FactGroup:
 
 def run_facts(run: Run) -> list[FactGroup]:
     """Give everything the header says, in groups."""
-    header = run.header
+    header, session = run.header, run.session
     return [
         FactGroup("Run", _run(run)),
         *(FactGroup(f"Model {one.name}", _models(own)) for one, own in _by_name(header.models)),
@@ -34,17 +34,17 @@ def run_facts(run: Run) -> list[FactGroup]:
             FactGroup(f"Data {data.name}", (Fact("hash", data.hash), Fact("template", data.template)))
             for data in header.data
         ),
-        *(FactGroup(f"{pair.model} on {pair.data}", _coverage(pair)) for pair in _over_checkpoints(header.coverage)),
-        FactGroup("Packages", tuple(Fact(name, version) for name, version in sorted(header.versions.items()))),
-        FactGroup("Hardware", tuple(Fact(name, str(value)) for name, value in sorted(header.hardware.items()))),
+        *(FactGroup(f"{pair.model} on {pair.data}", _coverage(pair)) for pair in _over_checkpoints(run.coverage)),
+        FactGroup("Packages", tuple(Fact(name, version) for name, version in sorted(session.versions.items()))),
+        FactGroup("Hardware", tuple(Fact(name, str(value)) for name, value in sorted(session.hardware.items()))),
     ]
 
 
 def how_to_finish(run: Run) -> str | None:
     """Give the command that goes on with the run; None where a monitor writes it as long as its training goes on."""
-    if "every" in run.header.resolved:
+    if "every" in run.session.resolved:
         return None
-    command = shlex.join(run.header.command) or "thalweg survey ..."
+    command = shlex.join(run.session.command) or "thalweg survey ..."
     out = shlex.join(["--out", str(run.path)])
     return command if "--out" in command else f"{command} {out}"
 
@@ -56,20 +56,20 @@ def how_to_survey(run: Run) -> str:
 
 
 def _run(run: Run) -> tuple[Fact, ...]:
-    header, thresholds = run.header, run.header.thresholds
-    options = ", ".join(f"{name} {value}" for name, value in header.resolved.items() if value not in (None, False))
+    header, session, thresholds = run.header, run.session, run.header.thresholds
+    options = ", ".join(f"{name} {value}" for name, value in session.resolved.items() if value not in (None, False))
     return (
-        Fact("status", header.status),
-        Fact("command", shlex.join(header.command) or "from Python"),
+        Fact("status", run.status),
+        Fact("command", shlex.join(session.command) or "from Python"),
         Fact("options", options or "none"),
         Fact("longest prompt", counted(header.max_length, "token")),
         Fact("tau", str(thresholds.tau)),
         Fact("massive ratio", str(thresholds.massive_ratio)),
         Fact("sink position", str(thresholds.sink_position)),
         Fact("seed", str(header.seed)),
-        Fact("started", _moment(header.started)),
-        Fact("last written", _moment(header.updated)),
-        Fact("seconds", amount(header.seconds)),
+        Fact("started", _moment(session.started)),
+        Fact("last written", _moment(session.updated)),
+        Fact("seconds", amount(session.seconds)),
         Fact("format", str(header.format)),
     )
 

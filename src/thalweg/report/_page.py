@@ -37,7 +37,7 @@ def write_page(run: Run, file: Path) -> None:
 def _settled(run: Run) -> str:
     """The page; made anew where a training that goes on has written in the meantime."""
     for _ in range(TRIES):
-        if run.header.status != "started":
+        if run.status != "started":
             break
         with suppress(Exception):  # what is read fits together a moment later, or the last try says what is wrong
             return _render(run)
@@ -55,9 +55,11 @@ def _render(run: Run) -> str:
     return environment.get_template("page.html.j2").render(
         version=version("thalweg"),
         header=run.header,
+        status=run.status,
+        updated=run.session.updated,
         models=_titles(run),
         missing=run.missing,
-        surveyed=run.header.status != "finished" or "profile" not in run.missing,
+        surveyed=run.status != "finished" or "profile" not in run.missing,
         survey=how_to_survey(run),
         finish=how_to_finish(run),
         cards=[card for experiment in experiments() for card in experiment.cards(run)],

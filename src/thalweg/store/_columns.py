@@ -57,8 +57,8 @@ class Tables:
         plans: those of the wholes that say what is to be measured: written before the first part, and left by new ones.
     """
 
-    parts: Mapping[str, Table] = field(default_factory=dict)
-    wholes: Mapping[str, Table] = field(default_factory=dict)
+    parts: Mapping[str, Table] = field(default_factory=dict[str, Table])
+    wholes: Mapping[str, Table] = field(default_factory=dict[str, Table])
     plans: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Table:

@@ -1,15 +1,18 @@
 """Pooled features of texts at all states, written once and mapped into memory when they are read.
 
-``RUN/features/<key>.<part>.npy`` holds rows x states x width, ``<key>.<part>.sha256`` the hash of each row's text, a
-line a row, and ``<key>.json`` what the features were made of, which ``key`` stands for. The ``.npy`` comes last and
-makes a part count. A text has the same features wherever it comes from, so it is found by its hash.
+``RUN/features/<key>/<part>.npy`` holds rows x states x width, ``<part>.json`` its checksum and the hash of each row's
+text, and ``settings.json`` what the features were made of, which ``key`` stands for. The record comes last and makes a
+part count. A text has the same features wherever it comes from, so it is found by its hash.
 """
 
 import hashlib
 import io
 import json
+import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +21,31 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from thalweg.errors import RunError
-from thalweg.store._experiment_header import experiment_key
-from thalweg.store._files import TEMPORARY, os_errors_as_run_errors, write_whole
+from thalweg.store._checksums import FileFacts, damaged, facts_of, is_whole, require_whole
+from thalweg.store._documents import read_document, write_document
+from thalweg.store._facts import Facts
+from thalweg.store._files import TEMPORARY, make_directory, remove, write_whole
+from thalweg.store._findings_header import settings_key
 
 FEATURES = "features"
 OPEN_FILES = 64
 ABSENT = -1
+SETTINGS = "settings.json"
 Array = npt.NDArray[Any]
+_OURS = re.compile(r"[0-9a-f]{16}\.(npy|json)")
+_log = logging.getLogger("thalweg.store")
 
 
 def text_hash(text: str) -> str:
     """The sha256 of a text's UTF-8 bytes, by which its features are found."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class FeatureRecord(Facts):
+    """One part: its file, and the hashes of the texts whose features are its rows."""
+
+    file: FileFacts
+    texts: tuple[str, ...]
 
 
 class Features:
@@ -42,10 +58,10 @@ class Features:
         dtype: float32, or float64 of a model in float64.
     """
 
-    def __init__(self, files: Sequence[Path], part: Array, place: Array) -> None:
+    def __init__(self, files: Sequence[tuple[Path, FeatureRecord]], part: Array, place: Array) -> None:
         self._files, self._part, self._place = list(files), part, place
-        self._mapped: Callable[[Path], Array] = lru_cache(OPEN_FILES)(_mapped)  # each map holds a file descriptor
-        first = self._mapped(self._files[0])
+        self._mapped: Callable[[int], Array] = lru_cache(OPEN_FILES)(self._map)  # each map holds a file descriptor
+        first = self._mapped(0)
         self.shape: tuple[int, int, int] = (len(part), first.shape[1], first.shape[2])
         self.dtype: np.dtype[Any] = first.dtype
 
@@ -75,31 +91,37 @@ class Features:
 
     def _gathered(self, rows: Array, state: int | None) -> Array:
         shape = self.shape[1:] if state is None else self.shape[2:]
-        found = np.full((len(rows), *shape), np.nan, dtype=self.dtype)
+        gathered = np.full((len(rows), *shape), np.nan, dtype=self.dtype)
         parts, places = self._part[rows], self._place[rows]
         for part in sorted(set[int](parts[parts != ABSENT].tolist())):
-            own = parts == part
-            values = self._mapped(self._files[part])
-            found[own] = values[places[own]] if state is None else values[places[own], state]
-        return found
+            there = parts == part
+            values = self._mapped(part)
+            gathered[there] = values[places[there]] if state is None else values[places[there], state]
+        return gathered
+
+    def _map(self, part: int) -> Array:
+        file, record = self._files[part]
+        return np.load(require_whole(file, record.file), mmap_mode="r", allow_pickle=False)
 
 
 class FeatureStore:
     """The features of one model in a run, made in one way; written by whoever holds the run."""
 
     def __init__(self, run: str | Path, settings: Mapping[str, JsonValue]) -> None:
-        """Find what is there.
+        """Find what is there and check it; a part that is damaged is named and removed.
 
         Args:
             run: the run's directory.
             settings: everything that changes a number of the features.
         """
-        self.directory, self.settings = Path(run) / FEATURES, dict(settings)
-        self.key = experiment_key(self.settings)
-        self._files, self._index = list[Path](), dict[str, tuple[int, int]]()
+        self.settings = dict(settings)
+        self.key = settings_key(self.settings)
+        self.directory = Path(run) / FEATURES / self.key
+        self._files, self._index = list[tuple[Path, FeatureRecord]](), dict[str, tuple[int, int]]()
         self._begun = False
-        for file in sorted(self.directory.glob(f"{self.key}.*.npy")):
-            self._take(file, _hashes(file.with_suffix(".sha256")))
+        for path in sorted(path for path in self.directory.glob("*.json") if _OURS.fullmatch(path.name)):
+            if record := _intact(path):
+                self._take(path.with_suffix(".npy"), record)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._index
@@ -123,12 +145,13 @@ class FeatureStore:
         if not self._begun:
             self._begin()
         name = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-        file = self.directory / f"{self.key}.{name}.npy"
         content = io.BytesIO()
         np.save(content, rows, allow_pickle=False)
-        write_whole(file.with_suffix(".sha256"), "".join(f"{one}\n" for one in digests).encode())
+        file = self.directory / f"{name}.npy"
+        record = FeatureRecord(file=facts_of(content.getvalue()), texts=tuple(digests))
         write_whole(file, content.getvalue())
-        self._take(file, digests)
+        write_document(file.with_suffix(".json"), record)
+        self._take(file, record)
 
     def read(self, digests: Iterable[str]) -> Features:
         """Give the features of texts; those that are not there are NaN.
@@ -136,7 +159,7 @@ class FeatureStore:
         Raises:
             RunError: there are none at all, or a file is damaged.
         """
-        places = [self._index.get(one, (ABSENT, ABSENT)) for one in digests]
+        places = [self._index.get(digest, (ABSENT, ABSENT)) for digest in digests]
         if not self._files:
             raise RunError(f"{self.directory} holds no features yet. Run the command that measures them first.")
         pairs = np.array(places, dtype=np.int64).reshape(-1, 2)
@@ -144,38 +167,30 @@ class FeatureStore:
 
     def _begin(self) -> None:
         """Make the directory, say in it what the key stands for, and remove what a killed writer left."""
-        with os_errors_as_run_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for left in self.directory.glob(f"{self.key}*{TEMPORARY}"):
-                left.unlink(missing_ok=True)
-            for index in self.directory.glob(f"{self.key}.*.sha256"):
-                if not index.with_suffix(".npy").exists():
-                    index.unlink(missing_ok=True)
+        make_directory(self.directory)
+        kept = set(chain.from_iterable((file.name, file.with_suffix(".json").name) for file, _ in self._files))
+        ours = (path for path in self.directory.iterdir() if _OURS.fullmatch(path.name.removesuffix(TEMPORARY)))
+        remove(self.directory / (SETTINGS + TEMPORARY), *(path for path in ours if path.name not in kept))
         described = json.dumps(self.settings, indent=2, sort_keys=True)
-        write_whole(self.directory / f"{self.key}.json", described.encode() + b"\n")
+        write_whole(self.directory / SETTINGS, described.encode() + b"\n")
         self._begun = True
 
-    def _take(self, file: Path, digests: Sequence[str]) -> None:
-        self._index |= {digest: (len(self._files), place) for place, digest in enumerate(digests)}
-        self._files.append(file)
+    def _take(self, file: Path, record: FeatureRecord) -> None:
+        self._index |= {digest: (len(self._files), place) for place, digest in enumerate(record.texts)}
+        self._files.append((file, record))
 
 
-def _hashes(file: Path) -> list[str]:
+def _intact(path: Path) -> FeatureRecord | None:
+    """A part's record, where it and the part hold what was written; otherwise both go, and are measured again."""
+    file = path.with_suffix(".npy")
     try:
-        return file.read_text(encoding="ascii").split()
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-
-
-def _mapped(file: Path) -> Array:
-    try:
-        values = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(file, error) from error
-    if values.ndim != 3 or len(values) != len(_hashes(file.with_suffix(".sha256"))):
-        raise _damaged(file, "it does not hold the rows that its index names")
-    return values
-
-
-def _damaged(file: Path, why: object) -> RunError:
-    return RunError(f"{file} is damaged: {why}. Remove {file.stem}.*: its texts will be measured again.")
+        record = read_document(path, FeatureRecord)
+    except RunError:
+        record, said = None, damaged(path)
+    else:
+        said = damaged(file)
+    if record is not None and is_whole(file, record.file):
+        return record
+    _log.warning("%s; its texts are measured again.", said)
+    remove(path, file)
+    return None

@@ -61,3 +61,19 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it, if it is not there."""
+    if directory.is_dir():
+        return
+    with os_errors_as_run_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        _sync_directory(directory.parent)
+
+
+def remove(*paths: Path) -> None:
+    """Remove files, if they are there."""
+    for path in paths:
+        with os_errors_as_run_errors(path):
+            path.unlink(missing_ok=True)

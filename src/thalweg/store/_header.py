@@ -1,22 +1,17 @@
-"""run.json: what was asked, of what, on what, and how far it came."""
+"""run.json: what everything in a run was measured of, on and with."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
+from thalweg.store._facts import Count, Facts
 from thalweg.store._identity import RunIdentity
 
-FORMAT = 1
-Status = Literal["started", "finished", "interrupted", "failed"]
-Count = Annotated[int, Field(ge=0)]
+FORMAT = 2
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelFacts(_Facts):
+class ModelFacts(Facts):
     """One model of a run.
 
     Attributes:
@@ -56,7 +51,7 @@ class ModelFacts(_Facts):
     planted: str | None = None
 
 
-class DataFacts(_Facts):
+class DataFacts(Facts):
     """One data set of a run: its name, what its rows hash to, and how a row becomes a prompt."""
 
     name: str
@@ -64,7 +59,7 @@ class DataFacts(_Facts):
     template: str
 
 
-class Thresholds(_Facts):
+class Thresholds(Facts):
     """Where a score counts as a sink, a row as massive, and which position is the sink token."""
 
     tau: float = 0.3
@@ -72,48 +67,11 @@ class Thresholds(_Facts):
     sink_position: Count = 0
 
 
-class PartCounts(_Facts):
-    """What a shard's tables cannot say about themselves.
-
-    Attributes:
-        skipped: rows that gave no prompt, counted by reason.
-        nonfinite_states: states with NaN or Inf.
-        short_prompts: prompts so short that a uniform head passes tau.
-    """
-
-    skipped: dict[str, Count] = {}
-    nonfinite_states: Count = 0
-    short_prompts: Count = 0
-
-
-class Coverage(PartCounts):
-    """How far one model came on one data set, added up over the finished parts.
-
-    Attributes:
-        model: the model's name.
-        revision: its revision.
-        data: the data set's name.
-        rows_read: rows of the data that are done.
-        prompts_kept: prompts that were measured.
-        bound_violations: states that break the theory's inequalities even in float64.
-    """
-
-    model: str
-    revision: str
-    data: str
-    rows_read: Count = 0
-    prompts_kept: Count = 0
-    bound_violations: Count = 0
-
-
-class RunHeader(_Facts):
-    """Everything about a run that is not a measurement.
+class RunHeader(Facts):
+    """What all findings of a run share.
 
     Attributes:
         format: version of the run directory.
-        status: started, finished, interrupted or failed.
-        command: as passed.
-        resolved: the command's options after defaults.
         models: one entry per model and revision.
         data: one entry per data set; none while there are only experiments that have data of their own.
         max_length: longest prompt in tokens.
@@ -121,18 +79,10 @@ class RunHeader(_Facts):
         seed: of everything random.
         variants: ``layers`` carries the entropies of other authors.
         keep_text: ``prompts`` carries the text.
-        coverage: how far each model came on each data set; kept by the writer.
-        versions: of the packages in use.
-        hardware: what it ran on.
-        seconds: spent so far, over all resumptions.
         started: when the run was first created.
-        updated: when this file was last written.
     """
 
-    format: Literal[1] = FORMAT
-    status: Status = "started"
-    command: tuple[str, ...] = ()
-    resolved: dict[str, JsonValue] = {}
+    format: Literal[2] = FORMAT
     models: tuple[ModelFacts, ...] = Field(min_length=1)
     data: tuple[DataFacts, ...] = ()
     max_length: int = Field(default=1024, ge=1)
@@ -140,12 +90,7 @@ class RunHeader(_Facts):
     seed: int = 0
     variants: bool = False
     keep_text: bool = False
-    coverage: tuple[Coverage, ...] = ()
-    versions: dict[str, str] = {}
-    hardware: dict[str, JsonValue] = {}
-    seconds: float = Field(default=0.0, ge=0.0)
     started: datetime | None = None
-    updated: datetime | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "RunHeader":
@@ -173,21 +118,6 @@ class RunHeader(_Facts):
                 "keep_text": self.keep_text,
             },
         )
-
-    @property
-    def bound_violations(self) -> int:
-        """States that break the theory's inequalities, over all models and data sets."""
-        return sum(pair.bound_violations for pair in self.coverage)
-
-    @property
-    def nonfinite_states(self) -> int:
-        """States with NaN or Inf, over all models and data sets."""
-        return sum(pair.nonfinite_states for pair in self.coverage)
-
-    @property
-    def short_prompts(self) -> int:
-        """Prompts too short for a sink rate, over all models and data sets."""
-        return sum(pair.short_prompts for pair in self.coverage)
 
 
 def _model_identity(model: ModelFacts) -> dict[str, str | None]:

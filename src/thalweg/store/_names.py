@@ -4,8 +4,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from thalweg.store._files import TEMPORARY
+
 _LONGEST = 48
-_ROWS = re.compile(r"\.(\d{9,})-(\d{9,})\.parquet\Z")
+_RECORD = ".json"
+_SLUG = r"[A-Za-z0-9_-]+-[0-9a-f]{8}"
+_FOLDER = re.compile(rf"{_SLUG}\.{_SLUG}")
+_OURS = re.compile(r"\d{9,}-\d{9,}(\.\w+\.parquet|\.json)")
 
 
 @dataclass(frozen=True, order=True)
@@ -45,20 +50,35 @@ def slug(*names: str) -> str:
     return f"{readable or 'unnamed'}-{digest}"
 
 
-def part_prefix(model: str, revision: str, data: str) -> str:
-    """Give what the parts of one model on one data set have in common in their names."""
+def pair_folder(model: str, revision: str, data: str) -> str:
+    """Give the name of the folder with the parts of one model on one data set."""
     return f"{slug(model, revision)}.{slug(data)}"
 
 
-def part_name(shard: Shard) -> str:
-    """Give the file name of a shard's parts, the same in every table."""
-    prefix = part_prefix(shard.model, shard.revision, shard.data)
-    return f"{prefix}.{shard.first_row:09d}-{shard.stop_row:09d}.parquet"
+def is_pair_folder(name: str) -> bool:
+    """Whether a folder may hold parts."""
+    return _FOLDER.fullmatch(name) is not None
 
 
-def row_range(name: str, prefix: str) -> tuple[int, int] | None:
-    """Read the row range out of a part's file name; None if it is no part of this prefix."""
-    found = _ROWS.search(name)
-    if found is None or name[: found.start()] != prefix:
-        return None
-    return int(found[1]), int(found[2])
+def part_name(first_row: int, stop_row: int, table: str) -> str:
+    """Give the file name of a shard's rows of one table."""
+    return f"{_rows(first_row, stop_row)}.{table}.parquet"
+
+
+def record_name(first_row: int, stop_row: int) -> str:
+    """Give the file name of a shard's record."""
+    return f"{_rows(first_row, stop_row)}{_RECORD}"
+
+
+def is_record(name: str) -> bool:
+    """Whether a file is a shard's record."""
+    return _OURS.fullmatch(name) is not None and name.endswith(_RECORD)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file in a folder of parts is one that a writer makes, whole or not."""
+    return _OURS.fullmatch(name.removesuffix(TEMPORARY)) is not None
+
+
+def _rows(first_row: int, stop_row: int) -> str:
+    return f"{first_row:09d}-{stop_row:09d}"

@@ -1,11 +1,9 @@
-"""Writing a run: one writer at a time, one part per finished shard, whole files only."""
+"""Writing findings: one writer of a run at a time, one record per finished shard, whole files only."""
 
 import io
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -13,120 +11,134 @@ import filelock
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.store._files import TEMPORARY, os_errors_as_run_errors, write_whole
-from thalweg.store._header import Coverage, DataFacts, ModelFacts, PartCounts, RunHeader, Status
-from thalweg.store._headerfile import write_header
-from thalweg.store._names import Shard, part_name
-from thalweg.store._parts import COUNTS_KEY, committed_parts, finished_files, pair_coverage
-from thalweg.store._schemas import AGGREGATES, PART_TABLES, conform
+from thalweg.store._checksums import facts_of
+from thalweg.store._columns import Tables
+from thalweg.store._conform import conform
+from thalweg.store._documents import write_document
+from thalweg.store._files import make_directory, remove, write_whole
+from thalweg.store._findings import Findings
+from thalweg.store._findings_header import FindingsHeader, Pair, PartCounts, Session, Status, write_findings_header
+from thalweg.store._header import ModelFacts, RunHeader
+from thalweg.store._held import Held
+from thalweg.store._names import Shard
+from thalweg.store._run_file import write_header
+from thalweg.store._shards import Rows, record_of
 
 
-class RunWriter:
-    """The one process that writes a run; made by :func:`create_or_resume`.
+class FindingsWriter:
+    """The one process that writes findings of a run; made by :func:`open_findings`.
 
     Used in a ``with`` statement it lets go of the run at the end and, when left by an error, records whether it was
     interrupted or failed. A killed process needs no clean-up: the lock goes with it.
+
+    Attributes:
+        path: the run's directory.
+        run_header: run.json as it was last written.
+        header: the findings' header as it is known now.
+        tables: those of the experiment.
+        session: how this command runs.
     """
 
     def __init__(
-        self, path: Path, header: RunHeader, lock: filelock.BaseFileLock, *, session: Mapping[str, object] | None = None
+        self,
+        path: Path,
+        run_header: RunHeader,
+        header: FindingsHeader,
+        tables: Tables,
+        held: Mapping[Pair, Held],
+        session: Session,
+        lock: filelock.BaseFileLock,
     ) -> None:
-        self._path = path
-        self._header = header
-        self._session = dict(session or {})  # how this session runs; it enters the header with its first part
-        self._lock = lock
-        self._covered = dict[tuple[str, str, str], Coverage]()
-        self._seconds_before = header.seconds
-        self._since = time.monotonic()
+        self.path, self.run_header, self.header, self.tables = path, run_header, header, tables
+        self._directory = path / header.experiment / header.key
+        self.session, self._held, self._lock = session, dict(held), lock
+        self._seconds_before, self._since = header.seconds, time.monotonic()
 
     @property
-    def path(self) -> Path:
-        """The run's directory."""
-        return self._path
+    def missing(self) -> tuple[str, ...]:
+        """The tables made from the parts that are not there."""
+        return self.reading().missing
 
-    @property
-    def header(self) -> RunHeader:
-        """The header as it was last written."""
-        return self._header
-
-    def done(self, model: str, revision: str, data: str) -> list[tuple[int, int]]:
+    def done(self, model: str, revision: str, data: str) -> list[Rows]:
         """Give the row ranges that are finished, ``first <= row < stop``, sorted."""
-        return [(part.first_row, part.stop_row) for part in committed_parts(self._path, model, revision, data)]
+        held = self._held.get((model, revision, data))
+        return held.done if held else []
 
-    def write_part(self, shard: Shard, tables: Mapping[str, pl.DataFrame], *, counts: PartCounts | None = None) -> None:
+    def write_part(
+        self,
+        shard: Shard,
+        tables: Mapping[str, pl.DataFrame],
+        *,
+        counts: PartCounts | None = None,
+        retry: Mapping[int, str] | None = None,
+    ) -> None:
         """Write one finished shard: from here on a kill loses none of it.
+
+        Tables made from the parts are removed, since they no longer describe them all; plans stay.
 
         Args:
             shard: model, revision, data and rows.
-            tables: ``layers``, ``heads``, ``massive`` and ``prompts``, all four, empty where nothing was kept.
+            tables: all that the experiment has in parts, empty where nothing was kept.
             counts: skipped rows and what else the tables cannot say.
+            retry: rows of the shard that are not done and are to be tried again, with the reason.
 
         Raises:
             ValueError: a table or column is missing, a row belongs elsewhere, or the rows are already there.
             RunError: the directory cannot be written. Earlier parts stay.
         """
-        self._check_free(shard)
+        held = self._free(shard)
         frames = self._checked(shard, tables)
-        note = {
-            "counts": (counts or PartCounts()).model_dump(),
-            "prompts_kept": frames["prompts"].height,
-            "bound_violations": frames["layers"]["bound_violated"].sum(),
-        }
-        # An aggregate describes every committed row or is not there: this part makes older ones out of date.
-        self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
-        self._header = self._header.model_copy(update=self._session)
-        self._covered.pop((shard.model, shard.revision, shard.data), None)
-        for table in PART_TABLES:  # prompts/ is last: its file is what makes the part count
-            metadata = {COUNTS_KEY: json.dumps(note)} if table == "prompts" else None
-            write_frame(self._path / table / part_name(shard), frames[table], metadata)
+        files = {name: _parquet(frame) for name, frame in frames.items()}
+        facts = {name: facts_of(content) for name, content in files.items()}
+        kept = list(frames.values())[-1]["prompt"].n_unique()
+        record = record_of(shard, facts, kept, counts or PartCounts(), retry or {})
+        self._drop_answers(**dict(self.session))
+        make_directory(held.folder)
+        remove(held.folder / record.name)  # of rows that were tried before and are not done
+        for name, path in record.files(held.folder).items():
+            write_whole(path, files[name])
+        write_document(held.folder / record.name, record)
+        held.add(record)
 
     def write_table(self, table: str, frame: pl.DataFrame) -> None:
-        """Write ``profile``, ``phases`` or ``coupling`` whole, in place of an earlier one.
-
-        Args:
-            table: which of the three.
-            frame: all of its rows.
+        """Write a table that is not in parts, whole, in place of an earlier one.
 
         Raises:
             ValueError: another table, or a missing or unexpected column.
             RunError: the directory cannot be written.
         """
-        if table not in AGGREGATES:
-            raise ValueError(f"expected one of {', '.join(AGGREGATES)} as table, got {table!r}")
-        write_frame(self._path / f"{table}.parquet", conform(table, frame))
+        if table not in self.tables.wholes:
+            raise ValueError(f"expected one of {', '.join(self.tables.wholes)} as table, got {table!r}")
+        content = _parquet(conform(table, frame, self.tables.wholes[table]))
+        before, after = self.header.wholes.get(table, ())[-1:], facts_of(content)
+        session = {} if self.tables.parts else dict(self.session)
+        # Both are right while one takes the place of the other, so that a kill in between leaves a table to read.
+        self._write(wholes={**self.header.wholes, table: (*before, after)}, **session)
+        write_whole(self._directory / f"{table}.parquet", content)
+        self.header = self.header.model_copy(update={"wholes": {**self.header.wholes, table: (after,)}})
 
-    def update(
-        self, *, status: Status | None = None, model: ModelFacts | None = None, data: DataFacts | None = None
-    ) -> None:
-        """Rewrite run.json with what is known now; coverage, seconds and the time follow by themselves.
+    def update(self, *, status: Status | None = None, model: ModelFacts | None = None) -> None:
+        """Rewrite the headers with what is known now; coverage, seconds and the time follow by themselves.
 
         Args:
             status: the new status, None to keep it.
             model: facts of one model of the run, learned after it was loaded.
-            data: facts of one data set of the run.
 
         Raises:
             ValueError: the facts would make it another run.
             RunError: the directory cannot be written.
         """
-        changes: dict[str, object] = {
-            "status": status or self._header.status,
-            "coverage": self._coverage(),
-            "seconds": self._seconds_before + time.monotonic() - self._since,
-            "updated": datetime.now(UTC),
-        }
         if model is not None:
-            changes["models"] = tuple(
-                model if (old.name, old.revision) == (model.name, model.revision) else old
-                for old in self._header.models
-            )
-        if data is not None:
-            changes["data"] = tuple(data if old.name == data.name else old for old in self._header.data)
-        header = self._header.model_copy(update=changes)
-        if lines := self._header.identity.differences(header.identity):
-            raise ValueError(f"expected facts that leave the run the same run; {'; '.join(lines)}")
-        write_header(self._path, header)
-        self._header = header
+            self._learn(model)
+        self._write(
+            status=status or self.header.status,
+            seconds=self._seconds_before + time.monotonic() - self._since,
+            coverage=tuple(held.coverage for held in self._held.values()),
+        )
+
+    def reading(self) -> Findings:
+        """The findings as they can be read now."""
+        return Findings(self._directory, self.header)
 
     def add_model(self, model: ModelFacts) -> None:
         """Add a model or a revision to the run, such as the next step of a training; nothing happens if it is there.
@@ -137,38 +149,31 @@ class RunWriter:
         Raises:
             RunError: the run holds this name and revision with other weights, dtype or BOS.
         """
-        names = [(one.name, one.revision) for one in self._header.models]
-        models = self._header.models
-        if (model.name, model.revision) not in names:
-            models = (*models, model)
-        asked = self._header.model_copy(
-            update={
-                "models": tuple(
-                    model if (one.name, one.revision) == (model.name, model.revision) else one for one in models
-                )
-            }
-        )
-        grown = self._header.model_copy(update={"models": models})
-        if lines := grown.identity.differences(asked.identity):
-            raise RunError(f"{self._path} holds {model.name} at {model.revision} already; {'; '.join(lines)}.")
-        self._header = grown
+        known = {(each.name, each.revision): each for each in self.run_header.models}
+        stored = known.setdefault((model.name, model.revision), model)
+        grown = self.run_header.model_copy(update={"models": tuple(known.values())})
+        if lines := grown.identity.differences(_with(grown, model).identity):
+            raise RunError(f"{self.path} holds {model.name} at {model.revision} already; {'; '.join(lines)}.")
+        self._write_run(grown)
+        for data in grown.data:
+            pair = (stored.name, stored.revision, data.name)
+            self._held.setdefault(pair, Held(self._directory, pair))
         self.update()
 
     def remove_model(self, model: str, revision: str) -> None:
         """Take out a model of which nothing was measured, as when its weights turn out damaged; the only one stays."""
-        others = tuple(one for one in self._header.models if (one.name, one.revision) != (model, revision))
-        if others and not any(self.done(model, revision, data.name) for data in self._header.data):
-            self._header = self._header.model_copy(update={"models": others})
+        others = tuple(each for each in self.run_header.models if (each.name, each.revision) != (model, revision))
+        if others and not any(held.done for held in self._of(model, revision)):
+            self._write_run(self.run_header.model_copy(update={"models": others}))
+            for held in self._of(model, revision):
+                del self._held[held.pair]
             self.update()
 
     def forget(self, model: str, revision: str) -> None:
-        """Remove a revision's rows, so that it can be measured again, and the aggregates that describe them."""
-        self._remove(*(self._path / f"{table}.parquet" for table in AGGREGATES))
-        for data in self._header.data:
-            for part in committed_parts(self._path, model, revision, data.name):
-                # prompts/ first: without its file the part no longer counts
-                self._remove(*(self._path / table / part.name for table in reversed(PART_TABLES)))
-            self._covered.pop((model, revision, data.name), None)
+        """Remove a revision's rows, so that it can be measured again, and the tables that describe them."""
+        self._drop_answers()
+        for held in self._of(model, revision):
+            held.empty()
         self.update()
 
     def hold(self) -> filelock.BaseFileLock:
@@ -180,7 +185,7 @@ class RunWriter:
         """Let go of the run, so that another process may write it."""
         self._lock.release()
 
-    def __enter__(self) -> "RunWriter":
+    def __enter__(self) -> "FindingsWriter":
         return self
 
     def __exit__(
@@ -194,56 +199,70 @@ class RunWriter:
         finally:
             self.close()
 
-    def clean(self) -> None:
-        """Remove what a killed writer left: temporary files and parts that were never finished."""
-        finished = finished_files(self._path)
-        for table in PART_TABLES:
-            for path in (self._path / table).iterdir():
-                if path.name.endswith(TEMPORARY) or (path.suffix == ".parquet" and path.name not in finished):
-                    self._remove(path)
-        self._remove(*self._path.glob(f"*{TEMPORARY}"))
+    def _write(self, **changes: object) -> None:
+        self.header = write_findings_header(self._directory, self.header.model_copy(update=changes))
 
-    def _coverage(self) -> tuple[Coverage, ...]:
-        """What every pair holds; parts are read again only where some were written or removed."""
-        pairs = [(model.name, model.revision, data.name) for model in self._header.models for data in self._header.data]
-        unknown = [pair for pair in pairs if pair not in self._covered]
-        if unknown:
-            names = finished_files(self._path)
-            self._covered |= {pair: pair_coverage(self._path, *pair, names=names) for pair in unknown}
-        return tuple(self._covered[pair] for pair in pairs)
+    def _write_run(self, header: RunHeader) -> None:
+        if header != self.run_header:
+            write_header(self.path, header)
+            self.run_header = header
 
-    def _remove(self, *paths: Path) -> None:
-        for path in paths:
-            with os_errors_as_run_errors(path):
-                path.unlink(missing_ok=True)
+    def _learn(self, model: ModelFacts) -> None:
+        header = _with(self.run_header, model)
+        if lines := self.run_header.identity.differences(header.identity):
+            raise ValueError(f"expected facts that leave the run the same run; {'; '.join(lines)}")
+        self._write_run(header)
 
-    def _check_free(self, shard: Shard) -> None:
-        for first, stop in self.done(shard.model, shard.revision, shard.data):
-            if shard.first_row < stop and first < shard.stop_row:
-                raise ValueError(
-                    f"expected rows that are not done yet; rows {first} to {stop - 1} of {shard.data} are finished, "
-                    f"got {shard.first_row} to {shard.stop_row - 1}"
-                )
+    def _of(self, model: str, revision: str) -> list[Held]:
+        return [held for pair, held in self._held.items() if pair[:2] == (model, revision)]
+
+    def _drop_answers(self, **session: object) -> None:
+        """Remove the tables made from the parts: they describe every finished row, or are not there."""
+        made = [name for name in self.tables.wholes if name not in self.tables.plans]
+        remove(*(self._directory / f"{name}.parquet" for name in made))
+        wholes = {name: facts for name, facts in self.header.wholes.items() if name not in made}
+        changes = {**session, "wholes": wholes}
+        if any(getattr(self.header, name) != value for name, value in changes.items()):
+            self._write(**changes)
+
+    def _free(self, shard: Shard) -> Held:
+        pair = (shard.model, shard.revision, shard.data)
+        held = self._held.get(pair)
+        if held is None:
+            raise ValueError(f"expected rows of models and data of the run, got {shard}")
+        if rows := held.overlap(shard.first_row, shard.stop_row):
+            raise ValueError(
+                f"expected rows that are not done yet; rows {rows[0]} to {rows[1] - 1} of {shard.data} are finished, "
+                f"got {shard.first_row} to {shard.stop_row - 1}"
+            )
+        return held
 
     def _checked(self, shard: Shard, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-        if set(tables) != set(PART_TABLES):
-            raise ValueError(f"expected the tables {', '.join(PART_TABLES)}, got {', '.join(sorted(tables))}")
-        options = {"variants": self._header.variants, "keep_text": self._header.keep_text}
-        frames = {table: conform(table, tables[table], **options) for table in PART_TABLES}
-        for table, frame in frames.items():
-            check_rows(shard, table, frame)
+        wanted = self.tables.parts
+        if set(tables) != set(wanted):
+            raise ValueError(f"expected the tables {', '.join(wanted)}, got {', '.join(sorted(tables))}")
+        frames = {name: conform(name, tables[name], table) for name, table in wanted.items()}
+        for name, frame in frames.items():
+            _check_rows(shard, name, frame)
         return frames
 
 
-def check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
+def _with(header: RunHeader, model: ModelFacts) -> RunHeader:
+    """The header with what is known of one of its models."""
+    name = (model.name, model.revision)
+    models = tuple(model if (each.name, each.revision) == name else each for each in header.models)
+    return header.model_copy(update={"models": models})
+
+
+def _check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
     """Raise ValueError for a row that belongs to another shard."""
-    own = (
+    belongs = (
         (pl.col("model") == shard.model)
         & (pl.col("revision") == shard.revision)
         & (pl.col("data") == shard.data)
         & pl.col("prompt").is_between(shard.first_row, shard.stop_row, closed="left")
     )
-    strangers = frame.filter(~own.fill_null(value=False))
+    strangers = frame.filter(~belongs.fill_null(value=False))
     if strangers.height:
         raise ValueError(
             f"table {table}: expected rows of {shard}; {strangers.height} belong elsewhere, such as "
@@ -251,9 +270,8 @@ def check_rows(shard: Shard, table: str, frame: pl.DataFrame) -> None:
         )
 
 
-def write_frame(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
-    """Write a table whole."""
+def _parquet(frame: pl.DataFrame) -> bytes:
     # Encoded in memory first, so that whatever the disk says arrives as an OSError of our own write.
     content = io.BytesIO()
-    frame.write_parquet(content, metadata=metadata)
-    write_whole(path, content.getvalue())
+    frame.write_parquet(content)
+    return content.getvalue()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thalweg.errors import UsageError
+from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.store import Findings
@@ -67,6 +68,7 @@ def ablate(
 
 EXPERIMENT = Experiment(
     name="ablation",
+    tables={"ablation": TABLES},
     function=ablate,
     group="Intervene",
     answers=("conditions", "verdicts", "effects"),

@@ -9,6 +9,7 @@ import polars as pl
 from thalweg import averages
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.conditions import INTACT, NOTHING, Condition, interventions, plan
+from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
 from thalweg.experiments._index_list import index_list, index_text
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
@@ -16,14 +17,7 @@ from thalweg.experiments._over_prompts import measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.prompts import Prompt, Source
-from thalweg.store import (
-    EXPERIMENTS,
-    ExperimentWriter,
-    Findings,
-    Thresholds,
-    experiment_schema,
-    open_experiment,
-)
+from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "ablation"
 AUTO = "auto"
@@ -52,7 +46,7 @@ def ablated(prepared: Prepared, blocks: tuple[int, ...] | None, *, seeds: int) -
     attribution = attributed(prepared, lambda: loading.subject)
     chosen = {source.name: blocks or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
     settings = {"blocks": AUTO if blocks is None else index_text(blocks), "seeds": seeds}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):
                 blocks_here, key = chosen[part.sources[0].name], _key(part, part.sources[0])
@@ -82,7 +76,7 @@ def _key(prepared: Prepared, source: Source) -> dict[str, str]:
     return {**prepared.key, "data": source.name}
 
 
-def _begun(part: Prepared, writer: ExperimentWriter, blocks: tuple[int, ...]) -> list[Condition]:
+def _begun(part: Prepared, writer: FindingsWriter, blocks: tuple[int, ...]) -> list[Condition]:
     """What one data set is measured under already: planned once and written down, so that prompts are measured alike.
 
     Raises:
@@ -104,13 +98,13 @@ def _shares(attribution: Findings, key: dict[str, str]) -> dict[int, float]:
     return dict(parts.select("block", "mean").iter_rows())
 
 
-def _write_conditions(writer: ExperimentWriter, key: dict[str, str], conditions: Sequence[Condition]) -> None:
+def _write_conditions(writer: FindingsWriter, key: dict[str, str], conditions: Sequence[Condition]) -> None:
     others = writer.reading().table("conditions").collect()
     rows = [
         {**key, **condition.described, "dims": list(condition.dims), "reason": condition.reason}
         for condition in conditions
     ]
-    schema = experiment_schema(NAME, "conditions")
+    schema = TABLES["conditions"].schema
     planned = pl.DataFrame(rows, infer_schema_length=None).select(list(schema)).cast(pl.Schema(schema))
     writer.write_table("conditions", pl.concat([others, planned]))
 
@@ -158,11 +152,11 @@ def _same(first: Rows, second: Rows) -> bool:
 
 def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Rows:
     if not results:
-        return {name: pl.DataFrame(schema=experiment_schema(NAME, name)) for name in EXPERIMENTS[NAME].parts}
+        return {name: pl.DataFrame(schema=TABLES[name].schema) for name in TABLES.parts}
     return joined(results, key)
 
 
-def _write_answers(writer: ExperimentWriter) -> None:
+def _write_answers(writer: FindingsWriter) -> None:
     """The tables over everything that is measured."""
     writer.update()
     tables, thresholds = writer.reading().table, writer.run_header.thresholds

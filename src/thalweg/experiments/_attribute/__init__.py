@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.store import Findings
@@ -53,6 +54,7 @@ def attribute(
 
 EXPERIMENT = Experiment(
     name="attribution",
+    tables={"attribution": TABLES},
     function=attribute,
     group="Intervene",
     answers=("writers", "attribution"),

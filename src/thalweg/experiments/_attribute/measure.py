@@ -8,11 +8,12 @@ import polars as pl
 from thalweg.capture import Subject
 from thalweg.errors import RunError
 from thalweg.experiments._attribute.rows import sink_frames, sink_row_tables
+from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._attribute.writers import Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt
-from thalweg.store import ExperimentWriter, Findings, open_experiment
+from thalweg.store import Findings, FindingsWriter
 
 NAME = "attribution"
 THRESHOLD, RANKS = 0.9, 4
@@ -30,7 +31,7 @@ def attributed(prepared: Prepared, subject: Callable[[], Subject] | None = None)
     """
     prepared = prepared.of_one_model("attribute")
     settings = {"threshold": THRESHOLD, "dimensions": RANKS}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         if unfinished(prepared, writer):
             model = loaded(prepared.model, "additive parts") if subject is None else subject()
             measure = partial(sink_frames, model, sink_position=prepared.options.sink_position, ranks=RANKS)
@@ -65,7 +66,7 @@ def _tables(
     return sink_row_tables([prompt for batch in results for prompt in batch], key)
 
 
-def _write_averages(writer: ExperimentWriter) -> None:
+def _write_averages(writer: FindingsWriter) -> None:
     """Both tables of averages, over everything that is measured."""
     writer.update()
     thresholds, tables = writer.run_header.thresholds, writer.reading().table

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import Subject, Summand
+from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._pass import SinkRows, read
 from thalweg.prompts import Prompt
-from thalweg.store import EXPERIMENTS, experiment_schema
 
 Parts = Sequence[tuple[int | None, str]]
 """Block and part of what is added to the sink's row, in the order in which it is."""
@@ -41,10 +41,10 @@ def sink_frames(
 def sink_row_tables(frames: Sequence[dict[str, pl.DataFrame]], key: Mapping[str, str]) -> dict[str, pl.DataFrame]:
     """The tables of a shard from the rows of its prompts."""
     tables = dict[str, pl.DataFrame]()
-    for name in EXPERIMENTS["attribution"].parts:
+    for name in TABLES.parts:
         rows = [prompt[name] for prompt in frames]
         literals = {column: pl.lit(value) for column, value in key.items()}
-        empty = pl.DataFrame(schema=experiment_schema("attribution", name))
+        empty = pl.DataFrame(schema=TABLES[name].schema)
         tables[name] = pl.concat(rows, how="vertical_relaxed").with_columns(**literals) if rows else empty
     return tables
 

@@ -8,10 +8,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from thalweg.errors import ThalwegError
+from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, survey_options
 from thalweg.experiments._typed import MODEL, PIECES
-from thalweg.store import Run, create_or_resume, open_run
+from thalweg.store import Run, open_run
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def checkpoints(
     from thalweg.experiments._checkpoints.listed import list_checkpoints, refuse_a_run_of_other_shapes
     from thalweg.experiments._checkpoints.measure import _measure, _sum_up
     from thalweg.experiments._prepare import open_sources, prepared_from
+    from thalweg.experiments._survey.findings import open_survey
     from thalweg.experiments._survey.measure import ModelSurvey
 
     options = survey_options(options)
@@ -90,7 +92,7 @@ def checkpoints(
     if (path / "run.json").exists():
         refuse_a_run_of_other_shapes(open_run(path).header, listed.models)
     prepared = prepared_from(listed.models, sources, path, options)
-    with create_or_resume(path, prepared.header, extend=True) as writer:
+    with open_survey(path, prepared.header, prepared.session, grown=True) as writer:
         surveys = [
             ModelSurvey(model, how, writer, options)
             for model, how in zip(prepared.models, prepared.tokenizations, strict=True)
@@ -109,6 +111,7 @@ def checkpoints(
 
 EXPERIMENT = Experiment(
     name="checkpoints",
+    tables={"checkpoints": TABLES},
     function=checkpoints,
     group="Measure",
     answers=("emergence", "curves"),

@@ -9,43 +9,44 @@ from thalweg.experiments._checkpoints.fetching import Fetching
 from thalweg.experiments._survey.measure import ModelSurvey
 from thalweg.experiments._survey.rows import aggregate
 from thalweg.prompts import Source
-from thalweg.store import RunWriter
+from thalweg.store import FindingsWriter
 
 
 def _measure(
-    surveys: Sequence[ModelSurvey], sources: Sequence[Source], writer: RunWriter, *, prefetch: bool
+    surveys: Sequence[ModelSurvey], sources: Sequence[Source], writer: FindingsWriter, *, prefetch: bool
 ) -> dict[str, ThalwegError]:
     """Measure what is unfinished, one after the other, and give what went wrong with single ones."""
-    unfinished = [one for one in surveys if one.is_unfinished(sources)]
-    for one in surveys:
-        if one not in unfinished:
-            for source in sources:
-                one.require_some(source)
-    several = len({one.model.name for one in surveys}) > 1
+    unfinished = [survey for survey in surveys if survey.is_unfinished(sources)]
+    for survey in surveys:
+        if survey not in unfinished:
+            for passage in survey.passages(sources):
+                passage.require_some()
+    several = len({survey.model.name for survey in surveys}) > 1
     failed = dict[str, ThalwegError]()
     with Fetching() as fetching:
-        for one, following in zip_longest(unfinished, unfinished[1:]):
+        for survey, following in zip_longest(unfinished, unfinished[1:]):
             fetching.wait()
-            own, is_new = (one.model.name, one.model.revision), not any(one.done(source) for source in sources)
+            name = (survey.model.name, survey.model.revision)
+            is_new = not any(passage.done for passage in survey.passages(sources))
             try:
-                one.loaded()
+                survey.loaded()
                 if prefetch and following is not None:
                     fetching.begin(following.model)
-                one.run(sources)
+                survey.run(sources)
             except (ModelError, ProofError, OverflowInFloat16) as error:
                 # Rows of an earlier call stay where loading failed, as without a network; out of float16's range the
                 # model itself is, and a run that goes on has to end like an undisturbed one.
                 leaves = is_new or isinstance(error, OverflowInFloat16)
                 said = str(error) if leaves else f"{error} What was measured of it before stays."
-                # one of its own: what was raised holds on to the weights by its traceback
-                failed[own[0] if several else own[1]] = type(error)(said)
+                # made anew: what was raised holds on to the weights by its traceback
+                failed[name[0] if several else name[1]] = type(error)(said)
                 if leaves:
-                    writer.forget(*own)
-                    writer.remove_model(*own)
-            one.release()
+                    writer.forget(*name)
+                    writer.remove_model(*name)
+            survey.release()
     return failed
 
 
-def _sum_up(writer: RunWriter) -> None:
+def _sum_up(writer: FindingsWriter) -> None:
     aggregate(writer)
     write_emergence(writer)

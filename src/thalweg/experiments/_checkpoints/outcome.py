@@ -14,23 +14,23 @@ PARTLY = 3
 
 def outcome(experiment: Experiment, measured: Checkpoints, asked: Mapping[str, Any]) -> Outcome:  # noqa: ARG001 - a survey's needs what was asked
     """Tell a run by what emerges in it."""
-    run, violated = measured.run, measured.run.header.bound_violations
+    run, violated = measured.run, measured.run.bound_violations
     findings = run.experiments(experiment.name)[-1]
     sections = sections_of(experiment, run, findings.header.key)
     return Outcome(
         {
             "run": str(run.path),
-            "status": run.header.status,
+            "status": run.status,
             "missing": dict(measured.missing),
             "bound_violations": violated,
-            "coverage": [pair.model_dump() for pair in run.header.coverage],
+            "coverage": [pair.model_dump() for pair in run.coverage],
             "answers": sentences(sections),
             **{name: findings.table(name).collect().to_dicts() for name in experiment.answers},
         },
         run,
         sections,
         lines=[f"run: {run.path}    look at it: thalweg report {run.path}"],
-        remarks=[*_missing(measured.missing), *_uneven(run), *state_remarks(run.header)],
+        remarks=[*_missing(measured.missing), *_uneven(run), *state_remarks(run)],
         exit_code=BOUND_VIOLATED if violated else PARTLY if measured.missing else 0,
     )
 
@@ -42,8 +42,7 @@ def _missing(missing: Mapping[str, str]) -> list[str]:
 def _uneven(run: Run) -> list[str]:
     """What to know before curves are compared."""
     kept = {
-        facts.name: [pair.prompts_kept for pair in run.header.coverage if pair.data == facts.name]
-        for facts in run.header.data
+        facts.name: [pair.prompts_kept for pair in run.coverage if pair.data == facts.name] for facts in run.header.data
     }
     return [
         f"on {data} some hold {min(prompts)} prompts and some {max(prompts)}: the same --limit for all makes them "

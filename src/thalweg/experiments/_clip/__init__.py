@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.options import Switch
@@ -71,6 +72,7 @@ def clip(
 
 EXPERIMENT = Experiment(
     name="clip",
+    tables={"clip": TABLES},
     function=clip,
     group="Intervene",
     answers=("sweeps", "curves"),

@@ -11,6 +11,7 @@ import polars as pl
 from thalweg import averages, metrics
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.gammas import gamma_list, log_grid
+from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._index_list import index_list, index_text
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
@@ -18,14 +19,7 @@ from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._sink_scan import scanned
 from thalweg.interventions import Clamp
 from thalweg.prompts import Prompt
-from thalweg.store import (
-    EXPERIMENTS,
-    ExperimentWriter,
-    Findings,
-    Thresholds,
-    experiment_schema,
-    open_experiment,
-)
+from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "clip"
 AUTO = "auto"
@@ -98,7 +92,7 @@ def clipped(prepared: Prepared, asked: Asked) -> Findings:
         asked: what is to be clipped.
     """
     loading, position = OnDemand(prepared.model), prepared.options.sink_position
-    with open_experiment(prepared.path, prepared.header, NAME, asked.settings) as writer:
+    with prepared.opened(NAME, asked.settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):
                 sweep = _sweep(part, writer, loading, asked)
@@ -111,7 +105,7 @@ def clipped(prepared: Prepared, asked: Asked) -> Findings:
     return writer.reading()
 
 
-def _sweep(part: Prepared, writer: ExperimentWriter, loading: OnDemand, asked: Asked) -> _Sweep:
+def _sweep(part: Prepared, writer: FindingsWriter, loading: OnDemand, asked: Asked) -> _Sweep:
     """Planned once for a data set and written down, so that every prompt is measured alike."""
     key = {**part.key, "data": part.sources[0].name}
     before = writer.reading().table("sweeps").collect()
@@ -121,7 +115,7 @@ def _sweep(part: Prepared, writer: ExperimentWriter, loading: OnDemand, asked: A
     if not coordinates.dims and (asked.gammas is None or asked.massive_only):
         raise _nothing_to_clip(part, asked)
     sweep = _Sweep(asked.gammas or _grid(coordinates), **asdict(coordinates))
-    planned = pl.DataFrame([{**key, **asdict(sweep)}], schema=experiment_schema(NAME, "sweeps"))
+    planned = pl.DataFrame([{**key, **asdict(sweep)}], schema=TABLES["sweeps"].schema)
     writer.write_table("sweeps", pl.concat([before, planned]))
     return sweep
 
@@ -150,11 +144,11 @@ def _measured(loading: OnDemand, clamps: Sequence[Clamp], thresholds: Thresholds
 
 def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Rows:
     if not results:
-        return {name: pl.DataFrame(schema=experiment_schema(NAME, name)) for name in EXPERIMENTS[NAME].parts}
+        return {name: pl.DataFrame(schema=TABLES[name].schema) for name in TABLES.parts}
     return joined(results, key)
 
 
-def _write_curves(writer: ExperimentWriter) -> None:
+def _write_curves(writer: FindingsWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
     tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, Names, ThresholdOptions
 from thalweg.store import Findings, open_run
@@ -86,6 +87,7 @@ def contrast(
 
 EXPERIMENT = Experiment(
     name="contrast",
+    tables={"contrast": TABLES},
     function=contrast,
     group="Measure",
     answers=("rankings", "heads", "prompts"),

@@ -8,8 +8,9 @@ import polars as pl
 from thalweg.engines import progress_bar
 from thalweg.experiments._contrast.formulas import Contrast, comparable, contrast, permutations_needed
 from thalweg.experiments._contrast.prompts import ANY, Asked, Selected
+from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._contrast.values import HeadValues, head_values
-from thalweg.store import Run, experiment_schema
+from thalweg.store import Run
 
 NAME = "contrast"
 UNDEFINED = "undefined in more than half of the prompts"
@@ -97,14 +98,14 @@ def _prompts(selected: Selected, prompts: pl.DataFrame, result: Contrast) -> pl.
 
 def _ranking(selected: Selected, asked: Asked, row: dict[str, object]) -> pl.DataFrame:
     known = {**selected.key, "by": asked.by, "length": selected.length, "fdr": asked.fdr}
-    columns = experiment_schema(NAME, "rankings")
+    columns = TABLES["rankings"].schema
     whole = {**dict.fromkeys(columns), **known, "other_length": selected.other_length, **row}
     return pl.DataFrame([whole], schema=columns)
 
 
 def _nothing(selected: Selected, asked: Asked, reason: str, *, undefined: int = 0) -> dict[str, pl.DataFrame]:
     row = {"prompts": 0, "undefined": undefined, "heads": 0, "changed": 0, "reason": reason}
-    empty = {table: pl.DataFrame(schema=experiment_schema(NAME, table)) for table in ("heads", "prompts")}
+    empty = {table: pl.DataFrame(schema=TABLES[table].schema) for table in ("heads", "prompts")}
     return {**empty, "rankings": _ranking(selected, asked, row)}
 
 

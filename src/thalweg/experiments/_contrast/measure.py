@@ -9,23 +9,24 @@ import polars as pl
 from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.compared import NAME, compare
 from thalweg.experiments._contrast.prompts import SHARE, Asked, select
+from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._facts import versions
 from thalweg.experiments._options import BUNDLED_DATA, SurveyOptions, ThresholdOptions, survey_options
 from thalweg.experiments._prepare import command_line, prepare
 from thalweg.experiments._survey import survey
-from thalweg.store import ExperimentWriter, Findings, Run, open_experiment
+from thalweg.store import Findings, FindingsWriter, Run, Session, open_findings
 
 LENGTH = 64
 
 
 def _contrasted(run: Run, asked: Asked, options: ThresholdOptions | None) -> Findings:
-    selections = [select(run, pair, asked) for pair in run.header.coverage]
+    selections = [select(run, pair, asked) for pair in run.coverage]
     if all(one.reason for one in selections):
         raise UsageError(f"{run.path}: {selections[0].reason}" if selections else f"{run.path} holds no prompts.")
-    header = run.header.model_copy(update={"command": command_line(), "versions": versions()})
     settings = {**vars(asked), "share": SHARE}
     shown = options is None or options.progress
-    with open_experiment(run.path, header, NAME, settings, requires_run=True) as writer:
+    session = Session(command=command_line(), versions=versions())
+    with open_findings(run.path, run.header, NAME, settings, TABLES, session=session) as writer:
         results = [compare(run, one, asked, shown=shown) for one in selections]
         _require_some(run, results)
         _write(writer, results)
@@ -38,7 +39,7 @@ def _require_some(run: Run, results: Sequence[dict[str, pl.DataFrame]]) -> None:
         raise UsageError(f"{run.path}: nothing can be compared; {results[0]['rankings']['reason'][0]}.")
 
 
-def _write(writer: ExperimentWriter, results: Sequence[dict[str, pl.DataFrame]]) -> None:
+def _write(writer: FindingsWriter, results: Sequence[dict[str, pl.DataFrame]]) -> None:
     for table in ("heads", "prompts", "rankings"):
         writer.write_table(table, pl.concat([one[table] for one in results], how="diagonal_relaxed"))
 
@@ -57,11 +58,11 @@ def _refuse_what_is_a_models(data: object, out: object, options: ThresholdOption
 
 def _require_finished(run: Run) -> None:
     again = f"`thalweg survey` command with `--out {run.path}`"
-    if run.header.status != "finished":
+    if run.status != "finished":
         raise RunError(
-            f"{run.path} is not finished: its status is {run.header.status}. The same {again} goes on where it stopped."
+            f"{run.path} is not finished: its status is {run.status}. The same {again} goes on where it stopped."
         )
-    if not any(pair.prompts_kept for pair in run.header.coverage):
+    if not any(pair.prompts_kept for pair in run.coverage):
         raise RunError(
             f"{run.path} holds no scores of heads. A {again} and the same model, data and options measures them."
         )

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from thalweg.catalogue import metrics_at
 from thalweg.errors import RunError, UsageError
-from thalweg.experiments._contrast.values import read_whole
 from thalweg.store import Coverage, Run
 from thalweg.validated import Says, meets, validated
 
@@ -91,11 +90,11 @@ def select(run: Run, pair: Coverage, asked: Asked) -> Selected:
         RunError: prompts are missing.
     """
     own = (pl.col("model") == pair.model) & (pl.col("revision") == pair.revision) & (pl.col("data") == pair.data)
-    every = read_whole(run, "prompts", run.prompts.filter(own).select("prompt", "tokens"))
+    every = run.prompts.filter(own).select("prompt", "tokens").collect()
     if every.height != pair.prompts_kept:
         raise RunError(
             f"{run.path} is damaged: it holds {every.height:,} of the {pair.prompts_kept:,} prompts of {pair.model} on "
-            f"{pair.data} that run.json counts. The same `thalweg survey` command with `--out {run.path}` measures the "
+            f"{pair.data} that are counted. The same `thalweg survey` command with `--out {run.path}` measures the "
             "others again."
         )
     if asked.length == ANY:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from thalweg.errors import RunError
 from thalweg.shapes import Float, Int
 from thalweg.store import Run
 
@@ -39,7 +38,7 @@ def head_values(run: Run, key: Mapping[str, str], prompts: pl.Series, metrics: S
         RunError: a file of the table is damaged.
     """
     rows = run.heads.filter(**key).select("prompt", "block", "head", *(pl.col(one).cast(pl.Float32) for one in metrics))
-    table = read_whole(run, "heads", rows.filter(pl.col("prompt").is_in(prompts.implode())))
+    table = rows.filter(pl.col("prompt").is_in(prompts.implode())).collect()
     places = table.select("block", "head").unique().sort("block", "head")
     blocks, heads = (places[name].to_numpy() for name in ("block", "head"))
     across = int(heads.max()) + 1 if len(heads) else 1
@@ -52,18 +51,3 @@ def head_values(run: Run, key: Mapping[str, str], prompts: pl.Series, metrics: S
         values[metric] = np.full((len(prompts), len(blocks)), np.nan, dtype=np.float32)
         values[metric][row, at] = table[metric].to_numpy()
     return HeadValues(values, blocks, heads)
-
-
-def read_whole(run: Run, table: str, rows: pl.LazyFrame) -> pl.DataFrame:
-    """Read rows of one of the run's tables.
-
-    Raises:
-        RunError: a file of it is damaged.
-    """
-    try:
-        return rows.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise RunError(
-            f"{run.path} is damaged: its {table} cannot be read ({str(error).splitlines()[0]}). Remove the damaged "
-            f"file, and the same `thalweg survey` command with `--out {run.path}` measures its rows again."
-        ) from error

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
+from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
 from thalweg.experiments._typed import switched_off_by
 from thalweg.store import Findings
@@ -76,7 +77,7 @@ def lens(
         >>> curves = lens(out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(metric="perplexity").select("state", "value")  # doctest: +SKIP
     """
-    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.measure import lensed
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
@@ -131,7 +132,7 @@ def train_tuned(
     Example:
         >>> train_tuned("gpt2", "train.jsonl", steps=250, out="runs/gpt2")  # doctest: +SKIP
     """
-    from thalweg.experiments._lens.blocks import length_of_blocks
+    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.training import Schedule, trained
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import Recipe
@@ -143,11 +144,6 @@ def train_tuned(
     return trained(prepared, Schedule(recipe, step_tokens, length_of_blocks(prepared, blocks, block_length)))
 
 
-def trained_lens(experiment: Findings) -> Path:
-    """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
-    return experiment.directory / experiment.header.key
-
-
 def _refuse_reading(tuned: str | Path | None, *, final_norm: bool) -> None:
     if tuned is not None or not final_norm:
         other = "--tuned" if final_norm else "--no-final-norm"
@@ -156,6 +152,7 @@ def _refuse_reading(tuned: str | Path | None, *, final_norm: bool) -> None:
 
 EXPERIMENT = Experiment(
     name="lens",
+    tables={"lens": TABLES, "tuned_lens": TRAINING_TABLES},
     function=lens,
     group="Downstream",
     answers=("curves",),

@@ -10,21 +10,22 @@ from torch import Tensor
 from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
 from thalweg.engines import BatchOptions
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.curves import lens_curves
+from thalweg.experiments._lens.tables import TABLES
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
 from thalweg.experiments._pass import Reduced, StateSeen, read
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Lens, LensChoice, LogitLens
 from thalweg.prompts import Prompt
-from thalweg.store import ExperimentWriter, Findings, experiment_schema, open_experiment
+from thalweg.store import Findings, FindingsWriter
 
 NAME = "lens"
 STATES = 2**31
 """Bytes that the states of one batch may take, unless a single prompt takes more."""
 
-QUANTITIES = tuple(name.removesuffix("_sum") for name in experiment_schema(NAME, NAME) if name.endswith("_sum"))
+QUANTITIES = tuple(name.removesuffix("_sum") for name in TABLES[NAME].schema if name.endswith("_sum"))
 
 
 def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Findings:
@@ -37,7 +38,7 @@ def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Finding
     """
     reading = None if block is None else BlockReading(prepared, block)
     settings = {**choice.settings, "final_norm": choice.final_norm, "block_length": block}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         if unfinished(prepared, writer, reading):
             decoder = _decoder(prepared.model, choice)
             measure_prompts(
@@ -166,11 +167,11 @@ def _decoder(model: IdentifiedModel, choice: LensChoice) -> Decoder:
 
 def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:
     if not results:
-        return {NAME: pl.DataFrame(schema=experiment_schema(NAME, NAME))}
+        return {NAME: pl.DataFrame(schema=TABLES[NAME].schema)}
     return {NAME: pl.concat(results).with_columns(pl.lit(value).alias(name) for name, value in key.items())}
 
 
-def _write_curves(writer: ExperimentWriter) -> None:
+def _write_curves(writer: FindingsWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
     writer.write_table("curves", lens_curves(writer.reading().table(NAME)))

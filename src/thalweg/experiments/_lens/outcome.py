@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._declared import Experiment
+from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._outcome import Outcome, sections_of
 from thalweg.experiments._outcome import outcome as read
 from thalweg.store import Findings, open_run
@@ -15,10 +16,10 @@ def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]
     """Tell what the states predict; of a training where the lens is, and how far it came."""
     if findings.header.experiment == experiment.name:
         return read(experiment, findings, asked)
-    losses, run = findings.table("training").collect(), open_run(findings.directory.parent)
+    losses, run = findings.table("training").collect(), open_run(findings.run)
     ends = losses.filter((pl.col("step") == 0) | (pl.col("step") == pl.col("step").max()))
     told = {
-        "lens": str(findings.directory / findings.header.key),
+        "lens": str(trained_lens(findings)),
         "settings": findings.header.settings,
         "training": ends.to_dicts(),
     }

@@ -1,8 +1,10 @@
-"""What a lens adds to a run: every column of its tables."""
+"""What a lens, and the training of one, adds to a run: every column of its tables."""
+
+from pathlib import Path
 
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE
-from thalweg.store import Column, Table, Tables
+from thalweg.store import Column, Findings, Table, Tables
 
 TABLES = Tables(
     parts={
@@ -56,3 +58,8 @@ TRAINING_TABLES = Tables(
         )
     }
 )
+
+
+def trained_lens(training: Findings) -> Path:
+    """Where the lens of a training is: what ``tuned`` and ``--tuned`` take."""
+    return training.directory / "lens"

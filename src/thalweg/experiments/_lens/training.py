@@ -1,5 +1,6 @@
 """Train a tuned lens for a model that has none: steps over the data, resumed where they stopped, to the same bits."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,22 +16,23 @@ from torch import Tensor
 
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
-from thalweg.errors import RunError
-from thalweg.experiments._lens import trained_lens
-from thalweg.experiments._lens.blocks import BlockReading
+from thalweg.errors import ModelError, RunError
+from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.measure import flat_states, state_batches
+from thalweg.experiments._lens.tables import TRAINING_TABLES, trained_lens
 from thalweg.experiments._over_prompts import loaded, skip_counts
 from thalweg.experiments._prepare import Prepared
-from thalweg.lenses import Recipe, Training, save_tuned, unembedding_hash
+from thalweg.lenses import Recipe, Training, damaged_file, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts
 from thalweg.prompts import Shard as Rows
-from thalweg.store import ExperimentWriter, Findings, open_experiment, os_errors_as_run_errors, write_whole
+from thalweg.store import Findings, FindingsWriter, os_errors_as_run_errors, write_whole
 from thalweg.validated import Says, validated
 
 NAME = "tuned_lens"
 UNFINISHED = "unfinished.safetensors"
 SECONDS = 60.0
 """Between two snapshots: of a large model they are gigabytes."""
+_log = logging.getLogger("thalweg.store")
 
 
 @validated
@@ -66,18 +68,33 @@ def trained(prepared: Prepared, schedule: Schedule) -> Findings:
         schedule: how.
     """
     settings = {**schedule.settings, "limit": prepared.options.limit}
-    with open_experiment(prepared.path, prepared.header, NAME, settings) as writer:
+    with prepared.opened(NAME, settings, TRAINING_TABLES) as writer:
         trainer = _Trainer(prepared, schedule, writer)
-        if not (trainer.directory / "config.json").exists():
+        if not _is_whole(writer):
             trainer.run()
         writer.update(status="finished")
     return writer.reading()
 
 
+def _is_whole(writer: FindingsWriter) -> bool:
+    """Whether the training came to its end and everything holds what was written; what does not is named."""
+    directory = trained_lens(writer.reading())
+    if not (directory / "config.json").exists() or writer.missing:
+        return False
+    try:
+        path = damaged_file(directory)
+    except ModelError as error:
+        _log.warning("%s The lens is trained again.", error)
+        return False
+    if path is not None:
+        _log.warning("%s is damaged: it does not hold what was written; the lens is trained again.", path)
+    return path is None
+
+
 class _Trainer:
     """One training from where it is to its end."""
 
-    def __init__(self, prepared: Prepared, schedule: Schedule, writer: ExperimentWriter) -> None:
+    def __init__(self, prepared: Prepared, schedule: Schedule, writer: FindingsWriter) -> None:
         self.prepared, self.schedule, self.writer = prepared, schedule, writer
         self.model, self.source = prepared.model, prepared.sources[0]
         self.reading = None if schedule.block is None else BlockReading(prepared, schedule.block)

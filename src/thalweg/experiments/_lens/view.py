@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
 from thalweg.experiments._views import SHADED, held, shaded
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
@@ -153,7 +154,7 @@ def _trained(run: Run, pair: Pair) -> Iterator[Section]:
     """How far every training of a tuned lens came."""
     for training in held(run.experiments("tuned_lens"), "training", pair.rows):
         losses = training.table("training").filter(pair.rows).collect()
-        place = training.directory / training.header.key
+        place = trained_lens(training)
         use = f"lens: {place}    use it: thalweg lens {pair.model} --tuned {place}"
         note = use if training.header.status == "finished" else ""
         title = f"{_title(run, pair)}: training of a tuned lens"

@@ -10,10 +10,11 @@ import polars as pl
 from thalweg.engines import progress_bar
 from thalweg.experiments._mcq.likelihoods import LogLikelihoods
 from thalweg.experiments._mcq.requests import HarnessOptions
+from thalweg.experiments._mcq.tables import TABLES
 from thalweg.experiments._options import Names
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import LensChoice
-from thalweg.store import ExperimentWriter, Findings, open_experiment
+from thalweg.store import Findings, FindingsWriter
 
 NAME = "mcq"
 PACKAGE = "lm-eval"
@@ -41,7 +42,7 @@ def answered(
         "bos": asked.bos,
         **choice.settings,
     }
-    with open_experiment(prepared.path, prepared.header, NAME, settings, own_data=True) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         likelihoods = LogLikelihoods(prepared.model, prepared.path, choice, prepared.options)
         _write(writer, {**prepared.key, "lens": settings["lens"]}, tasks, likelihoods, shown=asked.bars)
         writer.update(status="finished")
@@ -54,7 +55,7 @@ def listed(given: Names) -> list[str]:
 
 
 def _write(
-    writer: ExperimentWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, *, shown: bool
+    writer: FindingsWriter, key: dict[str, Any], tasks: Any, likelihoods: LogLikelihoods, *, shown: bool
 ) -> None:
     title = f"{Path(key['model']).name} on {', '.join(tasks.tasks)}"
     values = likelihoods(tasks.requests, title=f"mcq: {title}")

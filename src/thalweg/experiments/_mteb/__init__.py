@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from thalweg.experiments._declared import Experiment
+from thalweg.experiments._mteb.tables import TABLES
 from thalweg.experiments._options import BUNDLED_MODEL, TextOptions
 from thalweg.experiments._typed import CODES, switched_off_by
 from thalweg.store import Findings
@@ -67,6 +68,7 @@ def mteb(
 
 EXPERIMENT = Experiment(
     name="mteb",
+    tables={"mteb": TABLES},
     function=mteb,
     group="Downstream",
     answers=("scores", "tasks", "means"),

@@ -16,10 +16,11 @@ from thalweg.engines import progress_bar
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._mteb.harness import States, StateScore, state_scores
 from thalweg.experiments._mteb.means import task_means
+from thalweg.experiments._mteb.tables import TABLES
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import loaded
 from thalweg.experiments._prepare import Prepared
-from thalweg.store import ExperimentWriter, Findings, experiment_schema, open_experiment, slug
+from thalweg.store import Findings, FindingsWriter, slug
 
 NAME = "mteb"
 CACHE = "cache"
@@ -63,7 +64,7 @@ def scored(prepared: Prepared, asked: Asked) -> Findings:
         "max_length": options.max_length,
     }
     kept = measured(path)  # an unknown pooling is refused before anything is written
-    with open_experiment(path, prepared.header, NAME, settings, own_data=True) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         scores = list[StateScore]()
         for task in asked.tasks:
             directory = path if asked.keep_features else path / NAME / slug(task.metadata.name)
@@ -95,10 +96,10 @@ def _scores(
         return state_scores(task, states, results, done=lambda: bar().rows(1))
 
 
-def _write(writer: ExperimentWriter, model: IdentifiedModel, scores: Sequence[StateScore]) -> None:
+def _write(writer: FindingsWriter, model: IdentifiedModel, scores: Sequence[StateScore]) -> None:
     """The tables of all tasks so far, so that a stopped run shows them."""
     key = {"model": model.name, "revision": model.revision}
-    frame = pl.DataFrame([{**key, **vars(score)} for score in scores], schema=experiment_schema(NAME, "scores"))
+    frame = pl.DataFrame([{**key, **vars(score)} for score in scores], schema=TABLES["scores"].schema)
     writer.write_table("scores", frame)
     by = ["model", "revision", "task", "type", "metric", "state"]
     means = frame.group_by(by, maintain_order=True).agg(pl.col("score").mean())

@@ -9,6 +9,7 @@ from thalweg.errors import DataError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_options
 from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe.tables import TABLES
 from thalweg.experiments._typed import FLATTENED
 from thalweg.options import Switch
 from thalweg.store import Findings
@@ -93,6 +94,7 @@ def probe(
 
 EXPERIMENT = Experiment(
     name="probe",
+    tables={"probe": TABLES},
     function=probe,
     group="Downstream",
     answers=("splits", "accuracy"),

@@ -21,8 +21,9 @@ from thalweg.experiments._probe.data import ProbeData, Split
 from thalweg.experiments._probe.linear import Probes, train_linear
 from thalweg.experiments._probe.logistic import fit_logistic
 from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe.tables import TABLES
 from thalweg.prompts import Example
-from thalweg.store import ExperimentWriter, Features, Findings, open_experiment
+from thalweg.store import Features, Findings, FindingsWriter
 
 NAME = "probe"
 RIGHT = 1
@@ -41,7 +42,7 @@ def probed(prepared: Prepared, data: ProbeData, recipe: Recipe, *, pooling: str)
     measured = TextFeatures(prepared.model, prepared.path, pooling=pooling, options=options)
     how = {**_settings(recipe), "pooling": pooling, "max_length": options.max_length}
     settings = {**prepared.key, **how, **data.identity}
-    with open_experiment(prepared.path, prepared.header, NAME, settings, own_data=True) as writer:
+    with prepared.opened(NAME, settings, TABLES) as writer:
         if not writer.reading().table("accuracy").head(1).collect().height:
             _fill(writer, {**prepared.key, "data": data.name}, data, measured, recipe, options)
         writer.update(status="finished")
@@ -54,7 +55,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _fill(
-    writer: ExperimentWriter,
+    writer: FindingsWriter,
     key: dict[str, str],
     data: ProbeData,
     measured: TextFeatures,

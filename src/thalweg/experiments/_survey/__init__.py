@@ -7,8 +7,9 @@ from typing import Annotated
 from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._survey.tables import TABLES
 from thalweg.experiments._typed import MODEL
-from thalweg.store import Run, create_or_resume, open_run
+from thalweg.store import Run, open_run
 
 
 def survey(
@@ -52,11 +53,12 @@ def survey(
         (2, 6)
     """
     from thalweg.experiments._prepare import prepare
+    from thalweg.experiments._survey.findings import open_survey
     from thalweg.experiments._survey.measure import ModelSurvey
     from thalweg.experiments._survey.rows import aggregate
 
     prepared = prepare(models, data, out=out, options=options)
-    with create_or_resume(prepared.path, prepared.header) as writer:
+    with open_survey(prepared.path, prepared.header, prepared.session) as writer:
         try:
             for model, how in zip(prepared.models, prepared.tokenizations, strict=True):
                 ModelSurvey(model, how, writer, prepared.options).run(prepared.sources)
@@ -71,6 +73,7 @@ def survey(
 
 EXPERIMENT = Experiment(
     name="survey",
+    tables={"survey": TABLES},
     function=survey,
     group="Measure",
     answers=(),

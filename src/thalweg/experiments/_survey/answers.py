@@ -66,7 +66,7 @@ def sink_answer(run: Run, pair: Pair) -> Answer:
 def _not_known(
     question: str, run: Run, reason: str = "its phases are not written", notes: tuple[str, ...] = ()
 ) -> Answer:
-    return Answer(question, "unknown", f"Not known yet: the run has status {run.header.status} and {reason}.", notes)
+    return Answer(question, "unknown", f"Not known yet: the run has status {run.status} and {reason}.", notes)
 
 
 def _states(phases: dict[str, Any], pair: Pair) -> str:

@@ -11,9 +11,10 @@ from torch import Tensor
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, Subject
 from thalweg.experiments._pass import StateSeen, lengths_of, read
+from thalweg.experiments._survey.tables import tables
 from thalweg.options import MASSIVE_RATIO
 from thalweg.prompts import Prompt
-from thalweg.store import RunHeader, schema
+from thalweg.store import RunHeader
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ def frames(
         "prompts": [pl.DataFrame([_prompt_row(prompt, keep_text=header.keep_text) for prompt in prompts])],
     }
     literals = {name: pl.lit(value) for name, value in key.items()}
+    columns = tables(variants=header.variants, keep_text=header.keep_text)
     return {
         table: pl.concat(parts, how="vertical_relaxed").with_columns(**literals)
         if parts and prompts
-        else pl.DataFrame(schema=schema(table, variants=header.variants, keep_text=header.keep_text))
+        else pl.DataFrame(schema=columns[table].schema)
         for table, parts in rows.items()
     }
 

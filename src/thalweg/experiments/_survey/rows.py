@@ -1,6 +1,6 @@
 """A survey's rows: shards are measured on one model that is in memory, and written one by one; then averaged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,85 +10,89 @@ from thalweg.averages import KEYS
 from thalweg.capture import Subject
 from thalweg.engines import Progress, run_shards
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._over_prompts import batching, skip_counts
+from thalweg.experiments._over_prompts import Key, batching, write_shards
 from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.prompts import Prompt
 from thalweg.prompts import Shard as Rows
-from thalweg.store import Coverage, PartCounts, Run, RunWriter, Shard, open_run
+from thalweg.store import Findings, FindingsWriter, PartCounts, Thresholds
 
 
 def measure_rows(
     subject: Subject,
-    shards: Iterable[Rows],
-    writer: RunWriter | None,
-    key: dict[str, str],
+    writer: FindingsWriter | None,
     tokenizer: Any,
     options: SurveyOptions,
-    *,
+    shards: Iterable[Rows],
+    key: Key,
     progress: Progress | None = None,
 ) -> None:
     """Measure shards and write each when it is whole.
 
     Args:
         subject: the model as it is now.
-        shards: rows, tokenized.
-        writer: of the run, which holds the model and the data of ``key``; None measures along and writes nothing, where
-            a model runs in several processes and one of them writes.
-        key: model, revision and data of the rows.
+        writer: of the survey, which holds the model and the data of ``key``; None measures along and writes nothing,
+            where a model runs in several processes and one of them writes.
         tokenizer: gives massive tokens their text.
         options: thresholds and batches.
+        shards: rows, tokenized.
+        key: model, revision and data of the rows.
         progress: told of every batch and shard.
     """
     settings = MeasureOptions(options.sink_position, options.massive_ratio, variants=options.variants)
+    batches = batching(subject, options)
 
-    def write(shard: Rows, results: list[BatchRows]) -> None:
-        if writer is None:
-            return
-        counts = PartCounts(
-            skipped=skip_counts(shard),
+    def measure(batch: Sequence[Prompt]) -> BatchRows:
+        return measure_batch(subject, batch, settings)
+
+    if writer is None:
+        run_shards(shards, measure=measure, finish=lambda *_: None, options=batches, progress=progress)
+        return
+    header = writer.run_header
+
+    def tables(prompts: Sequence[Prompt], results: list[BatchRows], key: Key) -> Mapping[str, pl.DataFrame]:
+        return frames(results, prompts, key, tokenizer, header)
+
+    def counts(prompts: Sequence[Prompt], results: list[BatchRows], rows: Mapping[str, pl.DataFrame]) -> PartCounts:
+        return PartCounts(
             nonfinite_states=sum(result.nonfinite_states for result in results),
-            short_prompts=sum(metrics.sink_uniform(len(prompt)) >= options.tau for prompt in shard.prompts),
+            short_prompts=sum(metrics.sink_uniform(len(prompt)) >= options.tau for prompt in prompts),
+            bound_violations=int(rows["layers"]["bound_violated"].sum()),
         )
-        tables = frames(results, shard.prompts, key, tokenizer, writer.header)
-        writer.write_part(Shard(**key, first_row=shard.first, stop_row=shard.stop), tables, counts=counts)
 
-    run_shards(
-        shards,
-        measure=lambda batch: measure_batch(subject, batch, settings),
-        finish=write,
-        options=batching(subject, options),
-        progress=progress,
-    )
+    write_shards(shards, writer, key, measure, tables, counts=counts, batches=batches, progress=progress)
 
 
-def aggregate(writer: RunWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
+def aggregate(writer: FindingsWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
     """Profile, phases and coupling of what is on disk, unless they were made since the last part.
 
     Args:
-        writer: of the run.
+        writer: of the survey.
         known: by table, rows that are still right, of models that were not measured since; only what they lack is
             read and computed.
     """
     writer.update()
-    run = open_run(writer.path)
-    measured = [pair for pair in writer.header.coverage if pair.prompts_kept]
-    if not (run.missing and measured):
+    measured = [coverage.pair for coverage in writer.header.coverage if coverage.prompts_kept]
+    if not (writer.missing and measured):
         return
     parts = {table: [rows] for table, rows in (known or {}).items()}
     there = set(known["profile"].select(KEYS).unique().iter_rows()) if known else set()
     for pair in measured:  # one at a time: what is held grows with the prompts of one model on one data set
-        if _key(pair) not in there:
-            for table, rows in _averages(_only(run, pair)).items():
+        if pair not in there:
+            for table, rows in _averages(writer.reading().only(pair), writer.run_header.thresholds).items():
                 parts.setdefault(table, []).append(rows)
-    pairs = pl.DataFrame([_key(pair) for pair in measured], schema=KEYS, orient="row")
+    pairs = pl.DataFrame(measured, schema=KEYS, orient="row")
     tables = {table: _rows_of(pairs, rows) for table, rows in parts.items()}
     if pairs["model"].n_unique() > 1:
         tables["coupling"] = averages.coupling(tables["profile"])  # with a row for all models
+    tables["coupling"] = _with_gaps(tables["coupling"], writer.tables.wholes["coupling"].schema)
     for table, rows in tables.items():
         writer.write_table(table, rows)
 
 
-def _key(pair: Coverage) -> tuple[str, str, str]:
-    return pair.model, pair.revision, pair.data
+def _with_gaps(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """With the deviations over models, of which a single model has none."""
+    gaps = (pl.lit(None, dtype).alias(name) for name, dtype in columns.items() if name not in rows.columns)
+    return rows.with_columns(gaps)
 
 
 def _rows_of(pairs: pl.DataFrame, parts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -97,16 +101,9 @@ def _rows_of(pairs: pl.DataFrame, parts: list[pl.DataFrame]) -> pl.DataFrame:
     return pairs.join(rows, on=KEYS, maintain_order="left_right")
 
 
-def _only(run: Run, pair: Coverage) -> Run:
-    """The run of one model on one data set: no file of another one is opened."""
-    models = tuple(one for one in run.header.models if (one.name, one.revision) == (pair.model, pair.revision))
-    data = tuple(one for one in run.header.data if one.name == pair.data)
-    return Run(run.path, run.header.model_copy(update={"models": models, "data": data}))
-
-
-def _averages(run: Run) -> dict[str, pl.DataFrame]:
-    thresholds = run.header.thresholds
-    ratio = thresholds.massive_ratio
-    profile = averages.profile(run.layers, run.heads, run.prompts, tau=thresholds.tau, massive_ratio=ratio)
-    phases = averages.phases(run.layers, profile, massive_ratio=ratio)
+def _averages(findings: Findings, thresholds: Thresholds) -> dict[str, pl.DataFrame]:
+    layers, ratio = findings.table("layers"), thresholds.massive_ratio
+    heads, prompts = findings.table("heads"), findings.table("prompts")
+    profile = averages.profile(layers, heads, prompts, tau=thresholds.tau, massive_ratio=ratio)
+    phases = averages.phases(layers, profile, massive_ratio=ratio)
     return {"profile": profile, "phases": phases, "coupling": averages.coupling(profile)}

@@ -1,8 +1,14 @@
 """What a survey adds to a run: every column of its tables."""
 
+from dataclasses import replace
+
+from thalweg.catalogue import METRICS
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, WHOLE, WHOLES, metrics
 from thalweg.store import Column, Table, Tables
+
+VARIANTS = tuple(metric.name for metric in METRICS if metric.variant)
+"""Measured and kept on request."""
 
 _INSIDE_PHASES = tuple(
     Column(f"{phase}_{name}", NUMBER, f"mean `{name}` inside the {phase} phase; NaN if there is none", unit)
@@ -180,3 +186,19 @@ TABLES = Tables(
         ),
     },
 )
+
+
+def tables(*, variants: bool, keep_text: bool) -> Tables:
+    """The tables of one survey.
+
+    Args:
+        variants: ``layers`` carries the entropies that others publish under the same name.
+        keep_text: ``prompts`` carries the text itself.
+    """
+    left_out = {"layers": () if variants else VARIANTS, "prompts": () if keep_text else ("text",)}
+    parts = {name: _without(table, left_out.get(name, ())) for name, table in TABLES.parts.items()}
+    return replace(TABLES, parts=parts)
+
+
+def _without(table: Table, names: tuple[str, ...]) -> Table:
+    return replace(table, columns=tuple(column for column in table.columns if column.name not in names))

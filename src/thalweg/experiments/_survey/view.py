@@ -33,9 +33,6 @@ from thalweg.shown import (
 )
 from thalweg.store import Run
 
-KEY = "survey"
-"""Of what a terminal prints."""
-
 DEPTH_COLUMNS = {
     "depth": None,
     "normalized entropy": ("state", "entropy_normalized"),
@@ -104,8 +101,8 @@ def chapters(run: Run) -> Iterator[Chapter]:
 
 
 def _surveyed(run: Run) -> bool:
-    """A finished run without a profile is one that experiments have made."""
-    return run.header.status != "finished" or "profile" not in run.missing
+    """Other experiments may have made the run."""
+    return run.survey is not None
 
 
 def _answered(run: Run, pair: Pair, card: Card) -> Card:
@@ -140,7 +137,7 @@ def _depth(run: Run, which: Sequence[Pair], data: str) -> Section:
         name=f"depth_profile{ending(run, data)}",
         panels=_depth_panels(run, which, _DEPTH),
         tables=[table for pair in which if (table := _depth_table(run, pair)) is not None],
-        key=KEY,
+        key=run.survey.header.key if run.survey else "",
     )
 
 
