@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,7 +272,8 @@ def test_a_second_massive_row_is_what_keeps_compression(tmp_path):
     assert row["verdict"] in ("unchanged", "reduced")
     assert row["replacement"] == "position 15 is massive in its place at states 2-4"
     intact = found["verdicts"].filter(condition="nothing", phenomenon="compression").row(0, named=True)
-    assert intact["replacement"].startswith("position 5 is still massive")
+    # the two rows are equal up to rounding: which of them is the larger one differs between processors
+    assert re.match(r"position (5 is still massive|15 is massive in its place) at states 2-4", intact["replacement"])
 
 
 def test_an_ablation_of_nothing_that_does_something_is_an_error(model, data, tmp_path, monkeypatch):
