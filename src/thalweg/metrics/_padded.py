@@ -1,7 +1,8 @@
-"""Sums over the real tokens of right-padded prompts.
+"""Right-padded prompts: sums over their real tokens, and one row for a whole prompt.
 
-Conventions: values have axes (batch, head, token), lengths is T of each prompt. Pads are replaced before any
-arithmetic, so a NaN there cannot spread. Arithmetic is float64 (float32 on Apple's GPU, which has no other).
+Conventions: values have axes (batch, head, token), states (batch, token, width); lengths is T of each prompt, at least
+1. Pads are replaced before any arithmetic, so a NaN there cannot spread. Arithmetic on values is float64 (float32 on
+Apple's GPU, which has no other); states in half precision are pooled in float32, float64 stays what it is.
 """
 
 import math
@@ -9,7 +10,43 @@ import math
 import torch
 from torch import Tensor
 
-from thalweg.shapes import Bool, Float, Int
+from thalweg.shapes import Float, Int
+
+
+def mean_over_tokens(
+    state: Float[Tensor, "batch token width"], lengths: Int[Tensor, " batch"], /
+) -> Float[Tensor, "batch width"]:
+    """Mean of the rows of each prompt's state: (1/T) sum_i x_i over its T real tokens.
+
+    Returns:
+        One row a prompt, float32 or float64.
+
+    Example:
+        >>> mean_over_tokens(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
+        [[2.0]]
+    """
+    real = torch.arange(state.shape[1], device=state.device) < lengths.unsqueeze(-1)
+    summed = torch.where(real.unsqueeze(-1), _wide(state), 0.0).sum(1)
+    return summed / lengths.unsqueeze(-1)
+
+
+def last_token(
+    state: Float[Tensor, "batch token width"], lengths: Int[Tensor, " batch"], /
+) -> Float[Tensor, "batch width"]:
+    """The row of each prompt's last real token, x_{T-1}.
+
+    Returns:
+        One row a prompt, float32 or float64.
+
+    Example:
+        >>> last_token(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
+        [[3.0]]
+    """
+    return _wide(state[torch.arange(len(state), device=state.device), lengths - 1])
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def precision(values: Tensor, /) -> torch.dtype:
@@ -22,18 +59,12 @@ def positions(values: Float[Tensor, "batch head token"], /) -> Int[Tensor, " tok
     return torch.arange(values.shape[2], device=values.device)
 
 
-def is_real(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /
-) -> Bool[Tensor, "batch 1 token"]:
-    """True at tokens, False at pads."""
-    return (positions(values) < lengths.unsqueeze(-1)).unsqueeze(1)
-
-
 def real(
     values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /, *, pad: float = 0.0
 ) -> Float[Tensor, "batch head token"]:
     """The values with `pad` at the pads."""
-    return torch.where(is_real(values, lengths), values.to(precision(values)), pad)
+    is_real = (positions(values) < lengths.unsqueeze(-1)).unsqueeze(1)
+    return torch.where(is_real, values.to(precision(values)), pad)
 
 
 def count(values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /) -> Float[Tensor, "batch 1"]:

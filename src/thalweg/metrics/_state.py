@@ -15,17 +15,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from thalweg.metrics import _spectrum, _variants
+from thalweg.metrics import _spectrum
 from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues
-from thalweg.metrics._norms import MassiveActivation, Norms, massive_of, norms_of, undefined_norms
-from thalweg.metrics._theory import (
-    MassiveBound,
-    Theorem,
-    massive_bound_of,
-    theorem_of,
-    undefined_massive_bound,
-    undefined_theorem,
-)
+from thalweg.metrics._norms import MassiveActivation, Norms, massive_of, norms_of
+from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound_of, theorem_of
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
@@ -41,7 +34,7 @@ SPECTRAL = (
     "sigma3_sq",
     "frobenius_sq",
 )
-VARIANTS = ("entropy_without_sink", "entropy_centred", "entropy_wei", "entropy_skean_1", "entropy_skean_2")
+VARIANTS = ("entropy_centred", "entropy_wei", "entropy_skean_1", "entropy_skean_2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +77,18 @@ def measure_state(
     if not massive_ratio > 1:
         raise ValueError(f"`massive_ratio` compares with the median row and must exceed 1; got {massive_ratio}.")
     view = StateView(state)
-    if view.undefined:
-        return _undefined(view.undefined, variants, finite=view.finite)
     bounds, massive = theorem_of(view, sink_position), massive_bound_of(view, massive_ratio)
-    spectrum = view.eigenvalues
-    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
-    if violated and not spectrum.exact:
-        spectrum = eigenvalues(view.gram, exact=True)
-        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
+    spectrum, violated = _checked(view, bounds, massive)
     metrics: dict[str, float | int | bool | str | None] = {
-        **_spectral(spectrum.values),
+        **_spectral(spectrum),
         **_columns(norms_of(view, sink_position)),
         **_columns(bounds),
         **_columns(massive),
-        **(_other_entropies(state, sink_position) if variants else {}),
+        **(_other_entropies(view, sink_position) if variants else {}),
         "bound_violated": violated,
-        "reason": _reason(view, sink_position),
+        "reason": view.undefined or _reason(view, sink_position),
     }
-    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)))
+    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)), view.finite)
 
 
 def bound_violated(
@@ -141,8 +128,21 @@ def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | 
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _tolerance(spectrum: Eigenvalues) -> float:
-    return 1e-10 if spectrum.exact else 1e-5
+def _checked(view: StateView, bounds: Theorem, massive: MassiveBound) -> tuple[Tensor, bool]:
+    """The spectrum, in float64 where it would contradict the theorem otherwise, and whether it does."""
+    if view.undefined:
+        return torch.full((view.rank,), math.nan, dtype=torch.float64), False
+    spectrum = view.eigenvalues
+    violated = _violated(spectrum, bounds, massive)
+    if violated and not spectrum.exact:
+        spectrum = eigenvalues(view.gram, exact=True)
+        violated = _violated(spectrum, bounds, massive)
+    return spectrum.values, violated
+
+
+def _violated(spectrum: Eigenvalues, bounds: Theorem, massive: MassiveBound) -> bool:
+    tolerance = 1e-10 if spectrum.exact else 1e-5
+    return bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=tolerance)
 
 
 def _spectral(spectrum: Tensor) -> dict[str, float]:
@@ -151,14 +151,11 @@ def _spectral(spectrum: Tensor) -> dict[str, float]:
     return dict(zip(SPECTRAL, values.tolist(), strict=True))
 
 
-def _other_entropies(state: Tensor, sink_position: int) -> dict[str, float]:
-    return {
-        "entropy_without_sink": _variants.entropy_without_sink(state, sink_position=sink_position),
-        "entropy_centred": _variants.entropy_centred(state),
-        "entropy_wei": _variants.entropy_wei(state),
-        "entropy_skean_1": _variants.entropy_skean_1(state),
-        "entropy_skean_2": _variants.entropy_skean_2(state),
-    }
+def _other_entropies(view: StateView, sink_position: int) -> dict[str, float]:
+    if view.undefined:
+        return dict.fromkeys(("entropy_without_sink", *VARIANTS), math.nan)
+    without = _spectrum.entropy_without_sink(view.state, sink_position=sink_position)
+    return {"entropy_without_sink": without, **{name: getattr(_spectrum, name)(view.state) for name in VARIANTS}}
 
 
 def _reason(view: StateView, sink_position: int) -> str | None:
@@ -175,16 +172,3 @@ def _reason(view: StateView, sink_position: int) -> str | None:
     elif view.tokens > 1 and view.row_sq[sink_position] == view.frobenius_sq:
         reasons.append("every row but the sink's is zero")
     return "; ".join(reasons) or None
-
-
-def _undefined(reason: str, variants: bool, *, finite: bool) -> StateMeasurement:
-    metrics: dict[str, float | int | bool | str | None] = {
-        **dict.fromkeys(SPECTRAL, math.nan),
-        **_columns(undefined_norms()),
-        **_columns(undefined_theorem()),
-        **_columns(undefined_massive_bound()),
-        **(dict.fromkeys(VARIANTS, math.nan) if variants else {}),
-        "bound_violated": False,
-        "reason": reason,
-    }
-    return StateMeasurement(metrics, (), finite)
