@@ -14,16 +14,14 @@ import math
 import torch
 from torch import Tensor
 
-from thalweg.metrics._padded import at, count, log_length, mean, positions, precision, real
+from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, log_length, mean, positions, precision, real
 from thalweg.options import TAU
 from thalweg.shapes import Float, Int
 
 TIE = 1e-6
 
 
-def sink_score(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"], sink_position: int = 0
-) -> Float[Tensor, "batch head"]:
+def sink_score(column_mass: Vectors, /, *, lengths: Lengths, sink_position: int = 0) -> Numbers:
     """Mean attention paid to the sink, C_s / T (the paper, section 2; Gu et al. 2025).
 
     Returns:
@@ -69,9 +67,7 @@ def sink_uniform(length: int, /, *, sink_position: int = 0) -> float:
     return math.fsum(1 / row for row in range(sink_position + 1, length + 1)) / length
 
 
-def top_score(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def top_score(column_mass: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mean attention paid to the token that gets most, max_k C_k / T.
 
     Returns:
@@ -83,9 +79,7 @@ def top_score(
     return real(column_mass, lengths, pad=-math.inf).amax(-1) / count(column_mass, lengths)
 
 
-def top_position(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Int[Tensor, "batch head"]:
+def top_position(column_mass: Vectors, /, *, lengths: Lengths) -> Int[Tensor, "batch head"]:
     """Position of the token that gets most attention: the lowest within 1e-6 of `top_score`.
 
     Returns:
@@ -101,9 +95,7 @@ def top_position(
     return torch.where(lowest == none, -1, lowest)
 
 
-def importance(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head token"]:
+def importance(column_mass: Vectors, /, *, lengths: Lengths) -> Vectors:
     """Mean attention to each token from the rows that can see it, C_k / (T - k) (Gu et al. 2025).
 
     Returns:
@@ -117,9 +109,7 @@ def importance(
     return mass / rows.clamp_min(1).unsqueeze(1)
 
 
-def mixing(
-    row_entropy: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def mixing(row_entropy: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mixing score: mean entropy of the rows (the paper, Appendix B.2).
 
     Returns:
@@ -131,13 +121,7 @@ def mixing(
     return mean(row_entropy, lengths)
 
 
-def mixing_normalized(
-    row_entropy: Float[Tensor, "batch head token"],
-    /,
-    *,
-    visible: Int[Tensor, "batch token"],
-    lengths: Int[Tensor, " batch"],
-) -> Float[Tensor, "batch head"]:
+def mixing_normalized(row_entropy: Vectors, /, *, visible: Int[Tensor, "batch token"], lengths: Lengths) -> Numbers:
     """Mean over the rows that have a choice (n_t >= 2) of h_t / ln n_t.
 
     Returns:
@@ -152,9 +136,7 @@ def mixing_normalized(
     return shares.sum(-1) / choice.sum(-1, keepdim=True)
 
 
-def mixing_over_log_length(
-    row_entropy: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def mixing_over_log_length(row_entropy: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mixing score over ln T.
 
     Returns:
@@ -166,9 +148,7 @@ def mixing_over_log_length(
     return mean(row_entropy, lengths) / log_length(row_entropy, lengths)
 
 
-def colsum_concentration(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def colsum_concentration(column_mass: Vectors, /, *, lengths: Lengths) -> Numbers:
     """How few tokens the attention goes to: 1 - H(C / sum C) / ln T (the paper, Appendix B.2).
 
     Returns:
@@ -183,9 +163,7 @@ def colsum_concentration(
     return (1 + torch.xlogy(shares, shares).sum(-1) / log_length(column_mass, lengths)).clamp(0, 1)
 
 
-def colsum_floor(
-    column_mass: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"], sink_position: int = 0
-) -> Float[Tensor, "batch head"]:
+def colsum_floor(column_mass: Vectors, /, *, lengths: Lengths, sink_position: int = 0) -> Numbers:
     """The least concentration that the sink's share c_0 = C_s / sum C allows (the paper, Appendix B.2).
 
     1 + (c_0 ln c_0 + (1 - c_0) ln((1 - c_0)/(T - 1))) / ln T: what is left is spread evenly over the other tokens.
@@ -216,9 +194,7 @@ def colsum_rate(concentrations: Float[Tensor, "*batch head"], /, tau: float = TA
     return sink_rate(concentrations, tau=tau)
 
 
-def diagonal(
-    values: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def diagonal(values: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mean attention of a token to itself, D = (1/T) sum_t A_tt (the paper, Appendix B.2).
 
     Returns:
@@ -230,9 +206,7 @@ def diagonal(
     return mean(values, lengths)
 
 
-def previous(
-    values: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def previous(values: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mean attention to the token before, over t >= 1; the entry at t = 0 is not read.
 
     Returns:
@@ -244,14 +218,7 @@ def previous(
     return real(values, lengths)[..., 1:].sum(-1) / (count(values, lengths) - 1)
 
 
-def svi(
-    column_mass: Float[Tensor, "batch head token"],
-    /,
-    *,
-    diagonal: Float[Tensor, "batch head token"],
-    lengths: Int[Tensor, " batch"],
-    sink_position: int = 0,
-) -> Float[Tensor, "batch head"]:
+def svi(column_mass: Vectors, /, *, diagonal: Vectors, lengths: Lengths, sink_position: int = 0) -> Numbers:
     """Sink-versus-identity index B / (B + D), B the sink score, D the mean diagonal (the paper, Appendix B.2).
 
     A_00 is counted in both, so B + D reaches 1 + 1/T.
@@ -266,9 +233,7 @@ def svi(
     return sink / (sink + mean(diagonal, lengths))
 
 
-def attended(
-    row_sum: Float[Tensor, "batch head token"], /, *, lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch head"]:
+def attended(row_sum: Vectors, /, *, lengths: Lengths) -> Numbers:
     """Mean share of attention that goes to tokens, (1/T) sum_t s_t.
 
     Returns:

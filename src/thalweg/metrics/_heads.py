@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics import _attention
-from thalweg.metrics._padded import at, count, mean, positions, precision, real
+from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, positions, precision, real
 from thalweg.shapes import Bool, Float, Int
 
 DORMANT = 0.1
@@ -25,13 +25,13 @@ DORMANT = 0.1
 
 def head_metrics(
     *,
-    column_mass: Float[Tensor, "batch head token"],
-    row_entropy: Float[Tensor, "batch head token"],
-    diagonal: Float[Tensor, "batch head token"],
-    previous: Float[Tensor, "batch head token"],
-    row_sum: Float[Tensor, "batch head token"],
+    column_mass: Vectors,
+    row_entropy: Vectors,
+    diagonal: Vectors,
+    previous: Vectors,
+    row_sum: Vectors,
     visible: Int[Tensor, "batch token"],
-    lengths: Int[Tensor, " batch"],
+    lengths: Lengths,
     sink_position: int = 0,
 ) -> dict[str, Tensor]:
     """Every attention column of the ``heads`` table that follows from the statistics of one block.
@@ -71,12 +71,12 @@ def head_metrics(
 class SinkAndRest(NamedTuple):
     """A norm at the sink position, and the mean norm at all others."""
 
-    sink: Float[Tensor, "batch head"]
-    rest: Float[Tensor, "batch head"]
+    sink: Numbers
+    rest: Numbers
 
 
 def sink_and_rest_norms(
-    vectors: Float[Tensor, "batch head token depth"], /, lengths: Int[Tensor, " batch"], sink_position: int = 0
+    vectors: Float[Tensor, "batch head token depth"], /, lengths: Lengths, sink_position: int = 0
 ) -> SinkAndRest:
     """Norms of keys or values at the sink and elsewhere (Guo et al. 2024; Gu et al. 2025).
 
@@ -120,11 +120,8 @@ def write_factors(slices: Float[Tensor, "head width breadth"], /) -> Float[Tenso
 
 
 def head_write_norm(
-    outputs: Float[Tensor, "batch head token breadth"],
-    /,
-    factors: Float[Tensor, "head rank breadth"],
-    lengths: Int[Tensor, " batch"],
-) -> Float[Tensor, "batch head"]:
+    outputs: Float[Tensor, "batch head token breadth"], /, factors: Float[Tensor, "head rank breadth"], lengths: Lengths
+) -> Numbers:
     """Mean norm of what a head adds to the residual stream, before any norm that follows the block (Guo et al. 2024).
 
     Args:

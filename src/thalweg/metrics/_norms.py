@@ -8,9 +8,6 @@ Undefined is NaN, or None for a position.
 - A massive row: norm >= `massive_ratio` x the median row norm, and not zero.
 """
 
-# torch.linalg and Tensor.tolist carry no types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +20,7 @@ from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Norms:
     """Norms of one state; every field is a column of the ``layers`` table.
 

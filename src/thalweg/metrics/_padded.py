@@ -12,10 +12,12 @@ from torch import Tensor
 
 from thalweg.shapes import Float, Int
 
+Vectors = Float[Tensor, "batch head token"]
+Numbers = Float[Tensor, "batch head"]
+Lengths = Int[Tensor, " batch"]
 
-def mean_over_tokens(
-    state: Float[Tensor, "batch token width"], lengths: Int[Tensor, " batch"], /
-) -> Float[Tensor, "batch width"]:
+
+def mean_over_tokens(state: Float[Tensor, "batch token width"], lengths: Lengths, /) -> Float[Tensor, "batch width"]:
     """Mean of the rows of each prompt's state: (1/T) sum_i x_i over its T real tokens.
 
     Returns:
@@ -30,9 +32,7 @@ def mean_over_tokens(
     return summed / lengths.unsqueeze(-1)
 
 
-def last_token(
-    state: Float[Tensor, "batch token width"], lengths: Int[Tensor, " batch"], /
-) -> Float[Tensor, "batch width"]:
+def last_token(state: Float[Tensor, "batch token width"], lengths: Lengths, /) -> Float[Tensor, "batch width"]:
     """The row of each prompt's last real token, x_{T-1}.
 
     Returns:
@@ -54,40 +54,34 @@ def precision(values: Tensor, /) -> torch.dtype:
     return torch.float32 if values.device.type == "mps" else torch.float64
 
 
-def positions(values: Float[Tensor, "batch head token"], /) -> Int[Tensor, " token"]:
+def positions(values: Vectors, /) -> Int[Tensor, " token"]:
     """0, 1, ... along the token axis."""
     return torch.arange(values.shape[2], device=values.device)
 
 
-def real(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /, *, pad: float = 0.0
-) -> Float[Tensor, "batch head token"]:
+def real(values: Vectors, lengths: Lengths, /, *, pad: float = 0.0) -> Vectors:
     """The values with `pad` at the pads."""
     is_real = (positions(values) < lengths.unsqueeze(-1)).unsqueeze(1)
     return torch.where(is_real, values.to(precision(values)), pad)
 
 
-def count(values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /) -> Float[Tensor, "batch 1"]:
+def count(values: Vectors, lengths: Lengths, /) -> Float[Tensor, "batch 1"]:
     """T as a number that divides sums over tokens."""
     return lengths.unsqueeze(-1).to(precision(values))
 
 
-def log_length(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /
-) -> Float[Tensor, "batch 1"]:
+def log_length(values: Vectors, lengths: Lengths, /) -> Float[Tensor, "batch 1"]:
     """Logarithm of T, NaN for one token, where it would divide by 0."""
     tokens = count(values, lengths)
     return torch.where(tokens > 1, tokens.log(), math.nan)
 
 
-def mean(values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /) -> Float[Tensor, "batch head"]:
+def mean(values: Vectors, lengths: Lengths, /) -> Numbers:
     """Mean over real tokens."""
     return real(values, lengths).sum(-1) / count(values, lengths)
 
 
-def at(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], position: int, /
-) -> Float[Tensor, "batch head"]:
+def at(values: Vectors, lengths: Lengths, position: int, /) -> Numbers:
     """The value at one position, NaN for prompts that do not reach it."""
     if position >= values.shape[2]:
         return torch.full_like(values[..., 0], math.nan, dtype=precision(values))

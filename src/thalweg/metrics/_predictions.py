@@ -15,6 +15,8 @@ from torch import Tensor
 
 from thalweg.shapes import Bool, Float, Int
 
+LogProbabilities = Float[Tensor, "token vocabulary"]
+
 
 def next_token_loss(
     logits: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " token"], /
@@ -30,7 +32,7 @@ def next_token_loss(
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> Float[Tensor, "token vocabulary"]:
+def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> LogProbabilities:
     """Ln softmax(logits), in float32.
 
     Returns:
@@ -42,7 +44,7 @@ def log_probabilities(logits: Float[Tensor, "token vocabulary"], /) -> Float[Ten
     return torch.log_softmax(logits.float(), dim=-1)
 
 
-def token_loss(state: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " token"], /) -> Float[Tensor, " token"]:
+def token_loss(state: LogProbabilities, targets: Int[Tensor, " token"], /) -> Float[Tensor, " token"]:
     """Cross entropy of the token that comes next, -ln p[target].
 
     Returns:
@@ -55,7 +57,7 @@ def token_loss(state: Float[Tensor, "token vocabulary"], targets: Int[Tensor, " 
     return torch.where(state[:, 0].isnan(), torch.nan, losses)
 
 
-def output_entropy(state: Float[Tensor, "token vocabulary"], /) -> Float[Tensor, " token"]:
+def output_entropy(state: LogProbabilities, /) -> Float[Tensor, " token"]:
     """Entropy of the distribution over the next token, -sum p ln p (the paper, Fig. 28).
 
     Returns:
@@ -68,9 +70,7 @@ def output_entropy(state: Float[Tensor, "token vocabulary"], /) -> Float[Tensor,
     return -(state.exp() * state.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
 
 
-def agreement(
-    state: Float[Tensor, "token vocabulary"], last: Float[Tensor, "token vocabulary"], /
-) -> Float[Tensor, " token"]:
+def agreement(state: LogProbabilities, last: LogProbabilities, /) -> Float[Tensor, " token"]:
     """Whether the most probable token is the one that the model itself says; its average is the top-1 agreement.
 
     Returns:
@@ -83,9 +83,7 @@ def agreement(
     return torch.where(state[:, 0].isnan() | last[:, 0].isnan(), torch.nan, same)
 
 
-def kl_to_last(
-    state: Float[Tensor, "token vocabulary"], last: Float[Tensor, "token vocabulary"], /
-) -> Float[Tensor, " token"]:
+def kl_to_last(state: LogProbabilities, last: LogProbabilities, /) -> Float[Tensor, " token"]:
     """KL(last || state) = sum p_last (ln p_last - ln p_state): what is lost by stopping at the state.
 
     Returns:
@@ -102,10 +100,7 @@ def kl_to_last(
 
 
 def target_likelihoods(
-    state: Float[Tensor, "token vocabulary"],
-    places: Int[Tensor, " target"],
-    targets: Int[Tensor, " target"],
-    /,
+    state: LogProbabilities, places: Int[Tensor, " target"], targets: Int[Tensor, " target"], /
 ) -> tuple[Float[Tensor, " target"], Bool[Tensor, " target"]]:
     """Ln p[target] at the token that predicts it, and whether no other token is more probable.
 

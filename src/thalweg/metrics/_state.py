@@ -10,31 +10,22 @@ to call from several threads; no global setting is touched.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from thalweg.catalogue import METRICS
 from thalweg.metrics import _spectrum
-from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues
-from thalweg.metrics._norms import MassiveActivation, Norms, massive_of, norms_of
+from thalweg.metrics._eigenvalues import eigenvalues
+from thalweg.metrics._norms import MassiveActivation, massive_of, norms_of
 from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound_of, theorem_of
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
-SPECTRAL = (
-    "entropy",
-    "entropy_normalized",
-    "anisotropy",
-    "effective_rank",
-    "dominance",
-    "sigma1_sq",
-    "sigma2_sq",
-    "sigma3_sq",
-    "frobenius_sq",
-)
-VARIANTS = ("entropy_centred", "entropy_wei", "entropy_skean_1", "entropy_skean_2")
+SPECTRAL = tuple(row.name for row in METRICS if row.needs == ("spectrum",))
+VARIANTS = tuple(row.name for row in METRICS if row.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +72,9 @@ def measure_state(
     spectrum, violated = _checked(view, bounds, massive)
     metrics: dict[str, float | int | bool | str | None] = {
         **_spectral(spectrum),
-        **_columns(norms_of(view, sink_position)),
-        **_columns(bounds),
-        **_columns(massive),
+        **vars(norms_of(view, sink_position)),
+        **vars(bounds),
+        **vars(massive),
         **(_other_entropies(view, sink_position) if variants else {}),
         "bound_violated": violated,
         "reason": view.undefined or _reason(view, sink_position),
@@ -123,26 +114,17 @@ def bound_violated(
     )
 
 
-def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | None]:
-    """The fields by name; ``dataclasses.asdict`` copies every value deeply, which takes as long as a small spectrum."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
-
-
 def _checked(view: StateView, bounds: Theorem, massive: MassiveBound) -> tuple[Tensor, bool]:
     """The spectrum, in float64 where it would contradict the theorem otherwise, and whether it does."""
     if view.undefined:
         return torch.full((view.rank,), math.nan, dtype=torch.float64), False
     spectrum = view.eigenvalues
-    violated = _violated(spectrum, bounds, massive)
+    tolerance = 1e-10 if spectrum.exact else 1e-5
+    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=tolerance)
     if violated and not spectrum.exact:
         spectrum = eigenvalues(view.gram, exact=True)
-        violated = _violated(spectrum, bounds, massive)
+        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=1e-10)
     return spectrum.values, violated
-
-
-def _violated(spectrum: Eigenvalues, bounds: Theorem, massive: MassiveBound) -> bool:
-    tolerance = 1e-10 if spectrum.exact else 1e-5
-    return bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=tolerance)
 
 
 def _spectral(spectrum: Tensor) -> dict[str, float]:
@@ -153,9 +135,9 @@ def _spectral(spectrum: Tensor) -> dict[str, float]:
 
 def _other_entropies(view: StateView, sink_position: int) -> dict[str, float]:
     if view.undefined:
-        return dict.fromkeys(("entropy_without_sink", *VARIANTS), math.nan)
-    without = _spectrum.entropy_without_sink(view.state, sink_position=sink_position)
-    return {"entropy_without_sink": without, **{name: getattr(_spectrum, name)(view.state) for name in VARIANTS}}
+        return dict.fromkeys(VARIANTS, math.nan)
+    options = {"entropy_without_sink": {"sink_position": sink_position}}
+    return {name: getattr(_spectrum, name)(view.state, **options.get(name, {})) for name in VARIANTS}
 
 
 def _reason(view: StateView, sink_position: int) -> str | None:
