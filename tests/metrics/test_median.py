@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thalweg.metrics._median import SAMPLE, median
+from thalweg.metrics._view import SAMPLE, median
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

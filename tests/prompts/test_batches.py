@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from thalweg.errors import DataError
 from thalweg.prompts import Prompt, batches, padded
-from thalweg.prompts._batches import SLACK, TINY
+from thalweg.prompts._tokens import SLACK, TINY
 
 lengths = st.lists(st.integers(1, 60) | st.integers(1, 300), max_size=40)
 options = st.fixed_dictionaries(

@@ -8,8 +8,8 @@ import pytest
 
 from thalweg.errors import DataError
 from thalweg.prompts import list_data, open_source
+from thalweg.prompts._data_sets import HUB_DATA
 from thalweg.prompts._hub import HubRows, parse_hub_name
-from thalweg.prompts._hub_table import HUB_DATA
 
 COMMIT = "c0ffee"
 

@@ -9,7 +9,7 @@ import pytest
 
 from thalweg.errors import DataError
 from thalweg.prompts import Example, open_labelled, split_in_three, splits_on_hub
-from thalweg.prompts._labelled_table import LABELLED_DATA
+from thalweg.prompts._data_sets import LABELLED_DATA
 from thalweg.prompts._questions import form_of
 
 ARC = {"question": {"stem": "Which?", "choices": [{"text": "x", "label": "A"}, {"text": "y", "label": "B"}]}}

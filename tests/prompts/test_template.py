@@ -1,7 +1,7 @@
 import pytest
 
 from thalweg.errors import DataError
-from thalweg.prompts._template import PREFERRED, Template, choose_template
+from thalweg.prompts._rows import PREFERRED, Template, choose_template
 
 
 @pytest.mark.parametrize("position", range(len(PREFERRED)))

@@ -2,42 +2,70 @@
 
 No model, tokenizer, device choice, file or table is known here. In reading order:
 
-- ``_spectrum``       how many directions a state uses
-- ``_variants``       what others publish as its entropy
+- ``_spectrum``       how many directions a state uses, and what others publish as its entropy
 - ``_norms``          how large its rows and entries are, and which are massive
 - ``_theory``         what the massive rows alone prove about the spectrum
 - ``_state``          all of these in one pass: `measure_state`
-- ``_sinks``, ``_mixing``, ``_concentration``, ``_patterns``    where a head looks
-- ``_writes``         what it reads at the sink and what it writes
-- ``_heads``          all columns of one block: `head_metrics`
-- ``_attribution``    what each part of a block adds to the sink's row
-- ``_coordinates``    and into which coordinates
-- ``_loss``           how well the next token is predicted
-- ``_lens``           what a state predicts
-- ``_pooling``        one row for a whole prompt
-- ``_answers``        how probable an answer is
+- ``_attention``      where a head looks, and how widely
+- ``_heads``          all columns of one block, with what its heads read at the sink and write: `head_metrics`
+- ``_attribution``    what each part of a block adds to the sink's row, and into which coordinates
+- ``_predictions``    what a state says about the next token, and how probable an answer is
 
-and what these stand on: ``_view``, ``_eigenvalues``, ``_median`` (one state), ``_padded`` (right-padded vectors).
+and what these stand on: ``_view`` and ``_eigenvalues`` (one state), ``_padded`` (right-padded vectors; one row for a
+whole prompt).
 """
 
-from thalweg.metrics._answers import continuation_likelihood, target_likelihoods
-from thalweg.metrics._attribution import Attribution, SinkRow, attribution, sink_row
-from thalweg.metrics._concentration import colsum_concentration, colsum_floor, colsum_rate
-from thalweg.metrics._coordinates import SinkCoordinates, sink_coordinates
-from thalweg.metrics._heads import head_metrics
-from thalweg.metrics._lens import agreement, kl_to_last, log_probabilities, output_entropy, token_loss
-from thalweg.metrics._loss import next_token_loss
-from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
+from thalweg.metrics._attention import (
+    attended,
+    colsum_concentration,
+    colsum_floor,
+    colsum_rate,
+    diagonal,
+    importance,
+    mixing,
+    mixing_normalized,
+    mixing_over_log_length,
+    previous,
+    sink_rate,
+    sink_score,
+    sink_uniform,
+    svi,
+    top_position,
+    top_score,
+)
+from thalweg.metrics._attribution import Attribution, SinkCoordinates, SinkRow, attribution, sink_coordinates, sink_row
+from thalweg.metrics._heads import (
+    SinkAndRest,
+    dormant,
+    dormant_rate,
+    head_metrics,
+    head_write_norm,
+    sink_and_rest_norms,
+    write_factors,
+)
 from thalweg.metrics._norms import MassiveActivation, Norms, massive_activations, norms
-from thalweg.metrics._patterns import attended, diagonal, previous, svi
-from thalweg.metrics._pooling import last_token, mean_over_tokens
-from thalweg.metrics._sinks import importance, sink_rate, sink_score, sink_uniform, top_position, top_score
+from thalweg.metrics._padded import last_token, mean_over_tokens
+from thalweg.metrics._predictions import (
+    agreement,
+    continuation_likelihood,
+    kl_to_last,
+    log_probabilities,
+    next_token_loss,
+    output_entropy,
+    target_likelihoods,
+    token_loss,
+)
 from thalweg.metrics._spectrum import (
     anisotropy,
     dominance,
     effective_rank,
     entropy,
+    entropy_centred,
     entropy_normalized,
+    entropy_skean_1,
+    entropy_skean_2,
+    entropy_wei,
+    entropy_without_sink,
     frobenius_sq,
     sigma1_sq,
     sigma2_sq,
@@ -46,21 +74,6 @@ from thalweg.metrics._spectrum import (
 )
 from thalweg.metrics._state import StateMeasurement, bound_violated, measure_state
 from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound, spread_entropy, theorem
-from thalweg.metrics._variants import (
-    entropy_centred,
-    entropy_skean_1,
-    entropy_skean_2,
-    entropy_wei,
-    entropy_without_sink,
-)
-from thalweg.metrics._writes import (
-    SinkAndRest,
-    dormant,
-    dormant_rate,
-    head_write_norm,
-    sink_and_rest_norms,
-    write_factors,
-)
 
 __all__ = [
     "Attribution",

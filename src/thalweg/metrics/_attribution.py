@@ -2,25 +2,29 @@
 
 Conventions: the sink's row of state 0 and everything that attention and MLPs add to it afterwards sum to its row of the
 last state. The reference state r is the one of largest norm_ratio (lowest index on ties), v = x_0(r) / |x_0(r)|. Parts
-come in the order embedding, attention of block 0, MLP of block 0, attention of block 1, ... Arithmetic is float64.
-Undefined is NaN with a reason.
+come in the order embedding, attention of block 0, MLP of block 0, attention of block 1, ... A coordinate is massive for
+a prompt if it holds at least 1% of the squared norm of the sink's row at r, and massive if it is for at least half of
+the prompts. Arithmetic is float64. Undefined is NaN or empty, with a reason.
 """
 
 # torch.linalg and Tensor.tolist carry no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from thalweg.metrics._median import median
 from thalweg.metrics._norms import sink_and_rest
-from thalweg.metrics._view import first
+from thalweg.metrics._view import first, median
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Bool, Float, Int
 
 RANKS = 4
+HELD = 0.01
+SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def attribution(
     """
     rows, parts = rows.double(), torch.cat([rows[:1].double(), contributions.double().flatten(0, 1)])
     norm = torch.linalg.vector_norm(parts, dim=1)
-    reference, reason = reference_state(rows, norm_ratio)
+    reference, reason = _reference_state(rows, norm_ratio)
     direction = torch.full_like(rows[0], math.nan)
     size = math.nan
     if reference is not None:
@@ -154,7 +158,58 @@ def attribution(
     )
 
 
-def reference_state(rows: Tensor, norm_ratio: Tensor) -> tuple[int | None, str | None]:
+@dataclass(frozen=True, slots=True)
+class SinkCoordinates:
+    """The coordinates of the sink's row.
+
+    Attributes:
+        dims: the massive ones, in order; empty where the sink's row is not massive for at least half of the prompts.
+        peak: largest magnitude of a massive coordinate, over states and prompts.
+        ordinary: largest magnitude of another one.
+    """
+
+    dims: tuple[int, ...]
+    peak: float
+    ordinary: float
+
+
+def sink_coordinates(
+    rows: Sequence[Float[Tensor, "state width"]],
+    stand_out: Sequence[Sequence[SinkRow]],
+    /,
+    *,
+    massive_ratio: float = MASSIVE_RATIO,
+) -> SinkCoordinates:
+    """Tell the massive coordinates of the sink's row from the ordinary ones.
+
+    Args:
+        rows: for each prompt, the sink's row of every state, activation units.
+        stand_out: for each prompt and state, how that row stands out.
+        massive_ratio: the sink_ratio from which the sink's row is massive.
+
+    Returns:
+        The coordinates, over the prompts whose sink's row is massive at some state.
+
+    Example:
+        One prompt whose row is (1, 2, 0) and then (1, 3, 500), norm ratios 1 and 200: coordinate 2 is massive, peak
+        500, ordinary 3.
+    """
+    known = list[tuple[Tensor, int]]()
+    for row, states in zip(rows, stand_out, strict=True):
+        ratios = torch.tensor([state.norm_ratio for state in states], dtype=torch.float64)
+        reference, _ = _reference_state(row.double(), ratios)
+        if reference is not None and any(state.sink_ratio >= massive_ratio for state in states):
+            known.append((row.double(), reference))
+    if not known or len(known) < SHARE * len(rows):
+        return SinkCoordinates((), math.nan, math.nan)
+    held = torch.stack([row[at].square() / row[at].square().sum() >= HELD for row, at in known])
+    massive = held.double().mean(0) >= SHARE
+    largest = torch.stack([row.abs().amax(0) for row, _ in known]).amax(0)
+    peak, ordinary = (float(part.max()) if len(part) else math.nan for part in (largest[massive], largest[~massive]))
+    return SinkCoordinates(tuple(massive.nonzero().flatten().tolist()), peak, ordinary)
+
+
+def _reference_state(rows: Tensor, norm_ratio: Tensor) -> tuple[int | None, str | None]:
     """The state of largest norm ratio, or None and why there is none."""
     if not bool(rows.isfinite().all()):
         return None, "the sink token's row is missing or not finite"

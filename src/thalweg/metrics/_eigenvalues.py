@@ -48,15 +48,6 @@ class Eigenvalues:
     exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Directions:
-    """Leading eigenpairs: values, vectors as columns, and the matrix times the vectors."""
-
-    values: Tensor
-    vectors: Tensor
-    images: Tensor
-
-
 def gram_matrix(rows: Float[Tensor, "rows columns"], /) -> Float[Tensor, "rows rows"]:
     """All inner products of the rows of a float64 matrix.
 
@@ -75,17 +66,9 @@ def gram_matrix(rows: Float[Tensor, "rows columns"], /) -> Float[Tensor, "rows r
 
 
 def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> Eigenvalues:
-    """Eigenvalues of a positive semidefinite float64 matrix, descending.
+    """Eigenvalues of a positive semidefinite, finite float64 matrix; `exact` uses float64 for all, whatever the size.
 
-    Args:
-        gram: symmetric, float64, finite.
-        exact: use float64 for every eigenvalue whatever the size.
-
-    Returns:
-        Eigenvalues whose entropy is within 1e-5 relative or 1e-7 absolute of the exact one.
-
-    Example:
-        [[2, 1], [1, 2]] has 3 and 1.
+    Their entropy is within 1e-5 relative or 1e-7 absolute of the exact one.
     """
     # Solvers on a CUDA device are slower than the processor's at the sizes of prompts, and a synchronisation is due
     # here anyway.
@@ -98,17 +81,11 @@ def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> 
 
 
 def float32_noise(shares: Float[Tensor, " rank"], /) -> float:
-    """About the most that float32 noise in eigenvalues adds to an entropy; errors seen were at most 0.73 of it.
+    """About the most nats that float32 noise in shares of the trace adds to an entropy; errors were up to 0.73 of it.
 
     Noise is a unit of 6e-8 times the largest share. Shares below 16 units are taken for noise around zero: half of them
     are positive and raise the entropy by a unit's worth each. Errors of the others have either sign and add up as a
     random walk.
-
-    Args:
-        shares: what float32 found, as shares of the whole trace.
-
-    Returns:
-        Nats.
     """
     unit = 2.0**-24 * float(shares.max())
     if unit == 0:
@@ -122,25 +99,27 @@ def _deflated(gram: Tensor) -> Tensor | None:
     trace = float(gram.diagonal().sum())
     if not trace > 0:
         return None
-    leading = _leading(gram, trace)
-    rest = _without(gram, leading)
+    leading, rest = _deflate(gram, trace)
     mass = float(rest.diagonal().sum())
     if not mass > REMAINDER * trace:
         return None
     try:
-        tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(leading.values) :].clamp_min_(0)
+        tail = torch.linalg.eigvalsh(rest.div_(mass).float()).double()[len(leading) :].clamp_min_(0)
     except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage] - steep spectra can keep float32 from converging
         return None
     tail *= mass / tail.sum()
-    shares = torch.cat([tail, leading.values]) / trace
+    shares = torch.cat([tail, leading]) / trace
     entropy = -float(torch.xlogy(shares, shares).sum())
     if not float32_noise(tail / trace) <= ALLOWED * entropy:  # also where float32 gave NaN instead of an error
         return None
     return (shares * trace).sort(descending=True).values
 
 
-def _leading(gram: Tensor, trace: float) -> _Directions:
-    """The leading eigenpairs that have converged: none for a flat spectrum, one for each massive direction."""
+def _deflate(gram: Tensor, trace: float) -> tuple[Tensor, Tensor]:
+    """The leading eigenvalues, and the matrix with their directions V taken out, (1 - V V^T) G (1 - V V^T).
+
+    Those that have converged are taken: none for a flat spectrum, one for each massive direction.
+    """
     # A generator of its own: the same start for every state, whatever other threads draw.
     start = torch.Generator().manual_seed(0)
     basis = torch.randn(gram.shape[0], DIRECTIONS, dtype=gram.dtype, generator=start)
@@ -157,10 +136,6 @@ def _leading(gram: Tensor, trace: float) -> _Directions:
     # The second condition keeps sigma_2 and sigma_3 right where the first is met only because their shares are tiny.
     converged = (error < COUPLING) & (residual < CONVERGED * shares)
     kept = int(converged.int().cumprod(0).sum())
-    return _Directions(values[:kept], vectors[:, :kept], images[:, :kept])
-
-
-def _without(gram: Tensor, leading: _Directions) -> Tensor:
-    """(1 - V V^T) G (1 - V V^T): the matrix with the leading directions taken out."""
-    half = leading.images - leading.vectors * (leading.values / 2)
-    return torch.addmm(gram, leading.vectors, half.T, alpha=-1).addmm_(half, leading.vectors.T, alpha=-1)
+    values, vectors = values[:kept], vectors[:, :kept]
+    half = images[:, :kept] - vectors * (values / 2)
+    return values, torch.addmm(gram, vectors, half.T, alpha=-1).addmm_(half, vectors.T, alpha=-1)

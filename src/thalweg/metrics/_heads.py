@@ -1,29 +1,37 @@
-"""Every attention column of one block, from five vectors of length T for each head instead of the T x T attention.
+"""Every column of one block's heads: where they look, and how large what they read at the sink and write is.
 
-Conventions: those of the files it calls. The vectors are C_k (column mass), h_t (row entropy), A_tt, A_t,t-1 and s_t
-(row sum), with axes (batch, head, token), padded on the right; pads may hold anything and enter nothing. No loop over
-prompts, heads or tokens.
+Conventions: the statistics of attention are those of ``_attention``, five vectors of length T for each head instead of
+the T x T attention. Norms are Euclidean, in activation units; keys are taken after rotary embedding, values as they are
+weighted. Axes are (batch, head, token, ...); prompts are padded on the right, pads may hold anything and enter nothing.
+Products are float64, or float32 on a processor that multiplies it as such: no TF32 setting, bfloat16 mode or autocast
+reaches them. No loop over prompts, heads or tokens.
 """
 
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 
-from thalweg.metrics import _patterns
-from thalweg.metrics._concentration import colsum_concentration, colsum_floor
-from thalweg.metrics._mixing import mixing, mixing_normalized, mixing_over_log_length
-from thalweg.metrics._patterns import attended, svi
-from thalweg.metrics._sinks import sink_score, top_position, top_score
-from thalweg.shapes import Float, Int
+from thalweg.metrics import _attention
+from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, positions, precision, real
+from thalweg.shapes import Bool, Float, Int
+
+DORMANT = 0.1
 
 
 def head_metrics(
     *,
-    column_mass: Float[Tensor, "batch head token"],
-    row_entropy: Float[Tensor, "batch head token"],
-    diagonal: Float[Tensor, "batch head token"],
-    previous: Float[Tensor, "batch head token"],
-    row_sum: Float[Tensor, "batch head token"],
+    column_mass: Vectors,
+    row_entropy: Vectors,
+    diagonal: Vectors,
+    previous: Vectors,
+    row_sum: Vectors,
     visible: Int[Tensor, "batch token"],
-    lengths: Int[Tensor, " batch"],
+    lengths: Lengths,
     sink_position: int = 0,
 ) -> dict[str, Tensor]:
     """Every attention column of the ``heads`` table that follows from the statistics of one block.
@@ -45,16 +53,128 @@ def head_metrics(
         A pure sink over 4 tokens: sink score 1, mixing 0, concentration 1, svi 4/5.
     """
     return {
-        "sink_score": sink_score(column_mass, lengths=lengths, sink_position=sink_position),
-        "top_position": top_position(column_mass, lengths=lengths),
-        "top_score": top_score(column_mass, lengths=lengths),
-        "mixing": mixing(row_entropy, lengths=lengths),
-        "mixing_normalized": mixing_normalized(row_entropy, visible=visible, lengths=lengths),
-        "mixing_over_log_length": mixing_over_log_length(row_entropy, lengths=lengths),
-        "colsum_concentration": colsum_concentration(column_mass, lengths=lengths),
-        "colsum_floor": colsum_floor(column_mass, lengths=lengths, sink_position=sink_position),
-        "diagonal": _patterns.diagonal(diagonal, lengths=lengths),
-        "previous": _patterns.previous(previous, lengths=lengths),
-        "svi": svi(column_mass, diagonal=diagonal, lengths=lengths, sink_position=sink_position),
-        "attended": attended(row_sum, lengths=lengths),
+        "sink_score": _attention.sink_score(column_mass, lengths=lengths, sink_position=sink_position),
+        "top_position": _attention.top_position(column_mass, lengths=lengths),
+        "top_score": _attention.top_score(column_mass, lengths=lengths),
+        "mixing": _attention.mixing(row_entropy, lengths=lengths),
+        "mixing_normalized": _attention.mixing_normalized(row_entropy, visible=visible, lengths=lengths),
+        "mixing_over_log_length": _attention.mixing_over_log_length(row_entropy, lengths=lengths),
+        "colsum_concentration": _attention.colsum_concentration(column_mass, lengths=lengths),
+        "colsum_floor": _attention.colsum_floor(column_mass, lengths=lengths, sink_position=sink_position),
+        "diagonal": _attention.diagonal(diagonal, lengths=lengths),
+        "previous": _attention.previous(previous, lengths=lengths),
+        "svi": _attention.svi(column_mass, diagonal=diagonal, lengths=lengths, sink_position=sink_position),
+        "attended": _attention.attended(row_sum, lengths=lengths),
     }
+
+
+class SinkAndRest(NamedTuple):
+    """A norm at the sink position, and the mean norm at all others."""
+
+    sink: Numbers
+    rest: Numbers
+
+
+def sink_and_rest_norms(
+    vectors: Float[Tensor, "batch head token depth"], /, lengths: Lengths, sink_position: int = 0
+) -> SinkAndRest:
+    """Norms of keys or values at the sink and elsewhere (Guo et al. 2024; Gu et al. 2025).
+
+    A sink whose value is near zero writes nothing: attention paid to it is attention not paid.
+
+    Args:
+        vectors: keys after rotary embedding, or values; one for each query head or for each key/value head.
+        lengths: T.
+        sink_position: s.
+
+    Returns:
+        Norm at s, and mean norm over the other real tokens, activation units; NaN for prompts without a token at s, and
+        for the rest of one token.
+
+    Example:
+        Vectors (3, 4), (0, 1), (0, 3): sink 5, rest 2.
+    """
+    norms = _row_norms(vectors)
+    sink = at(norms, lengths, sink_position)
+    others = real(norms, lengths).masked_fill(positions(norms) == sink_position, 0)
+    rest = others.sum(-1) / (count(norms, lengths) - 1)
+    return SinkAndRest(sink, torch.where((lengths > sink_position).unsqueeze(-1), rest, math.nan))
+
+
+def write_factors(slices: Float[Tensor, "head width breadth"], /) -> Float[Tensor, "head rank breadth"]:
+    """Small factors R_h with |R_h z| = |W_h z|, W_h the head's slice of the output projection.
+
+    W_h = Q R with orthonormal columns in Q, which change no norm: a d x breadth product for every token becomes a
+    breadth x breadth one.
+
+    Args:
+        slices: W_h, the columns of the output projection that read head h.
+
+    Returns:
+        Upper triangular factors, float64, rank = min(width, breadth).
+
+    Example:
+        The column (3, 4) has the factor 5, up to its sign.
+    """
+    return torch.linalg.qr(slices.detach().to(precision(slices)), mode="r").R
+
+
+def head_write_norm(
+    outputs: Float[Tensor, "batch head token breadth"], /, factors: Float[Tensor, "head rank breadth"], lengths: Lengths
+) -> Numbers:
+    """Mean norm of what a head adds to the residual stream, before any norm that follows the block (Guo et al. 2024).
+
+    Args:
+        outputs: z, attention-weighted values of each head.
+        factors: R_h of `write_factors`; |W_h z| = |R_h z|.
+        lengths: T.
+
+    Returns:
+        Activation units, at least 0.
+
+    Example:
+        R = 2, outputs 1 and 3: (2 + 6) / 2 = 4.
+    """
+    dtype = _product_dtype(outputs)
+    written = outputs.detach().to(dtype) @ factors.to(dtype).mT
+    return mean(_row_norms(written), lengths)
+
+
+def dormant(head_write_norm: Float[Tensor, "*batch head"], /) -> Bool[Tensor, "*batch head"]:
+    """Whether a head writes next to nothing on this prompt: less than 0.1 x the mean of its block's heads.
+
+    Args:
+        head_write_norm: what each head of one block writes, activation units.
+
+    Returns:
+        True where dormant; False where the norm is not known.
+
+    Example:
+        The norms 1, 1, 1, 0.01: only the last.
+    """
+    return head_write_norm < DORMANT * head_write_norm.nanmean(-1, keepdim=True)
+
+
+def dormant_rate(flags: Bool[Tensor, "*batch head"], /) -> Float[Tensor, "*batch"]:
+    """Share of a block's heads that are dormant (Guo et al. 2024).
+
+    Returns:
+        In [0, 1].
+
+    Example:
+        One dormant head of four: 0.25.
+    """
+    return flags.double().mean(-1) if flags.device.type != "mps" else flags.float().mean(-1)
+
+
+def _product_dtype(outputs: Tensor) -> torch.dtype:
+    """The cheapest dtype whose products no global switch makes coarser: float32 is five times faster than float64."""
+    # Where PyTorch does not tell the mode, float64 is safe.
+    mode = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", "unknown")
+    exact = mode in ("none", "ieee") and not torch.is_autocast_enabled("cpu")
+    on_cpu = outputs.device.type == "cpu" and outputs.dtype != torch.float64
+    return torch.float32 if on_cpu and exact else precision(outputs)
+
+
+def _row_norms(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=-1, dtype=precision(vectors))

@@ -8,9 +8,6 @@ Undefined is NaN, or None for a position.
 - A massive row: norm >= `massive_ratio` x the median row norm, and not zero.
 """
 
-# torch.linalg and Tensor.tolist carry no types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +20,7 @@ from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Norms:
     """Norms of one state; every field is a column of the ``layers`` table.
 
@@ -81,8 +78,7 @@ def norms(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> 
         The rows (30, 40), (3, 4), (0, 5): sink 50, rest 5, norm ratio 10, row ratio 10 at position 0, peak 40 at (0,
         1).
     """
-    view = StateView(state)
-    return undefined_norms() if view.undefined else norms_of(view, sink_position)
+    return norms_of(StateView(state), sink_position)
 
 
 def massive_activations(
@@ -104,18 +100,13 @@ def massive_activations(
     Example:
         The rows (5000, 0), (0, 1), (1, 0), (0, 2): the row at 0 (norm 5000) and the entry (0, 0).
     """
-    view = StateView(state)
-    return [] if view.undefined else massive_of(view, massive_ratio, limit)
-
-
-def undefined_norms() -> Norms:
-    """The norms of a state that has none."""
-    nan = math.nan
-    return Norms(nan, nan, nan, nan, None, nan, None, None, nan, None)
+    return massive_of(StateView(state), massive_ratio, limit)
 
 
 def norms_of(view: StateView, sink_position: int) -> Norms:
-    """The norms of a state that is finite and not zero."""
+    if view.undefined:
+        nan = math.nan
+        return Norms(nan, nan, nan, nan, None, nan, None, None, nan, None)
     sink, rest = sink_and_rest(view.norms, sink_position)
     largest, median = float(view.norms.max()), view.median_norm
     peak_position = first(view.row_peaks == view.row_peaks.max())
@@ -136,7 +127,8 @@ def norms_of(view: StateView, sink_position: int) -> Norms:
 
 
 def massive_of(view: StateView, massive_ratio: float, limit: int = 16) -> list[MassiveActivation]:
-    """The massive rows and entries of a state that is finite and not zero."""
+    if view.undefined:
+        return []
     rows = sorted(view.massive_rows(massive_ratio), key=lambda position: -float(view.norms[position]))
     for_rows = min(len(rows), max(limit // 2, limit - len(view.massive_entries)))
     entries = view.massive_entries[: limit - for_rows]

@@ -1,7 +1,8 @@
-"""Sums over the real tokens of right-padded prompts.
+"""Right-padded prompts: sums over their real tokens, and one row for a whole prompt.
 
-Conventions: values have axes (batch, head, token), lengths is T of each prompt. Pads are replaced before any
-arithmetic, so a NaN there cannot spread. Arithmetic is float64 (float32 on Apple's GPU, which has no other).
+Conventions: values have axes (batch, head, token), states (batch, token, width); lengths is T of each prompt, at least
+1. Pads are replaced before any arithmetic, so a NaN there cannot spread. Arithmetic on values is float64 (float32 on
+Apple's GPU, which has no other); states in half precision are pooled in float32, float64 stays what it is.
 """
 
 import math
@@ -9,7 +10,43 @@ import math
 import torch
 from torch import Tensor
 
-from thalweg.shapes import Bool, Float, Int
+from thalweg.shapes import Float, Int
+
+Vectors = Float[Tensor, "batch head token"]
+Numbers = Float[Tensor, "batch head"]
+Lengths = Int[Tensor, " batch"]
+
+
+def mean_over_tokens(state: Float[Tensor, "batch token width"], lengths: Lengths, /) -> Float[Tensor, "batch width"]:
+    """Mean of the rows of each prompt's state: (1/T) sum_i x_i over its T real tokens.
+
+    Returns:
+        One row a prompt, float32 or float64.
+
+    Example:
+        >>> mean_over_tokens(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
+        [[2.0]]
+    """
+    real = torch.arange(state.shape[1], device=state.device) < lengths.unsqueeze(-1)
+    summed = torch.where(real.unsqueeze(-1), _wide(state), 0.0).sum(1)
+    return summed / lengths.unsqueeze(-1)
+
+
+def last_token(state: Float[Tensor, "batch token width"], lengths: Lengths, /) -> Float[Tensor, "batch width"]:
+    """The row of each prompt's last real token, x_{T-1}.
+
+    Returns:
+        One row a prompt, float32 or float64.
+
+    Example:
+        >>> last_token(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
+        [[3.0]]
+    """
+    return _wide(state[torch.arange(len(state), device=state.device), lengths - 1])
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def precision(values: Tensor, /) -> torch.dtype:
@@ -17,46 +54,34 @@ def precision(values: Tensor, /) -> torch.dtype:
     return torch.float32 if values.device.type == "mps" else torch.float64
 
 
-def positions(values: Float[Tensor, "batch head token"], /) -> Int[Tensor, " token"]:
+def positions(values: Vectors, /) -> Int[Tensor, " token"]:
     """0, 1, ... along the token axis."""
     return torch.arange(values.shape[2], device=values.device)
 
 
-def is_real(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /
-) -> Bool[Tensor, "batch 1 token"]:
-    """True at tokens, False at pads."""
-    return (positions(values) < lengths.unsqueeze(-1)).unsqueeze(1)
-
-
-def real(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /, *, pad: float = 0.0
-) -> Float[Tensor, "batch head token"]:
+def real(values: Vectors, lengths: Lengths, /, *, pad: float = 0.0) -> Vectors:
     """The values with `pad` at the pads."""
-    return torch.where(is_real(values, lengths), values.to(precision(values)), pad)
+    is_real = (positions(values) < lengths.unsqueeze(-1)).unsqueeze(1)
+    return torch.where(is_real, values.to(precision(values)), pad)
 
 
-def count(values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /) -> Float[Tensor, "batch 1"]:
+def count(values: Vectors, lengths: Lengths, /) -> Float[Tensor, "batch 1"]:
     """T as a number that divides sums over tokens."""
     return lengths.unsqueeze(-1).to(precision(values))
 
 
-def log_length(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /
-) -> Float[Tensor, "batch 1"]:
+def log_length(values: Vectors, lengths: Lengths, /) -> Float[Tensor, "batch 1"]:
     """Logarithm of T, NaN for one token, where it would divide by 0."""
     tokens = count(values, lengths)
     return torch.where(tokens > 1, tokens.log(), math.nan)
 
 
-def mean(values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], /) -> Float[Tensor, "batch head"]:
+def mean(values: Vectors, lengths: Lengths, /) -> Numbers:
     """Mean over real tokens."""
     return real(values, lengths).sum(-1) / count(values, lengths)
 
 
-def at(
-    values: Float[Tensor, "batch head token"], lengths: Int[Tensor, " batch"], position: int, /
-) -> Float[Tensor, "batch head"]:
+def at(values: Vectors, lengths: Lengths, position: int, /) -> Numbers:
     """The value at one position, NaN for prompts that do not reach it."""
     if position >= values.shape[2]:
         return torch.full_like(values[..., 0], math.nan, dtype=precision(values))

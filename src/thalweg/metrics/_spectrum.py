@@ -1,15 +1,25 @@
-"""How many directions does a state use: entropy, anisotropy, effective rank.
+"""How many directions does a state use: entropy, anisotropy, effective rank, and what others publish as its entropy.
 
 Conventions: the spectrum is the squared singular values sigma_j^2 of the raw state (not centred, rows not normalised,
 every real token, position 0 included), descending; p_j = sigma_j^2 / sum. Natural logarithms, 0 ln 0 = 0. A spectrum
 that sums to 0 has no shares: NaN. Functions take spectra with any leading dimensions and return one number for each.
+
+Other entropies take a state and return a float in nats, NaN where nothing is left to have a spectrum (one token, after
+centring). Centred = the mean row is subtracted; unit rows = each row is divided by its norm afterwards (a zero row
+stays zero). On ``default_rng(0).standard_normal((64, 256))``, rows scaled to norm 1 and row 0 then by 100, where
+`entropy` is 0.0629, they give 4.018 (without the sink), 0.0629 (centred), 1.727 (Wei), 1.803 and 0.705 (Skean, orders 1
+and 2).
 """
+
+# torch.linalg and Tensor.tolist carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 
 import torch
 from torch import Tensor
 
+from thalweg.metrics._eigenvalues import gram_matrix
 from thalweg.metrics._view import StateView
 from thalweg.shapes import Float
 
@@ -31,17 +41,11 @@ def spectrum(state: Float[Tensor, "token width"], /) -> Float[Tensor, " rank"]:
     Example:
         The rows (3, 0) and (0, 1) have the spectrum (9, 1).
     """
-    view = StateView(state)
-    if not view.row_sq.isfinite().all():
-        return torch.full((view.rank,), math.nan, dtype=torch.float64)
-    return view.eigenvalues.values
+    return StateView(state).eigenvalues.values
 
 
 def entropy(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
     """Matrix-based entropy H = -sum p_j ln p_j (the paper, section 2; Skean et al. 2025).
-
-    Args:
-        spectrum: squared singular values.
 
     Returns:
         Nats, in [0, ln r]; NaN where the spectrum sums to 0.
@@ -127,6 +131,99 @@ def sigma3_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batc
 def frobenius_sq(spectrum: Float[Tensor, "*batch rank"], /) -> Float[Tensor, "*batch"]:
     """Squared Frobenius norm of the state, sum_j sigma_j^2, activation units squared. Example: (9, 1) has 10."""
     return spectrum.flip(-1).sum(-1)
+
+
+def entropy_without_sink(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> float:
+    """Entropy of the other rows, the sink's row left out.
+
+    Args:
+        state: one prompt's state, real tokens only.
+        sink_position: the row to leave out.
+
+    Returns:
+        Nats, in [0, ln min(T - 1, d)]; NaN where the sink is not there or nothing but it is.
+
+    Example:
+        The rows (100, 0), (1, 0), (0, 1): ln 2.
+    """
+    if not 0 <= sink_position < state.shape[0] or state.shape[0] < 2:
+        return math.nan
+    others = torch.arange(state.shape[0], device=state.device) != sink_position
+    return float(entropy(spectrum(state[others])))
+
+
+def entropy_centred(state: Float[Tensor, "token width"], /) -> float:
+    """Entropy of the covariance: the state with its mean row subtracted.
+
+    Returns:
+        Nats, in [0, ln min(T - 1, d)].
+
+    Example:
+        The rows (1, 0), (3, 0): 0, one direction is left.
+    """
+    return float(entropy(spectrum(_centred(state))))
+
+
+def entropy_wei(state: Float[Tensor, "token width"], /) -> float:
+    """Entropy of the centred state with unit rows (Wei et al. 2024, Diff-eRank; they divide it by ln d).
+
+    Returns:
+        Nats, in [0, ln min(T, d)].
+
+    Example:
+        The rows (1, 0), (3, 0): both become unit vectors of one direction, 0.
+    """
+    return float(entropy(spectrum(_unit_rows(state))))
+
+
+def entropy_skean_1(state: Float[Tensor, "token width"], /) -> float:
+    """Von Neumann entropy of the clamped kernel K / trace K (Skean et al. 2025, order 1).
+
+    K is the Gram matrix of the centred unit rows with its negative entries set to 0, on the smaller side, as in their
+    code. Clamping can make eigenvalues negative; like them, the positive ones are taken and divided by their sum.
+
+    Returns:
+        Nats, in [0, ln min(T, d)].
+
+    Example:
+        The rows (1, 0), (3, 0): K becomes the identity of size 2, ln 2.
+    """
+    kernel = _kernel(state)
+    if not kernel.isfinite().all():
+        return math.nan
+    return float(entropy(torch.linalg.eigvalsh(kernel).clamp_min(0)))
+
+
+def entropy_skean_2(state: Float[Tensor, "token width"], /) -> float:
+    """Order-2 entropy of the same kernel, -ln(sum K_ij^2 / N^2), N = trace K (Skean et al. 2025).
+
+    Returns:
+        Nats, in [0, ln min(T, d)].
+
+    Example:
+        The rows (1, 0), (3, 0): K is the identity of size 2, ln 2.
+    """
+    kernel = _kernel(state)
+    return float(-(kernel.square().sum() / kernel.trace().square()).log())
+
+
+def _centred(state: Tensor) -> Tensor:
+    """The state minus its mean row, in float64; rows that are equal up to rounding become exactly zero."""
+    double = state.detach().double() if state.device.type != "mps" else state.detach().cpu().double()
+    centred = double - double.mean(dim=0)
+    rounding = 1e-15 * double.abs().amax() * math.sqrt(double.numel())
+    return torch.where(torch.linalg.vector_norm(centred, dim=1, keepdim=True) > rounding, centred, 0.0)
+
+
+def _unit_rows(state: Tensor) -> Tensor:
+    centred = _centred(state)
+    norms = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    return centred / torch.where(norms == 0, 1, norms)
+
+
+def _kernel(state: Tensor) -> Tensor:
+    rows = _unit_rows(state)
+    return gram_matrix(rows if rows.shape[0] <= rows.shape[1] else rows.T).cpu().clamp_min(0)
 
 
 def _square(spectrum: Tensor, order: int) -> Tensor:

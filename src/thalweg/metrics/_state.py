@@ -10,38 +10,22 @@ to call from several threads; no global setting is touched.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from thalweg.metrics import _spectrum, _variants
-from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues
-from thalweg.metrics._norms import MassiveActivation, Norms, massive_of, norms_of, undefined_norms
-from thalweg.metrics._theory import (
-    MassiveBound,
-    Theorem,
-    massive_bound_of,
-    theorem_of,
-    undefined_massive_bound,
-    undefined_theorem,
-)
+from thalweg.catalogue import METRICS
+from thalweg.metrics import _spectrum
+from thalweg.metrics._eigenvalues import eigenvalues
+from thalweg.metrics._norms import MassiveActivation, massive_of, norms_of
+from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound_of, theorem_of
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
-SPECTRAL = (
-    "entropy",
-    "entropy_normalized",
-    "anisotropy",
-    "effective_rank",
-    "dominance",
-    "sigma1_sq",
-    "sigma2_sq",
-    "sigma3_sq",
-    "frobenius_sq",
-)
-VARIANTS = ("entropy_without_sink", "entropy_centred", "entropy_wei", "entropy_skean_1", "entropy_skean_2")
+SPECTRAL = tuple(row.name for row in METRICS if row.needs == ("spectrum",))
+VARIANTS = tuple(row.name for row in METRICS if row.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +68,18 @@ def measure_state(
     if not massive_ratio > 1:
         raise ValueError(f"`massive_ratio` compares with the median row and must exceed 1; got {massive_ratio}.")
     view = StateView(state)
-    if view.undefined:
-        return _undefined(view.undefined, variants, finite=view.finite)
     bounds, massive = theorem_of(view, sink_position), massive_bound_of(view, massive_ratio)
-    spectrum = view.eigenvalues
-    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
-    if violated and not spectrum.exact:
-        spectrum = eigenvalues(view.gram, exact=True)
-        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=_tolerance(spectrum))
+    spectrum, violated = _checked(view, bounds, massive)
     metrics: dict[str, float | int | bool | str | None] = {
-        **_spectral(spectrum.values),
-        **_columns(norms_of(view, sink_position)),
-        **_columns(bounds),
-        **_columns(massive),
-        **(_other_entropies(state, sink_position) if variants else {}),
+        **_spectral(spectrum),
+        **vars(norms_of(view, sink_position)),
+        **vars(bounds),
+        **vars(massive),
+        **(_other_entropies(view, sink_position) if variants else {}),
         "bound_violated": violated,
-        "reason": _reason(view, sink_position),
+        "reason": view.undefined or _reason(view, sink_position),
     }
-    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)))
+    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)), view.finite)
 
 
 def bound_violated(
@@ -136,13 +114,17 @@ def bound_violated(
     )
 
 
-def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | None]:
-    """The fields by name; ``dataclasses.asdict`` copies every value deeply, which takes as long as a small spectrum."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
-
-
-def _tolerance(spectrum: Eigenvalues) -> float:
-    return 1e-10 if spectrum.exact else 1e-5
+def _checked(view: StateView, bounds: Theorem, massive: MassiveBound) -> tuple[Tensor, bool]:
+    """The spectrum, in float64 where it would contradict the theorem otherwise, and whether it does."""
+    if view.undefined:
+        return torch.full((view.rank,), math.nan, dtype=torch.float64), False
+    spectrum = view.eigenvalues
+    tolerance = 1e-10 if spectrum.exact else 1e-5
+    violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=tolerance)
+    if violated and not spectrum.exact:
+        spectrum = eigenvalues(view.gram, exact=True)
+        violated = bound_violated(spectrum.values, bounds=bounds, massive=massive, tolerance=1e-10)
+    return spectrum.values, violated
 
 
 def _spectral(spectrum: Tensor) -> dict[str, float]:
@@ -151,14 +133,11 @@ def _spectral(spectrum: Tensor) -> dict[str, float]:
     return dict(zip(SPECTRAL, values.tolist(), strict=True))
 
 
-def _other_entropies(state: Tensor, sink_position: int) -> dict[str, float]:
-    return {
-        "entropy_without_sink": _variants.entropy_without_sink(state, sink_position=sink_position),
-        "entropy_centred": _variants.entropy_centred(state),
-        "entropy_wei": _variants.entropy_wei(state),
-        "entropy_skean_1": _variants.entropy_skean_1(state),
-        "entropy_skean_2": _variants.entropy_skean_2(state),
-    }
+def _other_entropies(view: StateView, sink_position: int) -> dict[str, float]:
+    if view.undefined:
+        return dict.fromkeys(VARIANTS, math.nan)
+    options = {"entropy_without_sink": {"sink_position": sink_position}}
+    return {name: getattr(_spectrum, name)(view.state, **options.get(name, {})) for name in VARIANTS}
 
 
 def _reason(view: StateView, sink_position: int) -> str | None:
@@ -175,16 +154,3 @@ def _reason(view: StateView, sink_position: int) -> str | None:
     elif view.tokens > 1 and view.row_sq[sink_position] == view.frobenius_sq:
         reasons.append("every row but the sink's is zero")
     return "; ".join(reasons) or None
-
-
-def _undefined(reason: str, variants: bool, *, finite: bool) -> StateMeasurement:
-    metrics: dict[str, float | int | bool | str | None] = {
-        **dict.fromkeys(SPECTRAL, math.nan),
-        **_columns(undefined_norms()),
-        **_columns(undefined_theorem()),
-        **_columns(undefined_massive_bound()),
-        **(dict.fromkeys(VARIANTS, math.nan) if variants else {}),
-        "bound_violated": False,
-        "reason": reason,
-    }
-    return StateMeasurement(metrics, (), finite)

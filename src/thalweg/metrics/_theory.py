@@ -32,7 +32,7 @@ from thalweg.shapes import Float
 SPAN = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Theorem:
     """Terms and bounds of Theorem 1 and Corollary 2; every field is a column of the ``layers`` table.
 
@@ -65,7 +65,7 @@ class Theorem:
     entropy_bound_weak: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MassiveBound:
     """The bound for several massive rows; every field is a column of the ``layers`` table.
 
@@ -99,8 +99,7 @@ def theorem(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -
     Example:
         The rows (2, 0), (1, 0), (0, 1): M = 4, R = 2, alpha = 1/2, c = 2, sigma_1^2 >= 5 (it is 5), p = 5/6.
     """
-    view = StateView(state)
-    return undefined_theorem() if view.undefined else theorem_of(view, sink_position)
+    return theorem_of(StateView(state), sink_position)
 
 
 def massive_bound(state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO) -> MassiveBound:
@@ -121,8 +120,7 @@ def massive_bound(state: Float[Tensor, "token width"], /, *, massive_ratio: floa
         Rows 10 e_1, 10 e_2, e_3, e_4, e_5 at ratio 10: two rows, rank 2, share 200/203, and here the bound is the
         entropy itself.
     """
-    view = StateView(state)
-    return undefined_massive_bound() if view.undefined else massive_bound_of(view, massive_ratio)
+    return massive_bound_of(StateView(state), massive_ratio)
 
 
 def spread_entropy(shares: Sequence[float], rest: float, rank: int) -> float:
@@ -144,32 +142,24 @@ def spread_entropy(shares: Sequence[float], rest: float, rank: int) -> float:
     return given - rest * math.log(rest / others) if rest > 0 and others > 0 else given
 
 
-def undefined_theorem() -> Theorem:
-    """The bounds of a state that has none."""
-    return Theorem(*[math.nan] * 12)
-
-
-def undefined_massive_bound() -> MassiveBound:
-    """The bound of a state that has none."""
-    return MassiveBound(None, None, math.nan, math.nan)
-
-
 def theorem_of(view: StateView, sink_position: int) -> Theorem:
-    """The theorem for a state that is finite and not zero."""
-    if sink_position >= view.tokens:
-        return undefined_theorem()
+    if view.undefined or sink_position >= view.tokens:
+        return Theorem(*[math.nan] * 12)
     others = torch.arange(view.tokens) != sink_position
     sink, rest = float(view.row_sq[sink_position]), float(view.row_sq[others].sum())
+    nan, most = math.nan, math.log(view.rank)
     if sink == 0:
-        return _without_sink(rest, view.rank)
+        return Theorem(0.0, rest, nan, 0.0, nan, 0.0, nan, 0.0, nan, 0.0, most, most)
     if rest == 0:
-        return _without_rest(sink, alone=view.tokens == 1)
+        bounds = [nan] * 8 if view.tokens == 1 else [sink, sink, math.inf, math.inf, 1.0, 1.0, 0.0, 0.0]
+        return Theorem(sink, 0.0, nan, math.inf, *bounds)
     inner = view.inner(sink_position)[others]
     return _bounds(sink, rest, min(rest, float(inner.square().sum()) / sink), view.rank)
 
 
 def massive_bound_of(view: StateView, massive_ratio: float) -> MassiveBound:
-    """The bound for several massive rows of a state that is finite and not zero."""
+    if view.undefined:
+        return MassiveBound(None, None, math.nan, math.nan)
     positions = view.massive_rows(massive_ratio)
     if not positions:
         return MassiveBound(0, 0, 0.0, math.log(view.rank))
@@ -200,14 +190,3 @@ def _bounds(sink: float, rest: float, aligned: float, rank: int) -> Theorem:
         entropy_bound=spread_entropy([p], spread / whole, rank),
         entropy_bound_weak=spread_entropy([weak], rest / whole, rank) if weak * rank >= 1 else math.log(rank),
     )
-
-
-def _without_sink(rest: float, rank: int) -> Theorem:
-    nan, most = math.nan, math.log(rank)
-    return Theorem(0.0, rest, nan, 0.0, nan, 0.0, nan, 0.0, nan, 0.0, most, most)
-
-
-def _without_rest(sink: float, *, alone: bool) -> Theorem:
-    nan = math.nan
-    bounds = [nan] * 8 if alone else [sink, sink, math.inf, math.inf, 1.0, 1.0, 0.0, 0.0]
-    return Theorem(sink, 0.0, nan, math.inf, *bounds)

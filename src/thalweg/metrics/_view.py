@@ -2,23 +2,27 @@
 
 Conventions: a state is T x d, real tokens only, raw (not centred, rows not normalised). Arithmetic is float64, into
 which bfloat16, float16 and float32 go exactly. Long sums run on the state's device; the vectors of length T and the
-Gram matrix that remain come to the processor.
+Gram matrix that remain come to the processor. Medians are ordinary ones: for an even count the mean of the two middle
+values (``torch.median`` gives the lower of the two).
 """
 
 # torch.linalg and Tensor.tolist carry no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import math
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues, gram_matrix
-from thalweg.metrics._median import median
 from thalweg.shapes import Float
 
 ENTRY_FLOOR = 100.0
 ENTRY_RATIO = 1000.0
+SAMPLE = 4096
+SPREAD = 128  # ranks of the sample on either side: four standard deviations of a random sample's middle rank
 
 
 class StateView:
@@ -34,7 +38,6 @@ class StateView:
 
     @cached_property
     def double(self) -> Float[Tensor, "token width"]:
-        """The state in float64."""
         return self.state.double()
 
     @cached_property
@@ -46,17 +49,14 @@ class StateView:
 
     @cached_property
     def norms(self) -> Float[Tensor, " token"]:
-        """Row norms."""
         return self.row_sq.sqrt()
 
     @cached_property
     def median_norm(self) -> float:
-        """Median row norm."""
         return median(self.norms)
 
     @cached_property
     def frobenius_sq(self) -> float:
-        """Sum of all squared entries."""
         return float(self.row_sq.sum())
 
     @cached_property
@@ -83,7 +83,9 @@ class StateView:
 
     @cached_property
     def eigenvalues(self) -> Eigenvalues:
-        """Squared singular values."""
+        """Squared singular values, NaN where the state is not finite."""
+        if not self.finite:
+            return Eigenvalues(torch.full((self.rank,), math.nan, dtype=torch.float64), exact=True)
         return eigenvalues(self.gram)
 
     @cached_property
@@ -93,12 +95,10 @@ class StateView:
 
     @cached_property
     def row_peaks(self) -> Float[Tensor, " token"]:
-        """Largest magnitude of each row."""
         return self.magnitudes.amax(dim=1).double().cpu()
 
     @cached_property
     def median_abs(self) -> float:
-        """Median magnitude of the entries."""
         return median(self.magnitudes)
 
     @cached_property
@@ -127,3 +127,39 @@ class StateView:
 def first(mask: Tensor) -> int:
     """The lowest index at which a vector is true."""
     return int(torch.nonzero(mask)[0, 0])
+
+
+def median(values: Float[Tensor, "*any"], /) -> float:
+    """The median of all entries of a tensor, NaN for none; bfloat16 and float16 are read exactly."""
+    flat = values.detach().flatten()
+    if flat.numel() == 0:
+        return math.nan
+    if flat.device.type != "cpu":
+        middle = flat.sort().values[[(flat.numel() - 1) // 2, flat.numel() // 2]]
+        return sum(middle.double().tolist()) / 2
+    return _median(flat.double().numpy() if flat.dtype.itemsize < 4 else flat.numpy())
+
+
+def _median(values: np.ndarray) -> float:
+    """Faster than sorting: 1 ms for 768 x 1024 entries on one core here, where ``torch.median`` takes 8.
+
+    A sample of a few thousand values brackets the middle within a few percent, and counting and picking out are all
+    that has to be done to every value (Floyd and Rivest 1975). The bracket is checked, so the answer is exact whatever
+    the sample was.
+    """
+    count = values.size
+    ranks = ((count - 1) // 2, count // 2)
+    below = 0
+    if count > 8 * SAMPLE:
+        # An odd step visits every column of a matrix of even width.
+        sample = np.sort(values[:: (count // SAMPLE) | 1])
+        low, high = sample[sample.size // 2 - SPREAD], sample[sample.size // 2 + SPREAD]
+        under = values < low
+        inside = values[(values <= high) & ~under]
+        below = int(np.count_nonzero(under))
+        if below <= ranks[0] and ranks[1] < below + inside.size:
+            values = inside
+        else:
+            below = 0
+    places = [rank - below for rank in ranks]
+    return float(np.partition(values, places)[places].mean(dtype=np.float64))

@@ -3,8 +3,6 @@
 A class is the value of a field, or the index of the right option of a question.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from thalweg.errors import DataError
+from thalweg.prompts._data_sets import LABELLED_DATA
+from thalweg.prompts._files import Tsv, Txt
 from thalweg.prompts._hub import HubRows, parse_hub_name
-from thalweg.prompts._labelled_table import LABELLED_DATA, LabelledHubData
-from thalweg.prompts._questions import Question, QuestionForm, form_of
-from thalweg.prompts._row import Reader
-from thalweg.prompts._source import _is_path, _local_reader, _refuse_path
-from thalweg.prompts._template import Template, _listed, _nearest, _value, choose_template
-from thalweg.prompts._text_files import Tsv
+from thalweg.prompts._questions import QuestionForm, form_of
+from thalweg.prompts._rows import Reader, Template, choose_template, hash_of, listed, nearest, required_fields, value_of
+from thalweg.prompts._source import is_path, local_file
 
 NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
 TEXTS = (("text",), ("sentence",), ("content",), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question",))
 LABEL = "label"
 RIGHT, WRONG = "1", "0"
+SHORT_NAMES = {row.name: row for row in LABELLED_DATA}
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
@@ -84,15 +82,15 @@ class LabelledData:
         Raises:
             DataError: the data break off.
         """
-        found, skipped, rows = list[Example](), Counter[str](), 0
-        for number, record in enumerate(self._reader.records(self._layout.columns, 0, limit)):
-            own = self._layout.examples(number, record)
+        examples, skipped, rows = list[Example](), Counter[str](), 0
+        for record in self._reader.records(self._layout.columns, 0, limit):
+            given = self._layout.examples(rows, record)
             rows += 1
-            if isinstance(own, str):
-                skipped[own] += 1
+            if isinstance(given, str):
+                skipped[given] += 1
             else:
-                found += own
-        return Examples(tuple(found), rows, dict(sorted(skipped.items())))
+                examples += given
+        return Examples(tuple(examples), rows, dict(sorted(skipped.items())))
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class _Fields:
         return f"{self.text.pattern} -> {{{self.label}}}"
 
     def examples(self, number: int, record: Mapping[str, object]) -> list[Example] | str:
-        row, label = self.text.row(number, record), _value(record, self.label)
+        row, label = self.text.row(number, record), value_of(record, self.label)
         if row.text is None:
             return row.reason or NO_LABEL
         if not isinstance(label, str | int | bool) or not str(label).strip():
@@ -139,13 +137,9 @@ class _Options:
         question = self.form.question(record)
         if question is None:
             return NO_QUESTION
-        return self._pairs(number, question) if self.pair else self._whole(number, question)
-
-    def _whole(self, number: int, question: Question) -> list[Example]:
-        return [Example(number, question.lettered, str(question.answer), len(question.options))]
-
-    def _pairs(self, number: int, question: Question) -> list[Example]:
         count = len(question.options)
+        if not self.pair:
+            return [Example(number, question.lettered, str(question.answer), count)]
         return [
             Example(number, text, RIGHT if place == question.answer else WRONG, count)
             for place, text in enumerate(question.joined)
@@ -178,27 +172,27 @@ def open_labelled(
         >>> open_labelled("dev.tsv").read().examples[0]  # doctest: +SKIP
         Example(row=0, text='a charming film', label='1', options=0)
     """
-    known = {row.name: row for row in LABELLED_DATA}.get(data)
+    known, name = SHORT_NAMES.get(data), data if split is None else f"{data}, {split}"
     if known is not None:
         reader: Reader = HubRows(known.hub_id, None, known.configs, None, split or known.train).pinned()
-        text_field, label_field = _known_fields(known, text_field, label_field)
-    elif _is_path(data):
-        reader = _file(Path(data).expanduser(), text_field, label_field)
+        text, label = known.fields or (None, None)
+        text_field, label_field = text_field or text, label_field or label
+    elif is_path(data):
+        reader, name = _file(data, text_field, label_field), Path(data).name
     elif "/" in data:
         reader = parse_hub_name(data, None).pinned()
     else:
-        names = ", ".join(row.name for row in LABELLED_DATA)
         raise DataError(
-            f"--data {data}: expected a file, organisation/name on the hub, or one of {names}; got neither."
+            f"--data {data}: expected a file, organisation/name on the hub, or one of {', '.join(SHORT_NAMES)}; "
+            "got neither."
         )
-    name = Path(data).name if known is None and _is_path(data) else data if split is None else f"{data}, {split}"
     layout = _layout(name, reader, text_field, label_field, pair=pair)
-    return LabelledData(name, layout.template, _hash(reader), isinstance(layout, _Options), reader, layout)
+    return LabelledData(name, layout.template, hash_of(reader.identity()), isinstance(layout, _Options), reader, layout)
 
 
 def splits_on_hub(data: str) -> dict[str, str] | None:
     """The hub splits that stand for train, validation and test of a short name; None where there is no such name."""
-    known = {row.name: row for row in LABELLED_DATA}.get(data)
+    known = SHORT_NAMES.get(data)
     if known is None:
         return None
     named = {"train": known.train, "validation": known.validation, "test": known.test}
@@ -221,25 +215,22 @@ def split_in_three(examples: Sequence[Example], seed: int) -> dict[str, tuple[Ex
     drawn = np.random.default_rng(seed).permutation(rows)
     ends = np.round(np.cumsum(list(SHARES.values())) * len(rows)).astype(int)
     shares = {name: set(part.tolist()) for name, part in zip(SHARES, np.split(drawn, ends[:-1]), strict=True)}
-    return {name: tuple(one for one in examples if one.row in own) for name, own in shares.items()}
+    return {name: tuple(example for example in examples if example.row in share) for name, share in shares.items()}
 
 
 def _layout(
     name: str, reader: Reader, text_field: str | None, label_field: str | None, *, pair: bool
 ) -> _Fields | _Options:
-    fields = reader.fields()
-    if not fields:
-        raise DataError(f"{name}: expected at least one row with fields; got none. Check that it is the right one.")
+    fields = required_fields(name, reader)
     form = form_of(fields) if text_field is None and label_field is None else None
     if form is not None:
         return _Options(form, pair)
     if pair:
-        raise DataError(f"--pair: expected questions with options in {name}; got the fields {_listed(fields)}.")
+        raise DataError(f"--pair: expected questions with options in {name}; got the fields {listed(fields)}.")
     text, label = _columns(reader, text_field, label_field)
-    chosen = Template(next((one for one in TEXTS if set(one) <= set(fields)), ())) if text is None else None
-    return _Fields(
-        chosen if chosen and chosen.fields else choose_template(name, fields, text), _label(name, fields, label)
-    )
+    usual = next((wanted for wanted in TEXTS if set(wanted) <= set(fields)), None) if text is None else None
+    template = Template(usual) if usual else choose_template(name, fields, text)
+    return _Fields(template, _label(name, fields, LABEL if label is None else label))
 
 
 def _columns(reader: Reader, text_field: str | None, label_field: str | None) -> tuple[str | None, str | None]:
@@ -252,33 +243,17 @@ def _columns(reader: Reader, text_field: str | None, label_field: str | None) ->
     return reader.asked(text_field), label
 
 
-def _label(name: str, fields: tuple[str, ...], asked: str | None) -> str:
-    wanted = LABEL if asked is None else asked
+def _label(name: str, fields: tuple[str, ...], wanted: str) -> str:
     if wanted in fields or wanted.split(".")[0] in fields:
         return wanted
-    hint = _nearest(wanted, fields).replace("--text-field", "--label-field")
-    raise DataError(f"{name}: expected a class in the field '{wanted}'; got the fields {_listed(fields)}.{hint}")
+    hint = nearest(wanted, fields).replace("--text-field", "--label-field")
+    raise DataError(f"{name}: expected a class in the field '{wanted}'; got the fields {listed(fields)}.{hint}")
 
 
-def _known_fields(
-    known: LabelledHubData, text_field: str | None, label_field: str | None
-) -> tuple[str | None, str | None]:
-    text, label = known.fields or (None, None)
-    return text_field or text, label_field or label
-
-
-def _file(path: Path, text_field: str | None, label_field: str | None) -> Reader:
-    _refuse_path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind == "txt":
+def _file(data: str, text_field: str | None, label_field: str | None) -> Reader:
+    file = local_file(data, f"{text_field or 'sentence'}+{label_field or LABEL}")
+    if isinstance(file, Txt):
         raise DataError(
-            f"{path}: expected labelled rows (.jsonl, .parquet, .tsv); got plain text, which has no labels."
+            f"{file.path}: expected labelled rows (.jsonl, .parquet, .tsv); got plain text, which has no labels."
         )
-    if kind == "tsv":  # a first line with the name of a field in it is a header
-        return Tsv.open(path, f"{text_field or 'sentence'}+{label_field or LABEL}")
-    return _local_reader(kind, path, None, False)
-
-
-def _hash(reader: Reader) -> str:
-    origin = reader.identity()
-    return origin.get("sha256") or hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+    return file

@@ -9,20 +9,13 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-Record = Mapping[str, object]
+Record = Mapping[str, Any]
 BLANK = "_"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its options.
-
-    Attributes:
-        stem: what is asked.
-        options: the answers to choose from, two or more.
-        answer: index of the right one.
-        joined: the question with each option in its place.
-    """
+    """What is asked, the answers to choose from, the index of the right one, the question with each in its place."""
 
     stem: str
     options: tuple[str, ...]
@@ -40,10 +33,8 @@ class Question:
 class QuestionForm:
     """One way in which data sets write a question.
 
-    Attributes:
-        fields: the top-level fields that tell it, and that are read.
-        also: fields that are read where they are there.
-        parse: stem, options and the right answer of a record; raises where it is none.
+    ``fields`` are the top-level fields that tell it, and that are read; those of ``also`` are where they are there;
+    ``parse`` raises where a record is no question.
     """
 
     fields: tuple[str, ...]
@@ -53,12 +44,12 @@ class QuestionForm:
     def question(self, record: Record) -> Question | None:
         """The question of a record, None where it is none with two options or more and one right answer."""
         try:
-            found = self.parse(record)
+            question = self.parse(record)
         except (KeyError, IndexError, TypeError, ValueError):  # whatever a record may hold in place of a question
             return None
-        usable = 2 <= len(found.options) <= len(ascii_uppercase) and 0 <= found.answer < len(found.options)
-        texts = (found.stem, *found.options)
-        return found if usable and all(isinstance(text, str) and text.strip() for text in texts) else None
+        count, texts = len(question.options), (question.stem, *question.options)
+        usable = 2 <= count <= len(ascii_uppercase) and 0 <= question.answer < count
+        return question if usable and all(isinstance(text, str) and text.strip() for text in texts) else None
 
 
 def form_of(fields: tuple[str, ...]) -> QuestionForm | None:
@@ -68,14 +59,12 @@ def form_of(fields: tuple[str, ...]) -> QuestionForm | None:
 
 def _arc(record: Record) -> Question:
     """AI2's form: on the hub the choices are two lists, in the original files a list of records in the question."""
-    asked: Any = record["question"]
-    choices: Any
-    nested = isinstance(asked, Mapping)
-    stem, choices = (asked["stem"], asked["choices"]) if nested else (asked, record["choices"])
+    asked = record["question"]
+    stem, choices = (asked["stem"], asked["choices"]) if isinstance(asked, Mapping) else (asked, record["choices"])
     if isinstance(choices, Mapping):
         texts, labels = list(choices["text"]), list(choices["label"])
     else:
-        texts, labels = [one["text"] for one in choices], [one["label"] for one in choices]
+        texts, labels = [choice["text"] for choice in choices], [choice["label"] for choice in choices]
     return _followed(stem, texts, _place(labels, str(record["answerKey"])))
 
 
@@ -87,8 +76,7 @@ def _place(labels: Sequence[str], key: str) -> int:
 
 
 def _hellaswag(record: Record) -> Question:
-    endings: Any = record["endings"]
-    return _followed(record["ctx"], endings, int(str(record["label"])))
+    return _followed(record["ctx"], record["endings"], int(str(record["label"])))
 
 
 def _winogrande(record: Record) -> Question:
@@ -102,10 +90,9 @@ def _winogrande(record: Record) -> Question:
 
 def _listed(record: Record) -> Question:
     """A list of choices, and the right one by its index or letter, as in MMLU."""
-    choices: Any = record["choices"]
     answer = str(record["answer"])
     place = ascii_uppercase.index(answer) if answer.isalpha() else int(answer)
-    return _followed(record["question"], choices, place)
+    return _followed(record["question"], record["choices"], place)
 
 
 def _followed(stem: Any, options: Any, answer: int) -> Question:

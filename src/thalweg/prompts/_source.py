@@ -4,8 +4,6 @@ A short name comes first, then a path (it exists, or looks like one), then ``org
 happens to be called like a short name is reached as ``./name``.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,13 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from thalweg.errors import DataError
+from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
+from thalweg.prompts._files import Jsonl, Parquet, Texts, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
-from thalweg.prompts._hub_table import BUNDLED, HUB_DATA, HubData, list_data
-from thalweg.prompts._parquet import Parquet
-from thalweg.prompts._row import Reader, Row
-from thalweg.prompts._template import Template, choose_template
-from thalweg.prompts._text_files import Jsonl, Tsv, Txt
-from thalweg.prompts._texts import Texts
+from thalweg.prompts._rows import Reader, Row, Template, choose_template, hash_of, required_fields
 
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
 
@@ -96,8 +91,9 @@ def open_source(data: str | None = None, *, text_field: str | None = None, whole
         # a path below the package: naming thalweg.reference as a package would import the room
         path = Path(str(files("thalweg") / "reference" / "prompts.jsonl"))
         return _opened(BUNDLED, BUNDLED, Jsonl(path), text_field)
-    if known is None and _is_path(data):
-        return _open_file(Path(data).expanduser(), text_field, whole_file)
+    if known is None and is_path(data):
+        file = local_file(data, text_field, whole_file)
+        return _opened(file.path.name, _kind(file.path), file, file.asked(text_field))
     return _open_hub(data, known, text_field)
 
 
@@ -122,19 +118,20 @@ def source_of_texts(texts: Sequence[str], name: str = "texts") -> Source:
     return _opened(name, "texts", Texts(tuple(texts)), None)
 
 
-def _open_file(path: Path, text_field: str | None, whole_file: bool) -> Source:
+def local_file(data: str, header: str | None, whole_file: bool = False) -> Jsonl | Parquet | Tsv | Txt:
+    """The file that a person typed; a .tsv with one of the names ``header`` (joined by +) in its first line has one."""
+    path = Path(data).expanduser()
     _refuse_path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    reader = _local_reader(kind, path, text_field, whole_file)
-    return _opened(path.name, kind, reader, reader.asked(text_field))
-
-
-def _local_reader(kind: str, path: Path, text_field: str | None, whole_file: bool) -> Jsonl | Parquet | Tsv | Txt:
+    kind = _kind(path)
     if kind == "tsv":
-        return Tsv.open(path, text_field)
+        return Tsv.open(path, header)
     if kind == "txt":
         return Txt(path, whole_file)
     return Jsonl(path) if kind == "jsonl" else Parquet(path)
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
 
 
 def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Source:
@@ -150,16 +147,12 @@ def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Sourc
 
 def _opened(name: str, kind: str, reader: Reader, asked: str | None) -> Source:
     """The source, once a first row is seen to be there and a template is found for it."""
-    fields = reader.fields()
-    if not fields:
-        raise DataError(f"{name}: expected at least one row with fields; got none. Check that it is the right one.")
-    template = choose_template(name, fields, asked)
+    template = choose_template(name, required_fields(name, reader), asked)
     origin = reader.identity()
-    digest = origin.get("sha256") or hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
-    return Source(name, kind, template.pattern, digest, origin, reader, template)
+    return Source(name, kind, template.pattern, hash_of(origin), origin, reader, template)
 
 
-def _is_path(data: str) -> bool:
+def is_path(data: str) -> bool:
     """Whether a person means a file: it is there, or it is written like one."""
     return (
         Path(data).expanduser().exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))

@@ -1,4 +1,4 @@
-"""From texts to tokens: the BOS policy and truncation.
+"""From texts to tokens, by the BOS policy and truncation, and to batches of similar length.
 
 The tokenizer decides what surrounds a text; the policy changes the BOS token alone:
 
@@ -9,6 +9,8 @@ The tokenizer decides what surrounds a text; the policy changes the BOS token al
 Everything else the tokenizer adds stays, an EOS at the end included. A BOS that is spelled out in the text itself is
 text. Prompts are cut to their first ``max_tokens`` tokens, what the model would have read of the text so far, so a cut
 prompt has lost a final EOS too; ``Prompt.truncated`` tells.
+
+Which prompts share a batch changes no number (pads enter no formula); it changes how much is computed for nothing.
 """
 
 import hashlib
@@ -16,10 +18,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from thalweg.errors import DataError
-from thalweg.prompts._row import NO_TOKENS, Row, Skipped
+from thalweg.prompts._rows import NO_TOKENS, Row, Skipped
 
 POLICIES = ("auto", "always", "never")
+SLACK = 1.25
+TINY = 32
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ class Tokenization:
     extra: int
     dropped: int | None
 
+    @property
+    def added(self) -> list[int]:
+        """The BOS, where thalweg puts it in front of what the tokenizer gives."""
+        return [self.bos.token_id] if self.bos.added_by == "thalweg" and self.bos.token_id is not None else []
+
 
 @dataclass(frozen=True)
 class Tokenized:
@@ -106,7 +117,7 @@ def tokenization(
         raise DataError(f"--bos: expected auto, always or never; got {bos}.")
     if max_length < 1:
         raise DataError(f"--max-length: expected 1 or more tokens; got {max_length}.")
-    prefix, suffix = _surroundings(tokenizer)
+    prefix, suffix = surroundings(tokenizer)
     bos_id = tokenizer.bos_token_id
     by_tokenizer = bos_id is not None and bos_id in prefix
     if bos == "always" and bos_id is None:
@@ -154,14 +165,13 @@ def _ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
     """Token ids of every text, whole, with what the policy puts in front."""
     if not texts:
         return []
-    front = [how.bos.token_id] if how.bos.added_by == "thalweg" and how.bos.token_id is not None else []
-    whole = _encoded(how.tokenizer, texts, special=True)
+    whole = encoded(how.tokenizer, texts, special=True)
     if how.dropped is None:
-        return [front + ids for ids in whole]
+        return [how.added + ids for ids in whole]
     return [ids[: how.dropped] + ids[how.dropped + 1 :] for ids in whole]
 
 
-def _encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
     # verbose: cutting is ours, so the tokenizer's warning about long texts would be false
     encoding = tokenizer(
         list(texts),
@@ -175,13 +185,79 @@ def _encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[lis
     return [list(ids) for ids in encoding["input_ids"]]
 
 
-def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
+def surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
     """What the tokenizer puts before and after a text, found on a short one."""
     for probe in ("a", "the", "1", "."):
-        [full] = _encoded(tokenizer, [probe], special=True)
-        [bare] = _encoded(tokenizer, [probe], special=False)
+        [full] = encoded(tokenizer, [probe], special=True)
+        [bare] = encoded(tokenizer, [probe], special=False)
         for start in range(len(full) - len(bare) + 1):
             if bare and full[start : start + len(bare)] == bare:
                 return full[:start], full[start + len(bare) :]
-    [full] = _encoded(tokenizer, [""], special=True)  # nothing to tell front from end by: take it for the front
+    [full] = encoded(tokenizer, [""], special=True)  # nothing to tell front from end by: take it for the front
     return full, []
+
+
+def batches(
+    prompts: Iterable[Prompt],
+    *,
+    token_budget: int,
+    batch_size: int | None = None,
+    same_side_of: int | None = None,
+) -> list[list[Prompt]]:
+    """Group prompts by length.
+
+    Sorted by length (rows of equal length keep their order), a batch grows until its padded size would pass the budget,
+    its count the batch size, or its padding a quarter of its shortest prompt (up to 32 tokens padding is not counted).
+
+    Args:
+        prompts: Any prompts.
+        token_budget: Largest ``count x longest``; one prompt that is longer alone goes alone.
+        batch_size: Largest count, or None.
+        same_side_of: A length that no batch straddles: lengths up to it and lengths above never share a batch. For
+            models whose positions change once the padded length passes it.
+
+    Returns:
+        Every prompt in exactly one batch, shortest first; the same prompts give the same batches.
+
+    Raises:
+        DataError: A budget or batch size below 1.
+
+    Example:
+        Lengths 10, 100, 12 under a budget of 200 make the batches (10, 12) and (100,).
+    """
+    for option, value in (("token_budget", token_budget), ("batch_size", 1 if batch_size is None else batch_size)):
+        if value < 1:
+            raise DataError(f"{option}: expected 1 or more; got {value}.")
+    result: list[list[Prompt]] = []
+    for prompt in sorted(prompts, key=len):
+        if not result or not _fits(result[-1], len(prompt), token_budget, batch_size, same_side_of):
+            result.append([])
+        result[-1].append(prompt)
+    return result
+
+
+def padded(batch: Sequence[Prompt], fill: int = 0) -> np.ndarray:
+    """Token ids of a batch, padded on the right.
+
+    Args:
+        batch: One or more prompts.
+        fill: Any valid token id: under a causal mask no real token sees it.
+
+    Returns:
+        int64, count x longest.
+    """
+    tokens = np.full((len(batch), max(map(len, batch))), fill, dtype=np.int64)
+    for row, prompt in zip(tokens, batch, strict=True):
+        row[: len(prompt)] = prompt.tokens
+    return tokens
+
+
+def _fits(batch: list[Prompt], longest: int, budget: int, size: int | None, switch: int | None) -> bool:
+    """Whether a prompt, the longest so far, may join."""
+    shortest = len(batch[0])
+    return (
+        (len(batch) + 1) * longest <= budget
+        and (size is None or len(batch) < size)
+        and longest <= max(SLACK * shortest, TINY)
+        and (switch is None or (shortest <= switch) == (longest <= switch))
+    )
