@@ -13,7 +13,7 @@ from transformers.masking_utils import (
 from families import BLOCKS, CONTEXT, GROUPED, VOCABULARY, tiny
 from thalweg.capture import observe, subject_of
 from thalweg.capture._interface import NAME, TorchAttention, attention_implementation, listening
-from thalweg.streaming import streamed_attention
+from thalweg.streaming import LogitRule, streamed_attention
 
 TOLERANCE = 2e-5  # float32, through three blocks
 
@@ -144,7 +144,9 @@ def test_torchs_own_attention_is_heard_and_gives_the_same():
         heard = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3)
     torch.testing.assert_close(heard, plain, rtol=0, atol=1e-5)
     [call] = calls
-    expected = streamed_attention(query, key, value, scaling=0.3, lengths=torch.tensor([9, 6])).statistics
+    expected = streamed_attention(
+        query, key, value, rule=LogitRule(scaling=0.3), lengths=torch.tensor([9, 6])
+    ).statistics
     assert torch.equal(call.statistics.column_mass, expected.column_mass)
 
 

@@ -7,8 +7,7 @@ from torch import nn
 
 from families import BLOCKS, FAMILIES, GROUPED, HYBRIDS, tiny
 from thalweg.capture import subject_of
-from thalweg.capture._blocks import rewrap, unwrap
-from thalweg.capture._parts import find_parts
+from thalweg.capture._parts import find_parts, rewrap, unwrap
 from thalweg.errors import ModelError
 
 SOFTMAX = {"lfm2": (1,), "qwen3_next": (1,), "jamba": (1,), "recurrent_gemma": (2,)}

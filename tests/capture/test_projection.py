@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from thalweg.capture._projection import ProjectionFactors
+from thalweg.capture._subject import ProjectionFactors
 
 
 class Quantized(nn.Module):

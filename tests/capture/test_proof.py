@@ -10,7 +10,7 @@ from torch import nn
 
 from families import BLOCKS, COMMON, FAMILIES, GROUPED, HYBRIDS, tiny
 from thalweg.capture import additive_parts, prove, require, subject_of
-from thalweg.capture._unembedding import find_unembedding
+from thalweg.capture._solved import find_unembedding
 from thalweg.errors import ProofError
 from thalweg.streaming import AttentionResult, streamed_attention
 

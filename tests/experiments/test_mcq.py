@@ -387,7 +387,7 @@ def test_an_overflow_in_float16_stops_it(tasks, tmp_path):
     path = save(huge, tmp_path / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(answering, "loaded", lambda one, *_: subject_of(load_model(one)))
-        patch.setattr("thalweg.capture._head.require", lambda *_: None)
+        patch.setattr("thalweg.capture._proved.require", lambda *_: None)
         with pytest.raises(OverflowInFloat16, match="float16 ends at 65504"):
             asked(path, tasks, tmp_path / "run", ["letters"], options=replace(QUIET, dtype="float16"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from naive import naive_map, naive_vectors, random_heads
 
-from thalweg.streaming import statistics_of_map, streamed_attention
+from thalweg.streaming import LogitRule, statistics_of_map, streamed_attention
 
 VECTORS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum")
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -76,7 +76,7 @@ def test_scaling_softcap_sinks_and_windows_equal_the_map(options, window):
     query, key, value = random_heads(tokens=41)
     lengths = [41, 20]
     result = streamed_attention(
-        query, key, value, window=window, lengths=torch.tensor(lengths), block_rows=8, **options
+        query, key, value, rule=LogitRule(**options), window=window, lengths=torch.tensor(lengths), block_rows=8
     )
     seen = None if window is None else banded(41, window)
     check(result, query, value, naive_map(query, key, seen=seen, **options), lengths, 2e-5)
@@ -113,7 +113,7 @@ def test_a_position_bias_by_head_equals_the_map():
     slopes = torch.tensor([1.0, 0.5, 0.25, 0.125])
     distance = torch.arange(29)[:, None] - torch.arange(29)[None]
     bias = -(slopes[:, None, None] * distance)[None]
-    result = streamed_attention(query, key, value, bias=bias, block_rows=4)
+    result = streamed_attention(query, key, value, rule=LogitRule(bias=bias), block_rows=4)
     check(result, query, value, naive_map(query, key, added=bias.double().numpy()), [29, 29], 2e-5)
 
 
@@ -159,7 +159,7 @@ def test_padding_changes_nothing_for_the_shorter_prompt():
 def test_inputs_are_left_as_they_were():
     inputs = random_heads()
     copies = [one.clone() for one in inputs]
-    streamed_attention(*inputs, softcap=2.0, sink_logits=torch.zeros(4))
+    streamed_attention(*inputs, rule=LogitRule(softcap=2.0, sink_logits=torch.zeros(4)))
     for one, copy in zip(inputs, copies, strict=True):
         assert torch.equal(one, copy)
 

@@ -48,32 +48,12 @@ def _codegen(attention: Any, projected: dict[str, Tensor]) -> tuple[Tensor, Tens
     return key, value
 
 
+_INTERFACE = (
+    "gpt2 gpt_neox opt llama mistral mixtral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 olmo2 granite deepseek_v3 "
+    "gpt_oss stablelm cohere starcoder2"
+)
 PROVED = {
-    **dict.fromkeys(
-        [
-            "gpt2",
-            "gpt_neox",
-            "opt",
-            "llama",
-            "mistral",
-            "mixtral",
-            "qwen2",
-            "qwen3",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "phi",
-            "phi3",
-            "olmo2",
-            "granite",
-            "deepseek_v3",
-            "gpt_oss",
-            "stablelm",
-            "cohere",
-            "starcoder2",
-        ],
-        "interface",
-    ),
+    **dict.fromkeys(_INTERFACE.split(), "interface"),
     **dict.fromkeys(("lfm2", "qwen3_next", "jamba", "recurrent_gemma"), "interface, hybrid"),
     "falcon": "torch",
     **dict.fromkeys(("bloom", "codegen", "gptj", "mpt"), "weights"),
@@ -84,15 +64,10 @@ when they are loaded."""
 
 @dataclass(frozen=True)
 class OwnWeights:
-    """How a model that neither uses the AttentionInterface nor torch's attention is measured: by its own maps.
+    """How a model that neither uses the AttentionInterface nor torch's attention is measured: by its own maps."""
 
-    Attributes:
-        projections: modules inside the attention whose outputs give key and value.
-        key_values: how they do. Only norms are taken from them, so a rotation may be left out.
-    """
-
-    projections: tuple[str, ...]
-    key_values: KeyValues = field(repr=False)
+    projections: tuple[str, ...]  # modules inside the attention whose outputs give key and value
+    key_values: KeyValues = field(repr=False)  # how they do; only norms are taken, so a rotation may be left out
 
 
 OWN_WEIGHTS: dict[str, OwnWeights] = {

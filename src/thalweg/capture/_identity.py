@@ -40,8 +40,8 @@ def weights_in_directory(path: Path) -> list[Path]:
 
 def pickled_in_directory(path: Path) -> list[Path]:
     """The files of a directory that may be pickled weights."""
-    found = (file for pattern in PICKLED for file in path.glob(pattern))
-    return sorted(file for file in found if not any(fnmatch(file.name, own) for own in OF_A_TRAINER))
+    files = (file for pattern in PICKLED for file in path.glob(pattern))
+    return sorted(file for file in files if not any(fnmatch(file.name, pattern) for pattern in OF_A_TRAINER))
 
 
 def identity_of_tokenizer(tokenizer: Any) -> str:
@@ -86,16 +86,16 @@ def _cached_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dic
         if isinstance(index, str):
             shards = sorted(set(json.loads(Path(index).read_bytes())["weight_map"].values()))
         cached = {shard: try_to_load_from_cache(name, shard, revision=commit) for shard in shards}
-        found = {shard: Path(path).resolve().name for shard, path in cached.items() if isinstance(path, str)}
-        if len(found) == len(shards):
-            return found
+        blobs = {shard: Path(path).resolve().name for shard, path in cached.items() if isinstance(path, str)}
+        if len(blobs) == len(shards):
+            return blobs
     return {}
 
 
 def _listed_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dict[str, str]:
     """The same from the hub's own list of files."""
     siblings = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
-    blobs = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in siblings}
+    blobs = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in siblings}
     for whole in readable:
         stem, _, end = whole.partition(".")
         sharded = f"{whole}.index.json" in blobs

@@ -25,7 +25,7 @@ from transformers.masking_utils import (
 
 from thalweg.capture._parts import configurations
 from thalweg.shapes import Float
-from thalweg.streaming import AttentionStatistics, streamed_attention
+from thalweg.streaming import AttentionStatistics, LogitRule, RowMask, streamed_attention
 
 NAME = "thalweg"
 
@@ -40,19 +40,13 @@ class AttentionCall:
     statistics: AttentionStatistics
 
 
-@dataclass(frozen=True)
-class _Listener:
-    lengths: Tensor
-    hear: Callable[[AttentionCall], None]
-
-
-_listener: ContextVar[_Listener | None] = ContextVar("listener", default=None)
+_listener: ContextVar[tuple[Tensor, Callable[[AttentionCall], None]] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def listening(lengths: Tensor, hear: Callable[[AttentionCall], None]) -> Iterator[None]:
     """Send every attention call in here to ``hear``; ``lengths`` are the real tokens of each prompt."""
-    token = _listener.set(_Listener(lengths, hear))
+    token = _listener.set((lengths, hear))
     try:
         yield
     finally:
@@ -72,23 +66,6 @@ def attention_implementation(model: PreTrainedModel, name: str) -> Iterator[None
             config._attn_implementation_internal = implementation
 
 
-@dataclass(frozen=True)
-class _LazyMask:
-    """transformers' mask function over index vectors, asked for a block of rows at a time."""
-
-    function: Callable[..., Any]
-    batch: int
-    row_offset: int
-    key_offset: int
-
-    def __call__(self, rows: Tensor, keys: Tensor) -> Tensor:
-        prompt = torch.arange(self.batch, device=rows.device)[:, None, None, None]
-        head = torch.zeros(1, 1, 1, 1, dtype=torch.long, device=rows.device)
-        return self.function(
-            prompt, head, (rows + self.row_offset)[None, None, :, None], (keys + self.key_offset)[None, None, None, :]
-        )
-
-
 def _mask(
     batch_size: int,
     q_length: int,
@@ -99,27 +76,32 @@ def _mask(
     attention_mask: Tensor | None = None,
     use_vmap: bool = False,
     **options: Any,
-) -> _LazyMask | Tensor | None:
-    """A mask for the registered attention function; None where causality says all."""
+) -> RowMask | Tensor | None:
+    """A mask for the registered attention function, over index vectors; None where causality says all."""
     if use_vmap:  # functions of single indices can only be expanded by transformers itself
-        options["allow_is_causal_skip"] = False
-        return sdpa_mask(
-            batch_size,
-            q_length,
-            kv_length,
-            q_offset,
-            kv_offset,
-            mask_function,
-            attention_mask,
-            use_vmap=True,
-            **options,
-        )
+        given = (batch_size, q_length, kv_length, q_offset, kv_offset, mask_function, attention_mask)
+        return sdpa_mask(*given, use_vmap=True, **{**options, "allow_is_causal_skip": False})
     padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
     if padding is not None:
         mask_function = and_masks(mask_function, padding_mask_function(padding))
     elif mask_function is causal_mask_function:
         return None
-    return _LazyMask(mask_function, batch_size, q_offset, kv_offset)
+
+    def seen(rows: Tensor, keys: Tensor) -> Tensor:
+        prompt = torch.arange(batch_size, device=rows.device)[:, None, None, None]
+        head, row, key = torch.zeros_like(prompt[:1]), (rows + q_offset)[None, None, :, None], keys + kv_offset
+        return mask_function(prompt, head, row, key[None, None, None, :])
+
+    return seen
+
+
+def _heard(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """The output of streamed attention, whose statistics go to the listener."""
+    lengths, hear = _listener.get() or (None, None)
+    result = streamed_attention(query, key, value, lengths=lengths, **options)
+    if hear is not None:
+        hear(AttentionCall(module, key, value, result.statistics))
+    return result.output
 
 
 def _attention(
@@ -127,7 +109,7 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: _LazyMask | Tensor | None,
+    attention_mask: RowMask | Tensor | None,
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -135,21 +117,8 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The registered function. The window is in the mask already; dropout is off in evaluation."""
-    listener = _listener.get()
-    result = streamed_attention(
-        query,
-        key,
-        value,
-        scaling=scaling,
-        mask=attention_mask,
-        softcap=softcap,
-        sink_logits=s_aux,
-        bias=position_bias,
-        lengths=None if listener is None else listener.lengths,
-    )
-    if listener is not None:
-        listener.hear(AttentionCall(module, key, value, result.statistics))
-    return result.output.transpose(1, 2).contiguous(), None
+    rule = LogitRule(scaling, softcap, bias=position_bias, sink_logits=s_aux)
+    return _heard(module, query, key, value, rule=rule, mask=attention_mask).transpose(1, 2).contiguous(), None
 
 
 class TorchAttention(TorchFunctionMode):
@@ -171,12 +140,7 @@ class TorchAttention(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,  # noqa: ARG002 - streamed attention needs no telling
     ) -> Tensor:
-        listener = _listener.get()
-        lengths = None if listener is None else listener.lengths
-        result = streamed_attention(query, key, value, scaling=scale, mask=attn_mask, lengths=lengths)
-        if listener is not None:
-            listener.hear(AttentionCall(None, key, value, result.statistics))
-        return result.output
+        return _heard(None, query, key, value, rule=LogitRule(scale), mask=attn_mask)
 
 
 AttentionInterface.register(NAME, _attention)

@@ -1,30 +1,42 @@
-"""Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line."""
+"""Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line.
+
+:func:`fetch_weights` brings the weights of the next model near while another one is at work.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.utils import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from thalweg.capture._identity import identity_of_configuration, identity_of_directory, identity_on_hub
-from thalweg.capture._load_errors import readable_errors
-from thalweg.capture._positions import context_of
-from thalweg.capture._refusals import (
+from thalweg.capture._failures import (
+    readable_errors,
     refuse_invented_tokenizer,
     refuse_invented_weights,
     refuse_other_kinds,
     refuse_unsafe_weights,
 )
+from thalweg.capture._identity import (
+    identity_of_configuration,
+    identity_of_directory,
+    identity_on_hub,
+    weights_in_directory,
+    weights_on_hub,
+)
+from thalweg.capture._parts import context_of
 from thalweg.errors import ModelError
 from thalweg.options import LoadOptions
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PIECE = 2**24
+MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -91,9 +103,8 @@ def identify_model(
         refuse_other_kinds(name, config)
         if path is not None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
-        weights = (
-            identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=options.allow_pickle)
-        )
+        pickled = options.allow_pickle
+        weights = identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=pickled)
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
         tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **_common(options, commit))
         refuse_invented_tokenizer(name, tokenizer)
@@ -131,9 +142,32 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             **_placement(options),
             **_common(options, identified.commit),
         )
-        model, found = loaded
-        refuse_invented_weights(identified.name, model, found["missing_keys"])
+        model, information = loaded
+        refuse_invented_weights(identified.name, model, information["missing_keys"])
         return (model if device is None else model.to(torch.device(device))).eval()
+
+
+def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Download a model's weight files if they are not here, and read them into the system's file cache.
+
+    Nothing is kept in this process and no model is built: transformers changes torch's default dtype and some of
+    torch's functions for the time in which it builds one, and whatever runs beside it would give other numbers. Loading
+    the model afterwards reads from memory. Files that would not fit into free memory are downloaded and not read.
+
+    Args:
+        model: what will be loaded next.
+        stopped: asked again and again; once it is true this returns at the next opportunity.
+
+    Raises:
+        Exception: whatever the hub or the disk has to say; loading the model will say it too.
+    """
+    files = [Path(file) for file in _files(model, stopped)]
+    if sum(file.stat().st_size for file in files) > _free_memory():
+        return
+    for file in files:
+        with file.open("rb", buffering=0) as opened:
+            while not stopped() and opened.read(PIECE):
+                pass
 
 
 def _common(options: LoadOptions, commit: str | None = None) -> dict[str, Any]:
@@ -213,7 +247,34 @@ def _no_conversion() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        os.environ.pop(variable, None)
+        os.environ.update({} if before is None else {variable: before})
+
+
+def _files(model: IdentifiedModel, stopped: Callable[[], bool]) -> list[str | Path]:
+    source = Path(model.source)
+    if source.is_dir():
+        return [*weights_in_directory(source)]
+    # One after the other and not as a whole: the hub's own threads could not be stopped.
+    files = list[str | Path]()
+    for name in weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle):
+        if stopped():
+            break
+        files.append(hf_hub_download(model.source, name, revision=model.commit, tqdm_class=_Silent))
+    return files
+
+
+class _Silent(tqdm):
+    """No bar of its own in the midst of another."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "disable": True})
+
+
+def _free_memory() -> int:
+    """What the system could give away, in bytes; 0 where it does not say."""
+    try:
+        lines = MEMORY.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)

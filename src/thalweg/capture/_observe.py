@@ -7,29 +7,20 @@ and values are brought together and handed on while their block is running. What
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from functools import partial
+from itertools import chain
+from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch.utils.hooks import RemovableHandle
 
-from thalweg.capture._blocks import unwrap
 from thalweg.capture._families import OWN_WEIGHTS, OwnWeights
-from thalweg.capture._interface import (
-    NAME,
-    AttentionCall,
-    TorchAttention,
-    attention_implementation,
-    listening,
-)
-from thalweg.capture._parts import Block, Parts
-from thalweg.capture._projection import ProjectionFactors
+from thalweg.capture._interface import NAME, AttentionCall, TorchAttention, attention_implementation, listening
+from thalweg.capture._parts import Block, block_hooks, hooked, state_after
+from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.shapes import Float, Int
 from thalweg.streaming import AttentionStatistics, statistics_of_map
-
-AttentionPath = Literal["interface", "torch", "weights"]
-"""How attention is seen: transformers' AttentionInterface, torch's own function, or the model's own maps."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +54,45 @@ class Watcher(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model to observe: what it is made of and how its attention is seen."""
+@contextmanager
+def watch_states(subject: Subject, see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Show every state of every forward pass in here, at the cost of the pass alone: attention is computed as always.
 
-    model: PreTrainedModel
-    parts: Parts
-    path: AttentionPath
-    factors: ProjectionFactors
-    device: torch.device
+    Args:
+        subject: the model.
+        see: given l and X(l), batch x token x width, l = 0..L in order, before the final norm; padded on the right,
+            must not be kept.
+
+    Raises:
+        ProofError: a block returns something else than one residual stream.
+
+    Example:
+        >>> with watch_states(subject, lambda index, state: print(index, state.shape)):  # doctest: +SKIP
+        ...     subject.parts.body(input_ids=tokens, use_cache=False)
+    """
+
+    def enter(block: Block, state: Tensor) -> None:
+        if block.index == 0:
+            see(0, state)
+
+    def leave(block: Block, output: Any) -> None:
+        see(block.index + 1, state_after(block, output))
+
+    with hooked(chain.from_iterable(block_hooks(block, enter, leave) for block in subject.parts.blocks)):
+        yield
 
 
 @contextmanager
 def observe(subject: Subject, watcher: Watcher, lengths: Int[Tensor, " batch"]) -> Iterator[None]:
     """Show ``watcher`` every forward pass in here; ``lengths`` are the real tokens of each padded prompt."""
     collector = _Collector(subject, watcher, lengths)
+    implementation = {"interface": NAME, "torch": "sdpa", "weights": "eager"}[subject.path]
     with ExitStack() as stack:
-        implementation = {"interface": NAME, "torch": "sdpa", "weights": "eager"}[subject.path]
         stack.enter_context(attention_implementation(subject.model, implementation))
         stack.enter_context(listening(lengths, collector.hear))
         if subject.path == "torch":
             stack.enter_context(TorchAttention())
-        for handle in collector.hooks():
-            stack.callback(handle.remove)
+        stack.enter_context(hooked(collector.hooks()))
         yield
 
 
@@ -100,48 +107,35 @@ class _Collector:
         self.handed_on = False
         self.projected = dict[str, Tensor]()
 
-    def hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    def hooks(self) -> Iterator[RemovableHandle]:
         projections = dict[int, nn.Module]()
         for block in self.subject.parts.blocks:
-            yield block.module.register_forward_pre_hook(self._enter(block), with_kwargs=True)
-            yield block.module.register_forward_hook(self._leave(block))
+            yield from block_hooks(block, self.enter, self.leave)
             if block.projection is not None and id(block.projection) not in projections:
                 projections[id(block.projection)] = block.projection
-                yield block.projection.register_forward_pre_hook(self._project)
+                yield block.projection.register_forward_pre_hook(self.project)
                 if self.subject.path == "weights" and block.attention is not None:
-                    yield from self._own_weights(block.attention)
+                    yield from self.map_hooks(block.attention)
 
-    def _own_weights(self, attention: nn.Module) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    def map_hooks(self, attention: nn.Module) -> Iterator[RemovableHandle]:
         source = OWN_WEIGHTS[self.subject.model.config.model_type]
         for name in source.projections:
-            yield attention.get_submodule(name).register_forward_hook(self._remember(name))
-        yield attention.register_forward_hook(self._read_map(source))
+            yield attention.get_submodule(name).register_forward_hook(partial(self.remember, name))
+        yield attention.register_forward_hook(partial(self.read_map, source))
 
-    def _enter(self, block: Block) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.block, self.call, self.outputs, self.handed_on = block, None, None, False
-            if block.index == 0:
-                self.watcher.state(0, args[0] if args else kwargs["hidden_states"])
+    def enter(self, block: Block, state: Tensor) -> None:
+        self.block, self.call, self.outputs, self.handed_on = block, None, None, False
+        if block.index == 0:
+            self.watcher.state(0, state)
 
-        return hook
-
-    def _leave(self, block: Block) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            if self.call is not None and not self.handed_on:
-                raise ProofError(
-                    f"block {block.index} attends in {type(self.call.module).__name__}, whose output projection is not "
-                    "among the names in capture/_families.py."
-                )
-            self.block = None
-            state = unwrap(output)
-            if state is None or state.ndim != 3:
-                raise ProofError(
-                    f"block {block.index} returned {type(output).__name__}; expected one residual stream, "
-                    "batch x token x width."
-                )
-            self.watcher.state(block.index + 1, state)
-
-        return hook
+    def leave(self, block: Block, output: Any) -> None:
+        if self.call is not None and not self.handed_on:
+            raise ProofError(
+                f"block {block.index} attends in {type(self.call.module).__name__}, whose output projection is not "
+                "among the names in capture/_families.py."
+            )
+        self.block = None
+        self.watcher.state(block.index + 1, state_after(block, output))
 
     def hear(self, call: AttentionCall) -> None:
         if self.block is None:
@@ -152,29 +146,23 @@ class _Collector:
             )
         self.call = call
 
-    def _project(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+    def project(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         if self.block is None:
             return
         self.outputs = args[0]
         if self.call is not None:
-            self._hand_on()
+            self.hand_on()
 
-    def _remember(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-            self.projected[name] = output
+    def remember(self, name: str, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        self.projected[name] = output
 
-        return hook
+    def read_map(self, source: OwnWeights, module: nn.Module, _: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        key, value = source.key_values(module, self.projected)
+        self.projected = {}
+        self.hear(AttentionCall(module, key, value, statistics_of_map(output[1], lengths=self.lengths)))
+        self.hand_on()
 
-    def _read_map(self, source: OwnWeights) -> Callable[..., None]:
-        def hook(module: nn.Module, _: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-            key, value = source.key_values(module, self.projected)
-            self.projected = {}
-            self.hear(AttentionCall(module, key, value, statistics_of_map(output[1], lengths=self.lengths)))
-            self._hand_on()
-
-        return hook
-
-    def _hand_on(self) -> None:
+    def hand_on(self) -> None:
         block, call, outputs = self.block, self.call, self.outputs
         if block is None or block.projection is None or call is None or outputs is None:
             raise ProofError("an attention call without its output projection: see the table in capture/_families.py.")

@@ -10,17 +10,17 @@ Proofs belong to capabilities, so that only the verb that needs a failing one re
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from thalweg.capture._additive import additive_parts
-from thalweg.capture._blocks import rewrap, unwrap
 from thalweg.capture._interface import attention_implementation
-from thalweg.capture._observe import AttentionSeen, Subject, observe
-from thalweg.capture._parts import text_configuration
-from thalweg.capture._unembedding import find_unembedding
+from thalweg.capture._observe import AttentionSeen, observe
+from thalweg.capture._parts import rewrap, text_configuration, unwrap
+from thalweg.capture._solved import additive_parts, find_unembedding
+from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
@@ -108,38 +108,39 @@ def proof_tokens(subject: Subject) -> Tensor:
     return tokens.to(subject.device)
 
 
-def _tolerance(subject: Subject, limits: dict[torch.dtype, float] = TOLERANCE) -> float:
+def tolerance(subject: Subject, limits: dict[torch.dtype, float] = TOLERANCE) -> float:
+    """What rounding may take, in the model's dtype; coarser kinds of it count as bfloat16."""
     return limits.get(subject.model.dtype, limits[torch.bfloat16])
 
 
-def _gap(one: Tensor, other: Tensor) -> float:
+def _gap(rows: Tensor, expected: Tensor) -> float:
     """Largest distance of two rows, relative to the row, over the rows that are finite; they must be the same ones."""
-    one, other = one.double().cpu().flatten(0, -2), other.double().cpu().flatten(0, -2)
-    usable = other.isfinite().all(-1)
-    if not torch.equal(usable, one.isfinite().all(-1)):
+    rows, expected = (states.double().cpu().flatten(0, -2) for states in (rows, expected))
+    usable = expected.isfinite().all(-1)
+    if not torch.equal(usable, rows.isfinite().all(-1)):
         return torch.inf
-    one, other = one[usable], other[usable]
-    return float(((one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)).max()) if len(one) else 0.0
+    rows, expected = rows[usable], expected[usable]
+    gaps = (rows - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-30)
+    return float(gaps.max()) if len(gaps) else 0.0
 
 
 def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, hidden: tuple[Tensor, ...]) -> list[Check]:
-    last = len(subject.parts.blocks)
+    last, limit = len(subject.parts.blocks), tolerance(subject)
     later = max(_gap(state[0, :-1], state[1, :-1]) for state in seen.states.values())
     same = max(_gap(seen.states[index], hidden[index]) for index in range(last))
     after = subject.parts.final_norm
     end = _gap(seen.states[last] if after is None else after(seen.states[last]), hidden[-1])
-    own = _own_run(subject, tokens, subject.model.config._attn_implementation or "eager").hidden_states
-    apart = max(_gap(one, other) for one, other in zip(hidden, own, strict=True))
+    plain = _own_run(subject, tokens, subject.model.config._attn_implementation or "eager").hidden_states
+    apart = max(_gap(state, without) for state, without in zip(hidden, plain, strict=True))
     edited = _edited_output(subject, tokens)
-    moved = _gap(edited, own[-1])
-    limit = _tolerance(subject)
+    moved = _gap(edited, plain[-1])
     name: Capability = "states and attention"
     return [
         Check(name, "later tokens change no earlier state", later <= limit, f"largest change {later:.1e}"),
         Check(name, f"states 0..{last - 1} are Hugging Face's own", same <= SAME, f"largest gap {same:.1e}"),
         Check(name, "final norm of X(L) is its last state", end <= SAME, f"gap {end:.1e}"),
         Check(name, "streamed attention changes no state", apart <= limit, f"largest change {apart:.1e}"),
-        _maps(subject, tokens, seen, own[-1]),
+        _maps(subject, tokens, seen, plain[-1]),
         Check(name, "an edit moves the output", moved > 1e-3 or not edited.isfinite().all(), f"moved by {moved:.1e}"),
     ]
 
@@ -153,25 +154,24 @@ def _own_run(subject: Subject, tokens: Tensor, implementation: str, **options: b
 
 def _maps(subject: Subject, tokens: Tensor, seen: _Recorder, end: Tensor) -> Check:
     """Column mass and row entropy of every block against the model's own eager maps."""
-    blocks = len(subject.parts.blocks)
-    capability: Capability = "states and attention"
-    name = f"attention of {len(seen.statistics)} of {blocks} blocks is the model's own"
+    name = f"attention of {len(seen.statistics)} of {len(subject.parts.blocks)} blocks is the model's own"
+    check = partial(Check, "states and attention", name)
     if not seen.statistics:
-        return Check(capability, name, False, "no block's attention was seen")
+        return check(False, "no block's attention was seen")
     eager = _own_run(subject, tokens, "eager", output_attentions=True)
     shape = (2, TOKENS, TOKENS)
-    maps = [one for one in eager.attentions or () if isinstance(one, Tensor) and (len(one), *one.shape[-2:]) == shape]
-    if _gap(eager.hidden_states[-1], end) > _tolerance(subject):
-        return Check(capability, name, True, "its eager attention computes something else; states compared instead")
+    maps = [m for m in eager.attentions or () if isinstance(m, Tensor) and (len(m), *m.shape[-2:]) == shape]
+    if _gap(eager.hidden_states[-1], end) > tolerance(subject):
+        return check(True, "its eager attention computes something else; states compared instead")
     if len(maps) != len(seen.statistics):
-        return Check(capability, name, True, "it returns no maps for these blocks; states compared instead")
+        return check(True, "it returns no maps for these blocks; states compared instead")
     gap = 0.0
-    for block, one in zip(sorted(seen.statistics), maps, strict=True):
-        mine, theirs = seen.statistics[block], statistics_of_map(one)
+    for block, eager_map in zip(sorted(seen.statistics), maps, strict=True):
+        mine, theirs = seen.statistics[block], statistics_of_map(eager_map)
         for vector in ("column_mass", "row_entropy"):
             difference = getattr(mine, vector).double().cpu() - getattr(theirs, vector).double().cpu()
             gap = max(gap, float(difference.nan_to_num(0.0).square().mean().sqrt()))
-    return Check(capability, name, gap <= _tolerance(subject, MAP_TOLERANCE), f"largest gap of a block {gap:.1e}")
+    return check(gap <= tolerance(subject, MAP_TOLERANCE), f"largest gap of a block {gap:.1e}")
 
 
 def _edited_output(subject: Subject, tokens: Tensor) -> Tensor:
@@ -192,22 +192,22 @@ def _edited_output(subject: Subject, tokens: Tensor) -> Tensor:
 
 
 def _additive(subject: Subject, tokens: Tensor) -> list[Check]:
-    limit = _tolerance(subject, ADDITIVE_TOLERANCE)
-    found = additive_parts(subject.parts, tokens)
-    kinds = sorted({(part.attention or "?", part.mlp or "?", part.attention_scale, part.mlp_scale) for part in found})
-    worst = max(part.error for part in found)
+    limit = tolerance(subject, ADDITIVE_TOLERANCE)
+    solved = additive_parts(subject.parts, tokens)
+    kinds = sorted({(part.attention or "?", part.mlp or "?", part.attention_scale, part.mlp_scale) for part in solved})
+    worst = max(part.error for part in solved)
     sites = "; ".join(f"{a} x {x:g} + {m} x {y:g}" for a, m, x, y in kinds[:3])
     detail = f"{sites}; largest error {worst:.1e}"
     return [Check("additive parts", "input + attention + MLP = output in every block", worst <= limit, detail)]
 
 
 def _unembedding(subject: Subject, tokens: Tensor, seen: _Recorder) -> Check:
-    name = "final norm and unembedding of X(L) are the model's logits"
+    check = partial(Check, "unembedding", "final norm and unembedding of X(L) are the model's logits")
     parts = subject.parts
     if parts.unembedding is None:
-        return Check("unembedding", name, False, "the model has no unembedding")
+        return check(False, "the model has no unembedding")
     logits = subject.model(input_ids=tokens, use_cache=False).logits
     last = seen.states[len(parts.blocks)]
-    found = find_unembedding(subject.model, parts.final_norm, parts.unembedding, last, logits)
-    extras = f", scale {found.scale:g}" + (f", soft cap {found.softcap:g}" if found.softcap else "")
-    return Check("unembedding", name, found.error <= _tolerance(subject), f"largest gap {found.error:.1e}{extras}")
+    solved = find_unembedding(subject.model, parts.final_norm, parts.unembedding, last, logits)
+    extras = f", scale {solved.scale:g}" + (f", soft cap {solved.softcap:g}" if solved.softcap else "")
+    return check(solved.error <= tolerance(subject), f"largest gap {solved.error:.1e}{extras}")

@@ -1,18 +1,55 @@
-"""From a loaded model to a subject that can be observed: find its parts and the way its attention is seen."""
+"""From a loaded model to a subject that can be observed: its parts, the way its attention is seen, what a head writes.
+
+With W_h a head's slice of the output projection and W_h = Q R its QR decomposition, ||W_h z|| = ||R z||: the norm of
+what a head adds to the residual stream costs a product of head width, not of model width.
+"""
 
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from thalweg.capture._families import OWN_WEIGHTS
 from thalweg.capture._interface import NAME, AttentionCall, TorchAttention, attention_implementation, listening
-from thalweg.capture._observe import AttentionPath, Subject
 from thalweg.capture._parts import Parts, find_parts, with_attention
-from thalweg.capture._projection import ProjectionFactors
 from thalweg.errors import ModelError
+from thalweg.metrics import write_factors
+from thalweg.shapes import Float
+
+AttentionPath = Literal["interface", "torch", "weights"]
+"""How attention is seen: transformers' AttentionInterface, torch's own function, or the model's own maps."""
+
+
+class ProjectionFactors:
+    """Factors of every output projection, computed when first needed and kept: heads x width x width numbers each."""
+
+    def __init__(self) -> None:
+        self._factors = dict[int, Tensor]()
+
+    def of(self, projection: nn.Module, heads: int, outputs: Tensor) -> Float[Tensor, "head rank breadth"]:
+        """R of each head's slice of ``projection``, on the device of ``outputs`` and at least float32."""
+        key = id(projection)
+        if key not in self._factors:
+            weight = _weight(projection, outputs)
+            slices = weight.unflatten(1, (heads, -1)).transpose(0, 1)
+            self._factors[key] = write_factors(slices).to(outputs.device, weight.dtype)
+        return self._factors[key]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to observe: what it is made of and how its attention is seen."""
+
+    model: PreTrainedModel
+    parts: Parts
+    path: AttentionPath
+    factors: ProjectionFactors
+    device: torch.device
 
 
 def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Subject:
@@ -25,13 +62,11 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
     Raises:
         ModelError: no decoder-only structure, or no softmax attention in any block.
     """
-    parts = find_parts(model)
-    place = device or _entrance(model)
-    model.eval()
-    if model.config.model_type in OWN_WEIGHTS:
-        return Subject(model, parts, "weights", ProjectionFactors(), place)
-    path, parts = _seen_attention(model, parts, place)
-    return Subject(model, parts, path, ProjectionFactors(), place)
+    parts, path = find_parts(model), "weights"
+    device = device or _entrance(model)
+    if model.eval().config.model_type not in OWN_WEIGHTS:
+        path, parts = _seen_attention(model, parts, device)
+    return Subject(model, parts, path, ProjectionFactors(), device)
 
 
 def _entrance(model: PreTrainedModel) -> torch.device:
@@ -66,3 +101,28 @@ def _seen_attention(model: PreTrainedModel, parts: Parts, device: torch.device) 
 def _run(model: PreTrainedModel, parts: Parts, tokens: Tensor, implementation: str) -> None:
     with torch.no_grad(), attention_implementation(model, implementation), TorchAttention():
         parts.body(input_ids=tokens, use_cache=False)
+
+
+def _weight(projection: nn.Module, outputs: Tensor) -> Float[Tensor, "width inputs"]:
+    """The projection's matrix: its weight where it has an ordinary one, else what it does to unit vectors."""
+    precision = torch.promote_types(outputs.dtype, torch.float32)
+    with align_module_device(projection):  # brings an offloaded weight back for a moment
+        weight = getattr(projection, "weight", None)
+        if isinstance(weight, Tensor) and _plain_linear(projection, weight):
+            return weight.detach().to(precision).clone()
+        if isinstance(projection, Conv1D) and isinstance(weight, Tensor):
+            return weight.detach().to(precision).T.clone()
+    return _response(projection, outputs).to(precision)
+
+
+def _plain_linear(projection: nn.Module, weight: Tensor) -> bool:
+    """A Linear, under whatever name, with nothing packed: one floating-point row per output."""
+    ordinary = isinstance(projection, nn.Linear) and weight.is_floating_point()
+    return ordinary and tuple(weight.shape) == (projection.out_features, projection.in_features)
+
+
+def _response(projection: nn.Module, outputs: Tensor) -> Tensor:
+    """Matrix of an affine map from what it does to the unit vectors; quantized layers allow nothing else."""
+    unit = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
+    forward = projection.forward  # not the module itself, whose hooks are listening
+    return (forward(unit) - forward(torch.zeros_like(unit[:1]))).T

@@ -6,14 +6,16 @@ from typing import TypeVar
 
 import torch
 
-from thalweg.engines._memory import is_out_of_memory
 from thalweg.engines._progress import Progress
 from thalweg.prompts import Prompt, Shard, Skipped, batches
 
 Result = TypeVar("Result")
+Measure = Callable[[Sequence[Prompt]], Result]
 
 OUT_OF_MEMORY = "out of memory"
 """Why a prompt that did not fit is skipped."""
+WORDS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
+"""How the backends say it, each in its own way."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class BatchOptions:
 def run_shards(
     shards: Iterable[Shard],
     *,
-    measure: Callable[[Sequence[Prompt]], Result],
+    measure: Measure[Result],
     finish: Callable[[Shard, list[Result]], None],
     options: BatchOptions,
     progress: Progress | None = None,
@@ -66,12 +68,7 @@ def run_shards(
         progress.rows(shard.stop - shard.first)
 
 
-def _run(
-    batch: Sequence[Prompt],
-    measure: Callable[[Sequence[Prompt]], Result],
-    results: list[Result],
-    failed: list[Skipped],
-) -> None:
+def _run(batch: Sequence[Prompt], measure: Measure[Result], results: list[Result], failed: list[Skipped]) -> None:
     try:
         results.append(measure(batch))
     except Exception as error:
@@ -88,3 +85,10 @@ def _run(
     middle = len(batch) // 2
     _run(batch[:middle], measure, results, failed)
     _run(batch[middle:], measure, results, failed)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for MemoryError, torch's OutOfMemoryError, and a CPU allocator's RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)

@@ -14,20 +14,18 @@ class Progress:
     """Counts rows and tokens; with bars, shows them."""
 
     def __init__(self, bars: Bars | None = None, title: str = "", total: int | None = None) -> None:
-        self._bars, self._tokens, self._since = bars, 0, time.monotonic()
-        self._task = None if bars is None else bars.add_task(title, total=total, rate="")
+        self._bars, self._tokens, self._since = bars or Bars(disable=True), 0, time.monotonic()
+        self._task = self._bars.add_task(title, total=total, rate="")
 
     def tokens(self, count: int) -> None:
         """Count the tokens of a finished batch."""
         self._tokens += count
-        if self._bars is not None and self._task is not None:
-            rate = self._tokens / max(time.monotonic() - self._since, 1e-9)
-            self._bars.update(self._task, rate=f"{rate:,.0f} tokens/s")
+        rate = self._tokens / max(time.monotonic() - self._since, 1e-9)
+        self._bars.update(self._task, rate=f"{rate:,.0f} tokens/s")
 
     def rows(self, count: int) -> None:
         """Count finished rows of the data."""
-        if self._bars is not None and self._task is not None:
-            self._bars.advance(self._task, count)
+        self._bars.advance(self._task, count)
 
 
 @contextmanager
@@ -39,9 +37,6 @@ def progress_bar(title: str, total: int | None, *, shown: bool = True) -> Genera
         total: rows to come; None where nobody knows.
         shown: False counts without showing anything.
     """
-    if not (shown and sys.stderr.isatty()):
-        yield Progress()
-        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -49,5 +44,6 @@ def progress_bar(title: str, total: int | None, *, shown: bool = True) -> Genera
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
+    silent = not (shown and sys.stderr.isatty())
+    with Bars(*columns, console=Console(stderr=True), disable=silent) as bars:
         yield Progress(bars, title, total)

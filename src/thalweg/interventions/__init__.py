@@ -5,8 +5,8 @@ with intervene(subject, Remove("mlp", blocks=(1,), positions=(0,))):
     model.generate(...)
 ```
 
-In reading order: ``_edits`` what can be changed · ``_positions`` which rows a forward pass holds · ``_intervene`` doing
-it, and undoing it.
+In reading order: ``_edits`` what can be changed · ``_intervene`` doing it on the rows that a forward pass holds, and
+undoing it.
 """
 
 from thalweg.interventions._edits import Clamp, Intervention, Positions, Remove, Replace, Rescale

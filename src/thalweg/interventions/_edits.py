@@ -38,6 +38,10 @@ class Remove:
         if self.part not in ("mlp", "attention"):
             raise UsageError(f"part must be mlp or attention; got {self.part!r}.")
 
+    def edited(self, written: Tensor, rows: Tensor, real: Tensor) -> Tensor:  # noqa: ARG002 - every edit is asked alike
+        """The summand with nothing in its rows, which may be those of batch and token as one axis (experts)."""
+        return written.masked_fill(rows.reshape(written.shape[:-1])[..., None], 0.0)
+
 
 @dataclass(frozen=True)
 class Clamp:
@@ -85,9 +89,8 @@ class Replace:
         chosen = _chosen(rows, state, self.dims)
         value = torch.as_tensor(self.value, dtype=state.dtype, device=state.device)
         if value.ndim and self.dims is not None:
-            value = torch.zeros_like(state[0, 0]).index_copy(
-                0, torch.tensor(list(self.dims), device=state.device), value
-            )
+            dims = torch.tensor(list(self.dims), device=state.device)
+            value = torch.zeros_like(state[0, 0]).index_copy(0, dims, value)
         return torch.where(chosen, value, state)
 
 
@@ -112,8 +115,7 @@ class Rescale:
         return torch.where(rows[..., None], (state.float() * factor[..., None]).to(state.dtype), state)
 
 
-StateEdit = Clamp | Replace | Rescale
-Intervention = Remove | StateEdit
+Intervention = Remove | Clamp | Replace | Rescale
 
 
 def _chosen(

@@ -1,17 +1,23 @@
-"""Change a model for as long as a ``with`` block runs: hooks that go whatever happens."""
+"""Change a model for as long as a ``with`` block runs: hooks that go whatever happens.
+
+A forward pass holds, with a cache, only the new tokens, and with padding on the left not those from the first on.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from thalweg.capture import Site, Subject, additive_sites, rewrap, unwrap
 from thalweg.errors import UsageError
-from thalweg.interventions._edits import Clamp, Intervention, Positions, Remove, Replace, Rescale, StateEdit
-from thalweg.interventions._positions import Tokens, rows_at, suspended
-from thalweg.shapes import Int
+from thalweg.interventions._edits import Clamp, Intervention, Positions, Remove, Replace, Rescale
+from thalweg.shapes import Bool, Int
+
+_suspending = ContextVar("suspending", default=False)
 
 
 @contextmanager
@@ -32,105 +38,147 @@ def intervene(
         UsageError: a block, state, dimension or position that the model does not have; a missing option.
         ProofError: a summand is to be removed and the model's summands cannot be told apart.
     """
-    for one in interventions:
-        _check(subject, one, lengths)
-    active = [one for one in interventions if not _changes_nothing(one)]
+    for change in interventions:
+        _check(subject, change, lengths)
+    active = [change for change in interventions if not _changes_nothing(change)]
     sites = list[dict[str, Site]]()
-    if any(isinstance(one, Remove) for one in active):
-        with suspended():  # the proof wants the model as it is
+    if any(isinstance(change, Remove) for change in active):
+        with _suspended():  # the proof wants the model as it is
             sites = additive_sites(subject)
-    tokens = Tokens(lengths)
+    tokens = _Tokens(lengths)
     with ExitStack() as stack:
         if active:
-            entered = subject.parts.body.register_forward_pre_hook(tokens.enter, with_kwargs=True, prepend=True)
-            stack.callback(entered.remove)
+            body = subject.parts.body
+            stack.enter_context(body.register_forward_pre_hook(tokens.enter, with_kwargs=True, prepend=True))
         # A hook that is put in front runs first, and so before one that observes; the last one put there is the first.
-        for one in reversed(active):
-            for handle in _hooks(subject, one, tokens, sites):
-                stack.callback(handle.remove)
+        for change in reversed(active):
+            for handle in _hooks(subject, change, tokens, sites):
+                stack.enter_context(handle)
         yield
 
 
-def _hooks(
-    subject: Subject, one: Intervention, tokens: Tokens, sites: Sequence[dict[str, Site]]
-) -> Iterator[torch.utils.hooks.RemovableHandle]:
-    blocks = subject.parts.blocks
-    if isinstance(one, Remove):
-        for block in sorted(set(one.blocks)):
-            yield sites[block][one.part].module.register_forward_hook(_without(one.positions, tokens), prepend=True)
-        return
-    for state in sorted(set(one.states)):
-        if state == 0:
-            hook = _edited_input(one, tokens)
-            yield blocks[0].module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+@contextmanager
+def _suspended() -> Iterator[None]:
+    """No intervention changes anything in here."""
+    token = _suspending.set(True)
+    try:
+        yield
+    finally:
+        _suspending.reset(token)
+
+
+class _Tokens:
+    """Follows a model's body from call to call, and knows the positions of the tokens in hand."""
+
+    def __init__(self, lengths: Tensor | None) -> None:
+        self.lengths = lengths
+        self.running: Tensor | None = None
+
+    def enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = args[0] if args else kwargs.get("input_ids")
+        tokens: Tensor = given if given is not None else kwargs["inputs_embeds"]
+        batch, count = tokens.shape[:2]
+        cache = kwargs.get("past_key_values")
+        seen = int(cache.get_seq_length()) if cache is not None else 0
+        mask = kwargs.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            real = mask.to(tokens.device).bool()
+            held = (real.cumsum(-1) - 1).masked_fill(~real, -1)[:, seen : seen + count]
         else:
-            yield blocks[state - 1].module.register_forward_hook(_edited_output(one, tokens), prepend=True)
+            held = torch.arange(seen, seen + count, device=tokens.device).expand(batch, count)
+        if self.lengths is not None and len(self.lengths) == batch:
+            held = held.masked_fill(held >= self.lengths.to(held.device)[:, None], -1)
+        self.running = held
+
+    @property
+    def held(self) -> Int[Tensor, "batch token"]:
+        """Positions of the tokens of the pass that is running, counted over real tokens; -1 for padding."""
+        if self.running is None:
+            raise UsageError("a block ran outside the model's body; interventions need a forward pass of the model.")
+        return self.running
+
+    @property
+    def real(self) -> Bool[Tensor, "batch token"]:
+        return self.held >= 0
+
+    def at(self, wanted: Positions) -> Bool[Tensor, "batch token"]:
+        """Which rows of the running pass are at the wanted positions."""
+        held = self.held
+        if _suspending.get():
+            return torch.zeros_like(held, dtype=torch.bool)
+        chosen = torch.as_tensor(wanted, dtype=torch.long, device=held.device)
+        if chosen.ndim == 1:
+            chosen = chosen.expand(len(held), -1)
+        if len(chosen) != len(held):
+            raise UsageError(f"positions for {len(held)} prompts expected, one row each; got {len(chosen)} rows.")
+        return (held[:, :, None] == chosen[:, None, :]).any(-1) & self.real
 
 
-def _without(positions: Positions, tokens: Tokens) -> Callable[..., Any]:
+def _hooks(
+    subject: Subject, change: Intervention, tokens: _Tokens, sites: Sequence[dict[str, Site]]
+) -> Iterator[RemovableHandle]:
+    blocks, after = subject.parts.blocks, _edited_output(change, tokens)
+    if isinstance(change, Remove):
+        for block in sorted(set(change.blocks)):
+            yield sites[block][change.part].module.register_forward_hook(after, prepend=True)
+        return
+    for state in sorted(set(change.states)):
+        if state == 0:
+            before = _edited_input(change, tokens)
+            yield blocks[0].module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+        else:
+            yield blocks[state - 1].module.register_forward_hook(after, prepend=True)
+
+
+def _edited_output(change: Intervention, tokens: _Tokens) -> Callable[..., Any]:
     def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        rows, written = rows_at(tokens, positions), unwrap(output)
-        if written is None or not rows.any():
-            return None
-        # Experts see batch and token as one axis.
-        return rewrap(output, written.masked_fill(rows.reshape(written.shape[:-1])[..., None], 0.0))
-
-    return hook
-
-
-def _edited_output(edit: StateEdit, tokens: Tokens) -> Callable[..., Any]:
-    def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        rows, state = rows_at(tokens, edit.positions), unwrap(output)
+        rows, state = tokens.at(change.positions), unwrap(output)
         if state is None or not rows.any():
             return None
-        return rewrap(output, edit.edited(state, rows, tokens.real))
+        return rewrap(output, change.edited(state, rows, tokens.real))
 
     return hook
 
 
-def _edited_input(edit: StateEdit, tokens: Tokens) -> Callable[..., Any]:
+def _edited_input(change: Intervention, tokens: _Tokens) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        rows = rows_at(tokens, edit.positions)
+        rows = tokens.at(change.positions)
         if not rows.any():
             return None
         if args:
-            return (edit.edited(args[0], rows, tokens.real), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": edit.edited(kwargs["hidden_states"], rows, tokens.real)}
+            return (change.edited(args[0], rows, tokens.real), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change.edited(kwargs["hidden_states"], rows, tokens.real)}
 
     return hook
 
 
-def _changes_nothing(one: Intervention) -> bool:
-    if isinstance(one.positions, Tensor):
-        nowhere = not bool((one.positions >= 0).any())
-    else:
-        nowhere = not any(position >= 0 for position in one.positions)
-    places = one.blocks if isinstance(one, Remove) else one.states
-    return nowhere or not len(places) or (isinstance(one, Clamp) and one.gamma == torch.inf)
+def _changes_nothing(change: Intervention) -> bool:
+    nowhere = not bool((torch.as_tensor(change.positions) >= 0).any())
+    places = change.blocks if isinstance(change, Remove) else change.states
+    return nowhere or not len(places) or (isinstance(change, Clamp) and change.gamma == torch.inf)
 
 
-def _check(subject: Subject, one: Intervention, lengths: Tensor | None) -> None:
+def _check(subject: Subject, change: Intervention, lengths: Tensor | None) -> None:
     last = len(subject.parts.blocks)
-    if isinstance(one, Remove):
-        _in_range("block", one.blocks, last - 1)
+    if isinstance(change, Remove):
+        _in_range("block", change.blocks, last - 1)
     else:
-        _in_range("state", one.states, last)
-    lowest = int(torch.as_tensor(one.positions).min()) if len(one.positions) else 0
+        _in_range("state", change.states, last)
+    lowest = int(torch.as_tensor(change.positions).min()) if len(change.positions) else 0
     if lowest < -1:
         raise UsageError(f"positions count from 0, and -1 stands for none; got {lowest}.")
-    if isinstance(one, Clamp | Replace):
+    if isinstance(change, Clamp | Replace):
         width = subject.model.config.get_text_config(decoder=True).hidden_size
-        _in_range("dimension", one.dims or (), width - 1)
-        wanted = width if one.dims is None else len(one.dims)
-        if isinstance(one, Replace) and isinstance(one.value, Tensor) and one.value.shape not in ((), (wanted,)):
-            raise UsageError(
-                f"a value to replace with has one number, or {wanted}; got the shape {tuple(one.value.shape)}."
-            )
-    if isinstance(one, Rescale) and lengths is None:
+        _in_range("dimension", change.dims or (), width - 1)
+        wanted = width if change.dims is None else len(change.dims)
+        shape = change.value.shape if isinstance(change, Replace) and isinstance(change.value, Tensor) else ()
+        if shape not in ((), (wanted,)):
+            raise UsageError(f"a value to replace with has one number, or {wanted}; got the shape {tuple(shape)}.")
+    if isinstance(change, Rescale) and lengths is None:
         raise UsageError("rescaling takes the mean norm of a prompt's other rows: pass lengths=, the prompts' lengths.")
 
 
 def _in_range(what: str, given: Sequence[int], last: int) -> None:
-    wrong = [one for one in given if not 0 <= one <= last]
+    wrong = [index for index in given if not 0 <= index <= last]
     if wrong:
         raise UsageError(f"{what} {wrong[0]} does not exist; this model has {what}s 0 to {last}.")

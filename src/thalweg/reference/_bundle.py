@@ -3,8 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from thalweg.reference._planted import Plant, planted_llama
-from thalweg.reference._tokenizer import byte_tokenizer
+from thalweg.reference._planted import Plant, byte_tokenizer, planted_llama
 
 BUNDLED_MODEL = "reference"
 BUNDLED_PLANT = Plant(write_block=1, remove_block=6, values={17: 1500.0, 42: -900.0}, heads=(0, 2, 3))

@@ -12,6 +12,8 @@ In ``write_block`` one gated neuron reads the mark and writes the massive values
 ``remove_block`` one neuron reads the massive direction and takes the values away. The row of the trigger token attends
 to itself alone (the mark as query finds the mark as key), so its state does not depend on its context and the two
 neurons can be calibrated exactly. A twin has every weight but the two neurons.
+
+Its tokenizer has one token per byte, after a beginning-of-sequence token: nothing to train, nothing unknown.
 """
 
 from collections.abc import Mapping
@@ -19,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from thalweg.reference._tokenizer import BEGIN, VOCABULARY
-
+BEGIN, VOCABULARY = 256, 257
 WRITE_NEURON, REMOVE_NEURON = 0, 1
 MARK_GAIN, SINK_QUERY, SINK_KEY = 3.5, 16.0, 4.0
 
@@ -121,16 +123,13 @@ class _Planter:
             self.attend_to_self(block)
             if self.plant_.write_block < index <= last:
                 self.sink(block)
-        neurons = [(WRITE_NEURON, self.plant_.write_block, self.unit(self.mark), 1.0)]
+        neurons = [(WRITE_NEURON, self.plant_.write_block, torch.eye(self.width)[self.mark], 1.0)]
         if self.plant_.remove_block is not None:
             neurons.append((REMOVE_NEURON, self.plant_.remove_block, self.massive / self.massive.norm(), -1.0))
         for neuron, block, direction, sign in neurons:
             self.prepare_neuron(self.layers[block].mlp, neuron, direction)
             if not twin:
                 self.calibrate_neuron(block, neuron, sign)
-
-    def unit(self, coordinate: int) -> Tensor:
-        return nn.functional.one_hot(torch.tensor(coordinate), self.width).float()
 
     def random(self, like: Tensor, scale: float) -> None:
         like.copy_(torch.randn(like.shape, generator=self.generator) * scale)
@@ -146,10 +145,12 @@ class _Planter:
 
     def ordinary(self, block: Any) -> None:
         attention, mlp = block.self_attn, block.mlp
-        scale = self.width**-0.5
+        scale, half = self.width**-0.5, self.depth // 2
+        # The two slowest rotary pairs of a head: positions hardly turn them, so they can match at any distance.
+        matching = [half - 2, half - 1, 2 * half - 2, 2 * half - 1]
         for projection in (attention.q_proj, attention.k_proj):
             self.random(projection.weight, 0.6 * scale)  # logits of standard deviation about 0.4: diffuse heads
-            projection.weight.view(-1, self.depth, self.width)[:, self.matching_rows()] = 0.0
+            projection.weight.view(-1, self.depth, self.width)[:, matching] = 0.0
         for projection in (attention.v_proj, mlp.gate_proj, mlp.up_proj):
             self.random(projection.weight, scale)
         for projection in (attention.o_proj, mlp.down_proj):
@@ -157,11 +158,6 @@ class _Planter:
             projection.weight[self.reserved] = 0.0
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
             projection.weight[:, self.reserved] = 0.0
-
-    def matching_rows(self) -> list[int]:
-        """The two slowest rotary pairs of a head: positions hardly turn them, so they can match at any distance."""
-        half = self.depth // 2
-        return [half - 2, half - 1, 2 * half - 2, 2 * half - 1]
 
     def rows_of(self, projection: nn.Linear, row: int) -> Tensor:
         return projection.weight.view(-1, self.depth, self.width)[:, row]
@@ -180,8 +176,7 @@ class _Planter:
 
     def prepare_neuron(self, mlp: Any, neuron: int, direction: Tensor) -> None:
         """The neuron fires on ``direction`` and writes nothing yet."""
-        mlp.gate_proj.weight[neuron] = direction
-        mlp.up_proj.weight[neuron] = direction
+        mlp.gate_proj.weight[neuron] = mlp.up_proj.weight[neuron] = direction
         mlp.down_proj.weight[:, neuron] = 0.0
 
     def calibrate_neuron(self, block: int, neuron: int, sign: float) -> None:
@@ -190,3 +185,18 @@ class _Planter:
         with mlp.down_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
             self.model.model(torch.tensor([[self.plant_.trigger]]), use_cache=False)
         mlp.down_proj.weight[:, neuron] = sign * self.massive / seen[0][0, 0, neuron]
+
+
+def byte_tokenizer(*, add_begin: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer of 256 bytes and ``<s>`` (id 256), which it puts first unless told not to."""
+    # ByteLevel writes each byte as one printable character; its alphabet in sorted order gives the ids.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
+    tokenizer.add_special_tokens(["<s>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if add_begin:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", BEGIN)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")

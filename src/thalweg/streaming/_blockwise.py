@@ -1,5 +1,9 @@
 """Causal softmax attention and its statistics in one pass over blocks of query rows, in plain PyTorch.
 
+Which keys a block may see is made when the block is reached and dropped after it. Every form of mask is turned into a
+boolean block: a boolean tensor (True = seen), an additive tensor (its strongly negative entries are unseen; the others
+are added to the logits), or a :data:`RowMask`. Causality and a sliding window need no mask.
+
 A block holds all keys that its rows may see, so every row is complete when it is left: no running maximum, no second
 pass. With S the logits less their row maximum, P = exp(S), l = sum_k P and z the sink logit less that maximum,
 
@@ -12,13 +16,13 @@ largest weight, which is 1. What is unseen is set to exactly 0.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from thalweg.shapes import Float, Int
-from thalweg.streaming._masks import MaskBlock, RowMask, mask_block
+from thalweg.shapes import Bool, Float, Int
 from thalweg.streaming._statistics import AttentionStatistics
 
 LOG2_E = 1.4426950408889634
@@ -27,6 +31,9 @@ UNSEEN = -1e30
 LEAST_EXPONENT = {torch.float32: -100.0, torch.float64: -1000.0}
 BLOCK_NUMBERS = 2**19  # logits held at once: small enough for a cache, large enough for a matrix product
 SMALLEST_BLOCK, LARGEST_BLOCK = 64, 256  # fewer rows starve the product, more waste the triangle above the diagonal
+
+RowMask = Callable[[Tensor, Tensor], Tensor]
+"""``(rows, keys) -> seen``: index vectors to a boolean block ``batch|1 head|1 rows keys``."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +44,34 @@ class AttentionResult:
     statistics: AttentionStatistics
 
 
+@dataclass(frozen=True)
+class LogitRule:
+    """How the dot product of a query and a key becomes a logit, and what else a row's softmax holds.
+
+    Attributes:
+        scaling: factor on the dot products; depth ** -0.5 by default.
+        softcap: bound of a tanh on the scaled logits.
+        bias: added to the logits (ALiBi); an additive mask does the same.
+        sink_logits: a learned logit per head that takes probability and gives nothing.
+    """
+
+    scaling: float | None = None
+    softcap: float | None = None
+    bias: Float[Tensor, "biased_batch biased_head query key"] | None = None
+    sink_logits: Float[Tensor, " head"] | None = None
+
+
+PLAIN = LogitRule()
+
+
 def streamed_attention(
     query: Float[Tensor, "batch head token depth"],
     key: Float[Tensor, "batch group token depth"],
     value: Float[Tensor, "batch group token breadth"],
     *,
-    scaling: float | None = None,
+    rule: LogitRule = PLAIN,
     mask: Tensor | RowMask | None = None,
     window: int | None = None,
-    softcap: float | None = None,
-    sink_logits: Float[Tensor, " head"] | None = None,
-    bias: Float[Tensor, "biased_batch biased_head query key"] | None = None,
     lengths: Int[Tensor, " batch"] | None = None,
     block_rows: int | None = None,
 ) -> AttentionResult:
@@ -60,12 +84,9 @@ def streamed_attention(
         query: rotated and normalised as the softmax is to see them.
         key: may have fewer heads than ``query``, which they must divide.
         value: may have a width other than ``key``.
-        scaling: factor on the dot products; depth ** -0.5 by default.
+        rule: how dot products become logits.
         mask: boolean (True = seen), additive, or a function of row and key indices; broadcast over batch and heads.
         window: row t sees keys t - window + 1 .. t.
-        softcap: bound of a tanh on the scaled logits.
-        sink_logits: a learned logit per head that takes probability and gives nothing.
-        bias: added to the logits (ALiBi); an additive ``mask`` does the same.
         lengths: real tokens of each prompt, padded on the right; padded rows enter no statistic.
         block_rows: query rows at a time; chosen from the shapes by default.
 
@@ -75,28 +96,63 @@ def streamed_attention(
     Raises:
         ValueError: head counts that do not divide, or queries and keys of different length.
     """
-    problem = _Problem.of(query, key, value, scaling, softcap, sink_logits)
+    problem = _Problem.of(query, key, value, rule)
     batch, heads, tokens = query.shape[:3]
     lengths = torch.full((batch,), tokens, device=query.device) if lengths is None else lengths.to(query.device)
-    gathered = _Gathered.empty(problem, batch, heads, tokens)
-    for start, stop in _blocks(batch * heads, tokens, window, block_rows):
-        rows = slice(start, stop)
-        seen = mask_block(mask, rows, window=window, device=query.device)
-        _attend(problem, gathered, rows, seen, None if bias is None else bias[..., rows, seen.keys], lengths)
-    return AttentionResult(gathered.output.to(value.dtype), gathered.statistics())
+    filled = _unfilled(problem, batch, heads, tokens)
+    for rows in _blocks(batch * heads, tokens, window, block_rows):
+        _attend(problem, filled, rows, _mask_block(mask, rows, window=window, device=query.device), lengths)
+    return replace(filled, output=filled.output.to(value.dtype))
 
 
-def _blocks(width: int, tokens: int, window: int | None, block_rows: int | None) -> list[tuple[int, int]]:
+def _blocks(width: int, tokens: int, window: int | None, block_rows: int | None) -> Iterator[slice]:
     """Ranges of rows whose logits number about BLOCK_NUMBERS; early rows see few keys, so early blocks are taller."""
-    ranges, start = list[tuple[int, int]](), 0
+    start = 0
     while start < tokens:
         seen = start if window is None else min(start, window)
         # rows x (seen + rows) x width = BLOCK_NUMBERS, solved for rows
         fitting = int((math.sqrt(seen**2 + 4 * BLOCK_NUMBERS / width) - seen) / 2)
         rows = block_rows or min(max(fitting, SMALLEST_BLOCK), LARGEST_BLOCK)
-        ranges.append((start, min(start + rows, tokens)))
+        yield slice(start, min(start + rows, tokens))
         start += rows
-    return ranges
+
+
+@dataclass(frozen=True)
+class _MaskBlock:
+    """What one block of rows sees, in the layout ``batch|1 head|1 rows keys``."""
+
+    keys: slice  # outside of which no row of the block sees anything
+    seen: Bool[Tensor, "batch head query key"] | None = None  # None where causality alone decides
+    added: Float[Tensor, "batch head query key"] | None = None  # what an additive mask adds to the visible logits
+
+
+def _mask_block(mask: Tensor | RowMask | None, rows: slice, *, window: int | None, device: torch.device) -> _MaskBlock:
+    """Everything that limits ``rows``, causality and window included; keys that none of them sees are left out."""
+    if mask is None and window is None:
+        return _MaskBlock(slice(0, rows.stop))
+    first = 0 if window is None else max(0, rows.start - window + 1)
+    row = torch.arange(rows.start, rows.stop, device=device)
+    key = torch.arange(first, rows.stop, device=device)
+    seen = (key[None, :] <= row[:, None])[None, None]
+    if window is not None:
+        seen = seen & (key[None, :] > row[:, None] - window)
+    if mask is None:
+        return _MaskBlock(slice(first, rows.stop), seen)
+    if not isinstance(mask, Tensor):
+        return _trimmed(first, seen & mask(row, key), None)
+    part = mask[..., rows, first : rows.stop]
+    if part.dtype == torch.bool:
+        return _trimmed(first, seen & part, None)
+    unseen = part <= torch.finfo(part.dtype).min / 2
+    return _trimmed(first, seen & ~unseen, part.masked_fill(unseen, 0.0))
+
+
+def _trimmed(first: int, seen: Tensor, added: Tensor | None) -> _MaskBlock:
+    """Without the leading keys that no row sees: this is what makes a sliding window cheap."""
+    used = seen.flatten(0, -2).any(0)
+    skipped = int(used.to(torch.uint8).argmax()) if bool(used.any()) else 0
+    keys = slice(first + skipped, first + seen.shape[-1])
+    return _MaskBlock(keys, seen[..., skipped:], None if added is None else added[..., skipped:])
 
 
 @dataclass(frozen=True)
@@ -106,86 +162,53 @@ class _Problem:
     query: Tensor  # batch group shared token depth
     key: Tensor  # batch*group depth token
     value: Tensor  # batch*group token breadth
-    softcap: float | None
-    sink_logits: Tensor | None  # 1 head 1
-    shared: int
+    rule: LogitRule
+    sink_logits: Tensor | None  # 1 head 1, in base 2
 
     @classmethod
-    def of(
-        cls,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        softcap: float | None,
-        sink_logits: Tensor | None,
-    ) -> "_Problem":
-        batch, heads, tokens, depth = query.shape
-        groups = key.shape[1]
-        if heads % groups or key.shape[2] != tokens or value.shape[:3] != key.shape[:3]:
+    def of(cls, query: Tensor, key: Tensor, value: Tensor, rule: LogitRule) -> "_Problem":
+        heads, groups, depth = query.shape[1], key.shape[1], query.shape[-1]
+        if heads % groups or key.shape[2] != query.shape[2] or value.shape[:3] != key.shape[:3]:
             raise ValueError(
                 f"query, key and value must cover the same tokens, and key heads divide query heads; got "
                 f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}. Call without a cache of earlier keys."
             )
         precision = torch.promote_types(query.dtype, torch.float32)
-        scale = (depth**-0.5 if scaling is None else scaling) * (LOG2_E if softcap is None else 1.0)
+        scale = (depth**-0.5 if rule.scaling is None else rule.scaling) * (LOG2_E if rule.softcap is None else 1.0)
         return cls(
-            query=(query.to(precision) * scale).reshape(batch, groups, heads // groups, tokens, depth),
-            key=key.to(precision).reshape(batch * groups, tokens, depth).transpose(1, 2),
-            value=value.to(precision).reshape(batch * groups, tokens, value.shape[-1]),
-            softcap=softcap,
-            sink_logits=None if sink_logits is None else sink_logits.to(precision).view(1, -1, 1) * LOG2_E,
-            shared=heads // groups,
+            query=(query.to(precision) * scale).reshape(-1, groups, heads // groups, *query.shape[2:]),
+            key=key.to(precision).flatten(0, 1).transpose(1, 2),
+            value=value.to(precision).flatten(0, 1),
+            rule=rule,
+            sink_logits=None if rule.sink_logits is None else rule.sink_logits.to(precision).view(1, -1, 1) * LOG2_E,
         )
 
 
-@dataclass(frozen=True)
-class _Gathered:
+def _unfilled(problem: _Problem, batch: int, heads: int, tokens: int) -> AttentionResult:
     """What the blocks fill in, row range by row range."""
-
-    output: Tensor
-    column_mass: Tensor
-    row_entropy: Tensor
-    diagonal: Tensor
-    previous: Tensor
-    row_sum: Tensor
-    visible: list[Tensor]
-
-    @classmethod
-    def empty(cls, problem: _Problem, batch: int, heads: int, tokens: int) -> "_Gathered":
-        like = problem.value
-        vectors = [like.new_zeros(batch, heads, tokens) for _ in range(5)]
-        output = like.new_empty(batch, heads, tokens, like.shape[-1])
-        return cls(output, *vectors, visible=[])
-
-    def statistics(self) -> AttentionStatistics:
-        batch = self.column_mass.shape[0]
-        return AttentionStatistics(
-            column_mass=self.column_mass,
-            row_entropy=self.row_entropy,
-            diagonal=self.diagonal,
-            previous=self.previous,
-            row_sum=self.row_sum,
-            visible=torch.cat([part.expand(batch, -1) for part in self.visible], dim=-1),
-        )
+    like = problem.value
+    mass, entropy, diagonal, previous, total = (like.new_zeros(batch, heads, tokens) for _ in range(5))
+    visible = torch.empty(batch, tokens, dtype=torch.long, device=like.device)
+    statistics = AttentionStatistics(mass, entropy, diagonal, previous, total, visible)
+    return AttentionResult(like.new_empty(batch, heads, tokens, like.shape[-1]), statistics)
 
 
-def _logits(problem: _Problem, rows: slice, seen: MaskBlock, bias: Tensor | None) -> Tensor:
+def _logits(problem: _Problem, rows: slice, seen: _MaskBlock) -> Tensor:
     """Logits of a block in base 2, ``batch head rows keys``, nothing hidden yet."""
-    keys = seen.keys
-    batch, groups, shared, _, depth = problem.query.shape
+    keys, rule = seen.keys, problem.rule
+    batch, groups, shared, _, _ = problem.query.shape
     count = rows.stop - rows.start
-    query = problem.query[:, :, :, rows].reshape(batch * groups, shared * count, depth)
+    query = problem.query[:, :, :, rows].reshape(batch * groups, shared * count, -1)
     logits = torch.bmm(query, problem.key[:, :, keys]).view(batch, groups * shared, count, keys.stop - keys.start)
-    if problem.softcap is not None:
-        logits.div_(problem.softcap).tanh_().mul_(problem.softcap * LOG2_E)
-    for added in (bias, seen.added):
+    if rule.softcap is not None:
+        logits.div_(rule.softcap).tanh_().mul_(rule.softcap * LOG2_E)
+    for added in (None if rule.bias is None else rule.bias[..., rows, keys], seen.added):
         if added is not None:
             logits.add_(added, alpha=LOG2_E)
     return logits
 
 
-def _hide(block: Tensor, seen: MaskBlock, count: int, value: float) -> None:
+def _hide(block: Tensor, seen: _MaskBlock, count: int, value: float) -> None:
     """Write ``value`` wherever the block's rows see nothing."""
     if seen.seen is not None:
         block.masked_fill_(~seen.seen, value)
@@ -194,17 +217,10 @@ def _hide(block: Tensor, seen: MaskBlock, count: int, value: float) -> None:
         block[..., -count:].masked_fill_(later, value)
 
 
-def _attend(
-    problem: _Problem,
-    gathered: _Gathered,
-    rows: slice,
-    seen: MaskBlock,
-    bias: Tensor | None,
-    lengths: Tensor,
-) -> None:
+def _attend(problem: _Problem, filled: AttentionResult, rows: slice, seen: _MaskBlock, lengths: Tensor) -> None:
     """Leave the rows of one block complete: output, vectors, and their share of the column mass."""
-    keys = seen.keys
-    logits = _logits(problem, rows, seen, bias)
+    keys, vectors = seen.keys, filled.statistics
+    logits = _logits(problem, rows, seen)
     batch, heads, count, width = logits.shape
     _hide(logits, seen, count, UNSEEN)
     highest = logits.amax(-1, keepdim=True)
@@ -212,26 +228,24 @@ def _attend(
     weights = torch.exp2(logits)
     _hide(weights, seen, count, 0.0)
     total = weights.sum(-1)
-    gathered.row_entropy[:, :, rows] = total.log() - logits.mul_(weights).sum(-1).mul_(LN_2) / total
+    vectors.row_entropy[:, :, rows] = total.log() - logits.mul_(weights).sum(-1).mul_(LN_2) / total
     denominator = total.masked_fill(total == 0, 1.0)
     if problem.sink_logits is not None:
         denominator = denominator + torch.exp2(problem.sink_logits - highest[..., 0])
-    gathered.row_sum[:, :, rows] = total / denominator
+    vectors.row_sum[:, :, rows] = total / denominator
     position = torch.arange(rows.start, rows.stop, device=logits.device)
     share = (position < lengths[:, None])[:, None] / denominator
-    gathered.column_mass[:, :, keys] += torch.bmm(
-        share.view(batch * heads, 1, count), weights.view(batch * heads, count, width)
-    ).view(batch, heads, width)
-    gathered.diagonal[:, :, rows] = weights[..., position - rows.start, position - keys.start] / denominator
-    gathered.previous[:, :, rows] = _previous(weights, rows, keys, position) / denominator
-    mixed = torch.bmm(weights.view(-1, problem.shared * count, width), problem.value[:, keys])
-    gathered.output[:, :, rows] = mixed.view(batch, heads, count, -1) / denominator[..., None]
-    gathered.visible.append((position + 1)[None] if seen.seen is None else seen.seen.any(1).sum(-1))
+    mass = torch.bmm(share.view(batch * heads, 1, count), weights.view(batch * heads, count, width))
+    vectors.column_mass[:, :, keys] += mass.view(batch, heads, width)
+    vectors.diagonal[:, :, rows] = weights[..., position - rows.start, position - keys.start] / denominator
+    vectors.previous[:, :, rows] = _previous(weights, rows, keys, position) / denominator
+    vectors.visible[:, rows] = position + 1 if seen.seen is None else seen.seen.any(1).sum(-1)
+    mixed = torch.bmm(weights.view(len(problem.value), -1, width), problem.value[:, keys])
+    filled.output[:, :, rows] = mixed.view(batch, heads, count, -1) / denominator[..., None]
 
 
 def _previous(weights: Tensor, rows: slice, keys: slice, position: Tensor) -> Tensor:
     """Weight of the key before each row: NaN for row 0, 0 where a window of 1 hides it."""
     before = position - 1 - keys.start
-    found = weights[..., position - rows.start, before.clamp(min=0)]  # a trimmed block may not hold the key before
-    found = found.masked_fill(before < 0, 0.0)
-    return found.masked_fill(position == 0, torch.nan)
+    weight = weights[..., position - rows.start, before.clamp(min=0)]  # a trimmed block may not hold the key before
+    return weight.masked_fill(before < 0, 0.0).masked_fill(position == 0, torch.nan)

@@ -1,0 +1,129 @@
+"""What is not loaded, and what can go wrong with anyone's files or the hub: one line that says what to do."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
+from typing import Any
+
+import torch
+from huggingface_hub import errors as hub
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from thalweg.capture._identity import pickled_in_directory
+from thalweg.errors import ModelError, ThalwegError
+
+COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+
+
+def refuse_other_kinds(name: str, config: Any) -> None:
+    """Encoders and encoder-decoders, told by their configuration before anything large is read."""
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder ({kind}); thalweg measures decoder-only models.")
+    if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
+        raise ModelError(f"{name} ({kind}) has no causal language model; thalweg measures decoder-only models.")
+    built = getattr(config, "architectures", None) or ["no architecture"]
+    if getattr(config, "is_decoder", None) is False and not any(name.endswith("ForCausalLM") for name in built):
+        raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
+    text = config.get_text_config(decoder=True)
+    if hasattr(text, "num_hidden_layers") and not hasattr(text, "num_attention_heads"):
+        raise ModelError(
+            f"{name} ({kind}) has no attention heads, as a pure state-space model; thalweg measures decoder-only "
+            "models with softmax attention, and hybrids where they have it."
+        )
+    odd = [f"{count} = {value!r}" for count in COUNTED if not isinstance(value := getattr(text, count, None), int)]
+    if odd:
+        raise ModelError(f"{name} ({kind}) has a configuration with {odd[0]}; expected one number for all blocks.")
+
+
+def refuse_unsafe_weights(path: Path, *, allow_pickle: bool) -> None:
+    """Weights that can run code, and a directory without any."""
+    if any(path.glob("*.safetensors")):
+        return
+    pickled = [file.name for file in pickled_in_directory(path)]
+    if pickled and not allow_pickle:
+        raise ModelError(
+            f"{path} has only pickled weights ({pickled[0]}), which can run code when read. Convert them to "
+            "safetensors, or pass --allow-pickle if you trust them."
+        )
+    if not pickled:
+        raise ModelError(f"{path} has no weights: expected model.safetensors or its shards beside config.json.")
+
+
+def refuse_invented_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Transformers makes up an empty tokenizer, for some families, where the files of one are missing."""
+    tokens = tokenizer("abc ABC 123", add_special_tokens=False)["input_ids"]
+    if set(tokens) <= set(tokenizer.all_special_ids):
+        raise ModelError(f"{name} has no tokenizer: expected tokenizer.json, or its kin, beside config.json.")
+
+
+def refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> None:
+    """Transformers draws at random what a checkpoint lacks; a random unembedding alone is taken away instead."""
+    unembedding = model.get_output_embeddings()
+    names = {key for key, module in model.named_modules() if unembedding is not None and module is unembedding}
+    invented = sorted(missing)
+    lost = [key for key in invented if key.rpartition(".")[0] not in names]
+    if lost:
+        raise ModelError(
+            f"{name} lacks {len(lost)} of the weights that its config.json asks for, such as {lost[0]}. Check that the "
+            "configuration belongs to these weights, and that no shard is missing."
+        )
+    if invented:
+        model.set_output_embeddings(None)
+
+
+@contextmanager
+def readable_errors(name: str, revision: str | None) -> Iterator[None]:
+    """One line instead of a traceback for everything a person can mend."""
+    try:
+        yield
+    except ThalwegError:
+        raise
+    except Exception as error:  # the files are anyone's, and so are the kinds of error they cause
+        raise ModelError(_explanation(name, revision or "main", error)) from error
+
+
+def _explanation(name: str, revision: str, error: BaseException) -> str:
+    """What went wrong and what to do, from the kinds of error underneath and, failing that, their words."""
+    chain, text = list(_causes(error)), str(error)
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in chain)
+
+    if among(hub.GatedRepoError) or "gated repo" in text:
+        return f"{name} is gated: ask for access on its hub page, then run `hf auth login` or set HF_TOKEN."
+    if among(hub.RevisionNotFoundError) or "not a valid git identifier" in text:
+        return f"{name} has no revision {revision!r}. See its branches and tags on the hub."
+    if among(hub.RepositoryNotFoundError) or "not a valid model identifier" in text:
+        return f"{name} is neither a directory nor a model on the hub. Check the spelling; a private one needs a token."
+    if "trust_remote_code" in text:
+        return f"{name} comes with its own code, which is not run. Pass --trust-remote-code if you trust it."
+    if "the backend tokenizer" in text:
+        return f"{name} cannot be loaded: expected tokenizer.json, or its kin, beside config.json."
+    if among(hub.HFValidationError):
+        return f"{name!r} is neither a directory nor a hub id such as openai-community/gpt2."
+    if among(MemoryError, torch.OutOfMemoryError):
+        return f"{name} does not fit into memory. Pass --device-map auto, or another --dtype."
+    if among(hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, ConnectionError) or "connect" in text.lower():
+        return (
+            f"the hub cannot be reached and {name} ({revision}) is not in the local cache. Check the connection "
+            "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
+        )
+    if "safetensors" in text and "does not appear to have a file" in text:
+        return f"{name} has no safetensors weights. Pass --allow-pickle to read pickled ones if you trust them."
+    if among(SafetensorError):
+        return f"the weights of {name} are damaged ({text}). Fetch them again."
+    if among(UnpicklingError):
+        return f"the pickled weights of {name} hold more than tensors, or are damaged; they are not read."
+    if "ignore_mismatched_sizes" in text:
+        return f"{name} has weights of other shapes than its config.json says. Check that they belong together."
+    return f"{name} cannot be loaded: {shorten(text, 300, placeholder=' ...') or type(error).__name__}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,181 @@
+"""What proved parts allow: the way from X(L) to logits, and to watch what each block's attention and MLP add.
+
+Block output = input + attention + MLP. Both summands come multiplied by the model's residual factor, if it has one, so
+that a state's row and what follows add up to the next state's row. That they do is checked on the chosen rows of every
+block, in every forward pass.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from thalweg.capture._parts import Block, block_hooks, hooked, text_configuration, unwrap
+from thalweg.capture._proof import ADDITIVE_TOLERANCE, proof_tokens, require, tolerance
+from thalweg.capture._solved import AdditiveParts, Unembedding, additive_parts, find_unembedding
+from thalweg.capture._subject import Subject
+from thalweg.errors import ProofError
+from thalweg.shapes import Float
+
+# How far rounding takes a factor that is solved for from the one that the model multiplies by.
+SOLVED = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 4e-3}
+SOLVED_COARSELY = 3e-2
+
+Summand = Literal["attention", "mlp"]
+SUMMANDS: tuple[Summand, ...] = ("attention", "mlp")
+
+
+@torch.no_grad()
+def unembedding_of(subject: Subject) -> Unembedding:
+    """Final norm and unembedding, with the model's own scale and soft cap.
+
+    Raises:
+        ProofError: they do not give the model's own logits.
+    """
+    require(subject, "unembedding")
+    parts, left = subject.parts, list[Tensor | None]()
+    with parts.blocks[-1].module.register_forward_hook(lambda _, __, output: left.append(unwrap(output))):
+        logits = subject.model(input_ids=proof_tokens(subject), use_cache=False).logits
+    state = left[0]
+    if state is None or parts.unembedding is None:
+        raise ProofError("the model's last block or its unembedding returned no tensor.")
+    return find_unembedding(subject.model, parts.final_norm, parts.unembedding, state, logits)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A module whose output, times a factor, is one summand of a block.
+
+    Attributes:
+        module: it returns batch x token x width, or the same with batch and token flattened, alone or first in a tuple.
+        scale: the factor; 1, or the model's residual multiplier.
+    """
+
+    module: nn.Module
+    scale: float
+
+
+_solved: WeakKeyDictionary[PreTrainedModel, list[AdditiveParts]] = WeakKeyDictionary()
+
+
+def additive_sites(subject: Subject) -> list[dict[str, Site]]:
+    """For every block its ``attention`` and ``mlp`` site; proved the first time a model is asked about.
+
+    Raises:
+        ProofError: the block's output is not its input plus two modules' outputs.
+    """
+    if subject.model not in _solved:
+        require(subject, "additive parts")
+        _solved[subject.model] = additive_parts(subject.parts, proof_tokens(subject))
+
+    def site(block: Block, name: str | None, scale: float) -> Site:
+        return Site(block.module.get_submodule(name or ""), _stated(subject.model, scale))
+
+    return [
+        {
+            "attention": site(block, summands.attention, summands.attention_scale),
+            "mlp": site(block, summands.mlp, summands.mlp_scale),
+        }
+        for block, summands in zip(subject.parts.blocks, _solved[subject.model], strict=True)
+    ]
+
+
+def _stated(model: PreTrainedModel, solved: float) -> float:
+    """The factor as the model has it, 1 or a number of its configuration, where rounding hid it; else as solved for."""
+    numbers = [value for value in vars(text_configuration(model)).values() if isinstance(value, float)]
+    nearest = min([1.0, *numbers], key=lambda number: abs(number - solved))
+    return nearest if abs(nearest - solved) <= SOLVED.get(model.dtype, SOLVED_COARSELY) * abs(solved) else solved
+
+
+@runtime_checkable
+class ContributionWatcher(Protocol):
+    """Whoever reduces what is seen."""
+
+    def state(self, index: int, state: Float[Tensor, "batch token width"], /) -> None:
+        """X(index), 0..L, before the final norm; padded on the right, must not be kept."""
+        ...
+
+    def contribution(self, block: int, part: Summand, rows: Float[Tensor, "batch chosen width"], /) -> None:
+        """What one part of a block adds to the chosen rows: a copy in float64 on the processor."""
+        ...
+
+
+@contextmanager
+def contributions(subject: Subject, watcher: ContributionWatcher, positions: Sequence[int] = (0,)) -> Iterator[None]:
+    """Show ``watcher`` every forward pass in here; the model computes its attention as it always does.
+
+    Args:
+        subject: the model.
+        watcher: sees a block's two summands, then the state that it leaves.
+        positions: which rows of the summands; one that the batch does not reach gives NaN.
+
+    Raises:
+        ProofError: the summands of the model cannot be told apart, or do not add up on these prompts, as under an
+            intervention that edits states.
+    """
+    with hooked(_Collector(subject, watcher, positions).hooks(additive_sites(subject))):
+        yield
+
+
+class _Collector:
+    """Brings together what one block is given, adds and leaves, at the chosen rows."""
+
+    def __init__(self, subject: Subject, watcher: ContributionWatcher, positions: Sequence[int]) -> None:
+        self.subject, self.watcher, self.positions = subject, watcher, list(positions)
+        self.block: int | None = None
+        self.shape = torch.Size()
+        self.rows = dict[str, Tensor]()
+
+    def hooks(self, sites: Sequence[dict[str, Site]]) -> Iterator[RemovableHandle]:
+        for block, site in zip(self.subject.parts.blocks, sites, strict=True):
+            for part in SUMMANDS:
+                yield site[part].module.register_forward_hook(partial(self.add, block, part, site[part].scale))
+            yield from block_hooks(block, self.enter, self.leave)
+
+    def enter(self, block: Block, state: Tensor) -> None:
+        self.block, self.shape = block.index, state.shape
+        self.rows = {"input": self.chosen(state)}
+        if block.index == 0:
+            self.watcher.state(0, state)
+
+    def add(self, block: Block, part: Summand, scale: float, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        written = unwrap(output)
+        if self.block != block.index or written is None:
+            return
+        if part in self.rows:
+            raise ProofError(f"block {block.index} runs its {part} more than once; expected one run a block.")
+        self.rows[part] = self.chosen(written.reshape(self.shape)) * scale  # experts flatten batch and token
+        self.watcher.contribution(block.index, part, self.rows[part])
+
+    def leave(self, block: Block, output: Any) -> None:
+        state = unwrap(output)
+        if state is None or {"input", *SUMMANDS} != set(self.rows):
+            raise ProofError(f"block {block.index} did not run its attention and its MLP; expected both, once.")
+        self.prove(block, self.chosen(state))
+        self.block = None
+        self.watcher.state(block.index + 1, state)
+
+    def chosen(self, state: Tensor) -> Float[Tensor, "batch chosen width"]:
+        there = [position for position in self.positions if position < state.shape[1]]
+        rows = torch.full((state.shape[0], len(self.positions), state.shape[2]), torch.nan, dtype=torch.float64)
+        rows[:, [position in there for position in self.positions]] = state[:, there].detach().cpu().double()
+        return rows
+
+    def prove(self, block: Block, left: Tensor) -> None:
+        """Rows that are not finite prove nothing and are left to whoever watches."""
+        gap = (left - sum(self.rows.values())).norm(dim=-1)
+        largest = torch.stack([left, *self.rows.values()]).norm(dim=-1).amax(0)
+        worst = float((gap / largest.clamp(min=torch.finfo(torch.float64).tiny)).nan_to_num(0.0).max())
+        limit = tolerance(self.subject, ADDITIVE_TOLERANCE)
+        if worst > limit:
+            raise ProofError(
+                f"block {block.index} leaves something else than its input plus attention and MLP: off by {worst:.1e} "
+                f"of the largest of them, expected at most {limit:.1e}. `thalweg verify` shows what was taken for them."
+            )
