@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS
-from thalweg.averages._trajectory import trajectory
+from thalweg.averages._phases import KEYS, trajectory
 
 COLUMNS = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
 LARGEST = 1 - 1e-12

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS
+from thalweg.averages._phases import KEYS
 
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
 BARE = re.compile(r"(\d+)")
