@@ -101,6 +101,11 @@ def trajectory(profile: pl.DataFrame, site: Literal["state", "block"], metric: s
     return dict(rows.sort("index").select("index", "mean").iter_rows())
 
 
+def of_written_states(profile: pl.DataFrame, metric: str, /) -> dict[int, float]:
+    """Means of one metric by state, but for state 0, which no block has written."""
+    return {state: mean for state, mean in trajectory(profile, "state", metric).items() if state > 0}
+
+
 def _row(ends: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
     first, last, states = ends["compress_first"], ends["compress_last"], ends["states"]
     has = first is not None

@@ -78,23 +78,17 @@ def verdicts(
     intact = pl.col("condition") == "intact"
     ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
     cost = effects(long(losses, [*KEYS, "prompt", *by], ["loss"], site="prompt"), intact, by=by).select(
-        *KEYS,
-        *by,
-        loss_intact="intact",
-        loss_ablated="ablated",
-        loss_change="difference",
-        loss_low="low",
-        loss_high="high",
+        *KEYS, *by, **_LOSSES
     )
     table = effects(compress_means(states, blocks, ends, by=by), intact, by=by)
     rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
     on = [*KEYS, *by]
     rows = rows.join(table, left_on=[*on, "phenomenon"], right_on=[*on, "metric"], how="left", nulls_equal=True)
-    of_model = ends.select(*KEYS, "compress_first", "compress_last")
-    rows = rows.join(of_model, on=KEYS, how="left", nulls_equal=True)
+    rows = rows.join(ends.select(*KEYS, *_PHASE), on=KEYS, how="left", nulls_equal=True)
     rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
     judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
-    return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
+    types: dict[str, Any] = {**rows.schema, **dict.fromkeys(("verdict", "reason", "replacement"), pl.String)}
+    return pl.DataFrame(judged, schema=types).select(*KEYS, *by, *_COLUMNS)
 
 
 def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.DataFrame:
@@ -157,22 +151,13 @@ def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
 
 
 _NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")
-_LOSSES = ("loss_intact", "loss_ablated", "loss_change", "loss_low", "loss_high")
-_COLUMNS = (
-    "phenomenon",
-    "verdict",
-    *_NUMBERS,
-    "n",
-    *_LOSSES,
-    "massive_states",
-    "massive_position",
-    "massive_position_share",
-    "replacement",
-    "compress_first",
-    "compress_last",
-    "reason",
-)
-
-
-def _schema(rows: pl.DataFrame) -> dict[str, Any]:
-    return {**rows.schema, "verdict": pl.String(), "reason": pl.String(), "replacement": pl.String()}
+_LOSSES = {
+    "loss_intact": "intact",
+    "loss_ablated": "ablated",
+    "loss_change": "difference",
+    "loss_low": "low",
+    "loss_high": "high",
+}
+_MASSIVE = ("massive_states", "massive_position", "massive_position_share", "replacement")
+_PHASE = ("compress_first", "compress_last")
+_COLUMNS = ("phenomenon", "verdict", *_NUMBERS, "n", *_LOSSES, *_MASSIVE, *_PHASE, "reason")

@@ -39,15 +39,10 @@ ORDINARY = 0.01
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to run the model.
+    """One way to run the model: as it is, without the MLPs of some blocks at the sink position, or a control.
 
-    Attributes:
-        name: "intact"; "blocks 5", the MLPs of these blocks removed at the sink position; or a control.
-        control: "negative" if it must leave compression and sinks, "positive" if it must remove them.
-        seed: of what is drawn; None where nothing is.
-        blocks: whose MLPs are removed.
-        dims: massive coordinates that are set to zero.
-        reason: why a control is not run, or not as asked; None otherwise.
+    A negative control must leave compression and sinks, a positive one must remove them; it may empty massive
+    coordinates, ``dims``. The reason says why a control is not run, or not as asked.
     """
 
     name: str
@@ -74,14 +69,7 @@ class Condition:
 
 
 def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, ...], *, seeds: int) -> list[Condition]:
-    """Every condition of an ablation, in the order in which they are shown.
-
-    Args:
-        blocks: whose MLPs are removed, each alone and all together.
-        shares: block -> share of the massive row that its MLP wrote, for every block of the model; NaN if unknown.
-        dims: the massive coordinates of the sink's row.
-        seeds: how many draws of each random control.
-    """
+    """Every condition of an ablation, in the order in which they are shown; ``shares`` are NaN where unknown."""
     none = None if dims else "the sink's row has no massive coordinates to empty"
     return [
         Condition(INTACT),
@@ -100,20 +88,18 @@ def interventions(
 ) -> tuple[Intervention, ...]:
     """What to change in a model of so many blocks for one batch; what is drawn for a prompt is its own."""
     after_every_block, sink = range(1, blocks + 1), (sink_position,)
-    match condition.name:
-        case "intact":
-            return ()
-        case "rescaled":
-            return (Rescale(after_every_block, sink),)
-        case "emptied":
-            return (Replace(after_every_block, 0.0, sink, condition.dims), Rescale(after_every_block, sink))
-        case "nothing":  # past the end of every prompt: the hooks run and find no row
-            return (Remove("mlp", condition.blocks, torch.tensor([[len(prompt)] for prompt in batch])),)
-        case "other position":
-            drawn = [[_other_position(prompt, condition.seed, sink_position)] for prompt in batch]
-            return (Remove("mlp", condition.blocks, torch.tensor(drawn)),)
-        case _:
-            return (Remove("mlp", condition.blocks, sink),)
+    if condition.name == INTACT:
+        return ()
+    if condition.name == "rescaled":
+        return (Rescale(after_every_block, sink),)
+    if condition.name == "emptied":
+        return (Replace(after_every_block, 0.0, sink, condition.dims), Rescale(after_every_block, sink))
+    if condition.name == NOTHING:  # past the end of every prompt: the hooks run and find no row
+        return (Remove("mlp", condition.blocks, torch.tensor([[len(prompt)] for prompt in batch])),)
+    if condition.name == "other position":
+        drawn = [[_other_position(prompt, condition.seed, sink_position)] for prompt in batch]
+        return (Remove("mlp", condition.blocks, torch.tensor(drawn)),)
+    return (Remove("mlp", condition.blocks, sink),)
 
 
 def blocks_asked(prepared: Prepared, blocks: str | Sequence[int]) -> tuple[int, ...] | None:
