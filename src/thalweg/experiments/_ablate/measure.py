@@ -102,17 +102,13 @@ def interventions(
     return (Remove("mlp", condition.blocks, sink),)
 
 
-def blocks_asked(prepared: Prepared, blocks: str | Sequence[int]) -> tuple[int, ...] | None:
-    """Whose MLPs are named; None for "auto"."""
-    return None if blocks == AUTO else index_list("--blocks", blocks, prepared.header.models[0].blocks - 1)
-
-
-def ablated(prepared: Prepared, blocks: tuple[int, ...] | None, *, seeds: int) -> Findings:
-    """Measure what is missing, and compare: without ``blocks``, the MLPs that write the massive row are removed."""
+def ablated(prepared: Prepared, blocks: str | Sequence[int], *, seeds: int) -> Findings:
+    """Measure what is missing, and compare."""
+    named = None if blocks == AUTO else index_list("--blocks", blocks, prepared.header.models[0].blocks - 1)
     loading = OnDemand(prepared.model)
     attribution = attributed(prepared, lambda: loading.subject)
-    chosen = {source.name: blocks or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
-    settings = {"blocks": AUTO if blocks is None else index_text(blocks), "seeds": seeds}
+    chosen = {source.name: named or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
+    settings = {"blocks": AUTO if named is None else index_text(named), "seeds": seeds}
     with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):

@@ -21,7 +21,6 @@ from thalweg.prompts import Prompt
 from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "clip"
-AUTO = "auto"
 BY = ("gamma",)
 COUNT, MOST = 13, 1000
 DECADES = 1000.0
@@ -37,23 +36,18 @@ class Asked:
     massive_only: bool
 
 
-def asked_of(
+def clipped(
     prepared: Prepared, gamma: str | Sequence[float] | None, states: str | Sequence[int] | None, *, massive_only: bool
-) -> Asked:
-    """Read what a person wrote, for one model."""
+) -> Findings:
+    """Read what a person wrote, measure what is missing, and average."""
     last = prepared.header.models[0].blocks
     gammas = None if gamma is None else gamma_list(gamma)
     chosen = tuple(range(1, last + 1)) if states is None else index_list("--states", states, last)
-    return Asked(gammas, chosen, massive_only)
-
-
-def clipped(prepared: Prepared, asked: Asked) -> Findings:
-    """Measure what is missing, and average."""
-    loading = OnDemand(prepared.model)
+    asked, loading = Asked(gammas, chosen, massive_only), OnDemand(prepared.model)
     settings = {
-        "gammas": AUTO if asked.gammas is None else list(asked.gammas),
-        "states": index_text(asked.states),
-        "massive_only": asked.massive_only,
+        "gammas": "auto" if gammas is None else list(gammas),
+        "states": index_text(chosen),
+        "massive_only": massive_only,
     }
     with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
