@@ -116,7 +116,7 @@ def _planned(table: pl.DataFrame) -> list[Condition]:
     ablated = [row for row in rows if row["control"] is None and row["condition"] != INTACT]
     conditions = list[Condition]()
     for row in rows:
-        name, blocks = row["condition"], row["blocks"]
+        name, blocks = str(row["condition"]), row["blocks"]
         if row in ablated:
             what = "MLP of block" if blocks.isdigit() else "MLPs of blocks"
             series = f"without the {what} {blocks.replace(',', ', ')}"
