@@ -18,7 +18,7 @@ import thalweg
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments._ablate import measure as module
-from thalweg.experiments._ablate.conditions import Condition
+from thalweg.experiments._ablate.measure import Condition
 from thalweg.interventions import Remove
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 

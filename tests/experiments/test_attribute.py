@@ -24,7 +24,7 @@ from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, ProofError, RunError, UsageError
 from thalweg.experiments import attributed as attributed_model
 from thalweg.experiments import writing_blocks_of
-from thalweg.experiments._attribute.rows import sink_frames
+from thalweg.experiments._attribute.measure import sink_frames
 from thalweg.experiments._prepare import prepare
 from thalweg.prompts import Prompt
 from thalweg.reference import Plant, byte_tokenizer, planted_llama

@@ -14,7 +14,7 @@ import thalweg
 from thalweg.errors import UsageError
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments._clip import measure as module
-from thalweg.experiments._clip.gammas import log_grid
+from thalweg.experiments._clip.measure import log_grid
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=3)

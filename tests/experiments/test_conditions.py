@@ -2,7 +2,7 @@
 
 import torch
 
-from thalweg.experiments._ablate.conditions import Condition, interventions, plan
+from thalweg.experiments._ablate.measure import Condition, interventions, plan
 from thalweg.interventions import Remove, Replace, Rescale
 from thalweg.prompts import Prompt
 

@@ -11,7 +11,7 @@ from tests.synthetic_run import PLAIN, PLANTED, add_findings
 
 import thalweg
 from thalweg.errors import ModelError, RunError, UsageError
-from thalweg.experiments._contrast.values import head_values
+from thalweg.experiments._contrast.prompts import head_values
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 from thalweg.store import open_run
 
@@ -364,7 +364,7 @@ def test_ctrl_c_leaves_no_half_tables(tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thalweg.experiments._contrast.compared.contrast", stopped)
+    monkeypatch.setattr("thalweg.experiments._contrast.measure.contrast", stopped)
     with pytest.raises(KeyboardInterrupt):
         thalweg.contrast(run.path)
     (left,) = open_run(run.path).experiments("contrast")

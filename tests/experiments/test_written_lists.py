@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.errors import UsageError
-from thalweg.experiments._clip.gammas import MOST, gamma_list, log_grid
+from thalweg.experiments._clip.measure import MOST, gamma_list, log_grid
 from thalweg.experiments._index_list import index_list, index_text
 
 

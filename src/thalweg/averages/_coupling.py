@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS
-from thalweg.averages._trajectory import trajectory
+from thalweg.averages._phases import KEYS, of_written_states, trajectory
 
 COLUMNS = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
 LARGEST = 1 - 1e-12
@@ -102,11 +101,7 @@ def _steps(values: dict[int, float]) -> dict[int, float]:
 
 
 def _row(key: tuple[object, ...], profile: pl.DataFrame) -> dict[str, object]:
-    # State 0 is no part of it: no block has written it.
-    norm, entropy = (
-        {state: mean for state, mean in trajectory(profile, "state", name).items() if state > 0}
-        for name in ("sink_norm", "entropy")
-    )
+    norm, entropy = (of_written_states(profile, name) for name in ("sink_norm", "entropy"))
     sinks = trajectory(profile, "block", "sink_rate")
     correlations = {
         "coupling_entropy": step_correlation(norm, entropy),

@@ -2,23 +2,59 @@
 
 Conventions: every prompt is compared with itself; only prompts with a finite value on both sides enter, `n` counts
 them. Ratios are compared as logarithms, so that their difference is a factor, 1 for no change. Means, deviations and
-95% intervals as everywhere (`_intervals.py`). No torch.
+95% intervals as everywhere (`_profile.py`). a and b are the first and last massive state of the model as it is. Per
+prompt, compression C = 1 - mean of e_l over the states a..b / e at the last mix state a - 1, e the entropy, and sinks
+S = mean sink rate of the blocks a..b. No torch.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS
-from thalweg.averages._intervals import statistics
-from thalweg.averages._long import long
-from thalweg.catalogue import metrics_at
+from thalweg.averages._phases import KEYS, boundaries
+from thalweg.averages._profile import GEOMETRIC, long, statistics
 
 PLACE = ["site", "index", "metric"]
-SITES = {"state": "states", "block": "blocks"}
-GEOMETRIC = frozenset(row.name for row in metrics_at("state") if row.kind == "geometric")
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")
 BLOCK = ("sink_rate", "sink_score")
+
+
+def changes(
+    states: pl.LazyFrame,
+    blocks: pl.LazyFrame,
+    losses: pl.LazyFrame,
+    intact: pl.Expr,
+    *,
+    by: Sequence[str],
+    massive_ratio: float = 10.0,
+    changed: str = "ablated",
+) -> pl.DataFrame:
+    """The effect of every condition at every state and block, over the compress phase, over the depth, and on the loss.
+
+    Args:
+        states: rows by condition, prompt and state.
+        blocks: rows by condition, prompt and block.
+        losses: rows by condition and prompt.
+        intact: picks the rows of the model as it is, in each of the three.
+        by: the columns that name a condition.
+        massive_ratio: the row ratio from which a row is massive.
+        changed: what the model under a condition is called.
+
+    Returns:
+        As `effects`, with the sites "compress" and "depth" beside "state", "block" and "prompt", and `compress_first`
+        and `compress_last`, null without a compress phase.
+
+    Example:
+        A model of 8 blocks, one prompt, two conditions: 142 rows by place, 8 of the compress phase, 6 of the depth.
+    """
+    ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
+    measured = [
+        measurements(states, blocks, losses, by=by),
+        compress_means(states, blocks, ends, by=by),
+        depth_means(states, blocks, by=by),
+    ]
+    table = effects(pl.concat(measured), intact, by=by, changed=changed)
+    return table.join(ends.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True)
 
 
 def measurements(
@@ -48,6 +84,71 @@ def measurements(
     return pl.concat(frames)
 
 
+def compress_means(
+    states: pl.LazyFrame, blocks: pl.LazyFrame, ends: pl.DataFrame, *, by: Sequence[str]
+) -> pl.LazyFrame:
+    """What the compress phase is like for every condition and prompt.
+
+    Args:
+        states: rows by condition, prompt and state, with `entropy`, `entropy_normalized` and `norm_ratio`.
+        blocks: rows by condition, prompt and block, with `sink_rate`.
+        ends: what `boundaries` returns for the model as it is.
+        by: the columns that name a condition.
+
+    Returns:
+        Columns model, revision, data, prompt, those of ``by``, site ("compress"), index (null), metric and value:
+        `compression` (C), `entropy_normalized` and `norm_ratio` (means over a..b, of the ratio the geometric one),
+        `sinks` (S). NaN where one of the states has no entropy, where there is no mix state, or where no block of the
+        phase has a sink rate; no rows without a phase.
+
+    Example:
+        Entropies 2, 1, 0.5 at states 1, 2, 3 with a = 2, b = 3: C = 1 - 0.75 / 2 = 0.625.
+    """
+    keys = [*KEYS, "prompt", *by]
+    first, last = pl.col("compress_first"), pl.col("compress_last")
+    phase = ends.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
+    within = states.join(phase, on=KEYS, how="inner", nulls_equal=True)
+    inside = pl.col("state").is_between(first, last)
+    entropy, mix = pl.col("entropy"), pl.col("entropy").filter(pl.col("state") == first - 1)
+    of_states = within.group_by(keys).agg(
+        compression=1 - entropy.filter(inside).mean() / mix.first(),
+        entropy_normalized=pl.col("entropy_normalized").filter(inside).mean(),
+        norm_ratio=pl.col("norm_ratio").filter(inside).log().mean().exp(),
+    )
+    of_blocks = (
+        blocks.join(phase, on=KEYS, how="inner", nulls_equal=True)
+        .filter(pl.col("block").is_between(first, last))
+        .group_by(keys)
+        .agg(sinks=pl.col("sink_rate").mean())
+    )
+    named = ["compression", "entropy_normalized", "norm_ratio"]
+    frames = [long(of_states, keys, named, site="compress"), long(of_blocks, keys, ["sinks"], site="compress")]
+    return pl.concat(frames)
+
+
+def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]) -> pl.LazyFrame:
+    """What the whole depth is like for every condition and prompt, phases or none.
+
+    Args:
+        states: rows by condition, prompt and state, with `entropy_normalized` and `norm_ratio`.
+        blocks: rows by condition, prompt and block, with `sink_rate`.
+        by: the columns that name a condition.
+
+    Returns:
+        As `compress_means`, site "depth": `entropy_normalized` and `norm_ratio` (means over the states 1..L, of the
+        ratio the geometric one) and `sink_rate` (mean over the blocks).
+
+    Example:
+        Normalized entropies 0.9, 0.5, 0.3 at states 0, 1, 2: 0.4.
+    """
+    keys = [*KEYS, "prompt", *by]
+    written = states.filter(pl.col("state") > 0).group_by(keys)
+    of_states = written.agg(pl.col("entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
+    of_blocks = blocks.group_by(keys).agg(pl.col("sink_rate").mean())
+    named = ["entropy_normalized", "norm_ratio"]
+    return pl.concat([long(of_states, keys, named, site="depth"), long(of_blocks, keys, ["sink_rate"], site="depth")])
+
+
 def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str], changed: str = "ablated") -> pl.DataFrame:
     """The effect of every condition on every metric, paired by prompt.
 
@@ -68,7 +169,7 @@ def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str], chang
     """
     on = [*KEYS, "prompt", *PLACE]
     before = measured.filter(intact).select(*on, before="value")
-    geometric = pl.col("metric").is_in(list(GEOMETRIC))
+    geometric = pl.col("metric").is_in(GEOMETRIC)
     pairs = (
         measured.join(before, on=on, how="inner", nulls_equal=True)
         .with_columns(
@@ -82,23 +183,15 @@ def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str], chang
     places = measured.select(*groups, geometric=geometric).unique()
     lists = pairs.group_by(groups).agg("before", "after", change=pl.col("after") - pl.col("before"))
     table = places.join(lists, on=groups, how="left", nulls_equal=True).sort(groups).collect()
-    sides = [_side(table, "before", "intact"), _side(table, "after", changed), _difference(table)]
+    difference = _averaged(table, "change").select(pl.col("mean").alias("difference"), "low", "high", "n")
+    sides = [_side(table, "before", "intact"), _side(table, "after", changed), difference]
     return pl.concat([table.select(*groups, "geometric"), *sides], how="horizontal")
 
 
 def _side(table: pl.DataFrame, lists: str, name: str) -> pl.DataFrame:
     """Mean, deviation and interval before or after, by row."""
-    averages = _averaged(table, lists)
-    return averages.select(
-        pl.col("mean").alias(name),
-        pl.col("std").alias(f"{name}_std"),
-        pl.col("low").alias(f"{name}_low"),
-        pl.col("high").alias(f"{name}_high"),
-    )
-
-
-def _difference(table: pl.DataFrame) -> pl.DataFrame:
-    return _averaged(table, "change").select(pl.col("mean").alias("difference"), "low", "high", "n")
+    spread = pl.col("std", "low", "high").name.prefix(f"{name}_")
+    return _averaged(table, lists).select(pl.col("mean").alias(name), spread)
 
 
 def _averaged(table: pl.DataFrame, lists: str) -> pl.DataFrame:

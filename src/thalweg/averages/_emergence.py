@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS
+from thalweg.averages._phases import KEYS, of_written_states, trajectory
 
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
 BARE = re.compile(r"(\d+)")
 LAST = "main"
-READ = ("norm_ratio", "sink_norm", "peak_value", "entropy_normalized", "sink_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +92,11 @@ def checkpoint_curves(profile: pl.DataFrame) -> pl.DataFrame:
     """
     rows = list[dict[str, object]]()
     for (model, data), training in profile.group_by("model", "data", maintain_order=True):
-        revisions = training["revision"].unique(maintain_order=True).to_list()
-        trajectories = _trajectories(training)
-        for order, revision in enumerate(training_order(revisions)):
+        by_revision = {str(revision): rows for (revision,), rows in training.group_by("revision", maintain_order=True)}
+        for order, revision in enumerate(training_order(list(by_revision))):
             place = {"model": model, "revision": revision, "data": data}
             key = {**place, "step": training_step(revision), "order": order}
-            reached = _reached(trajectories.get(revision, {}))
+            reached = _reached(by_revision[revision])
             rows += [{**key, "metric": name, "index": at, "value": value} for name, (at, value) in reached.items()]
     return pl.DataFrame(rows, schema=_CURVES)
 
@@ -130,33 +128,19 @@ _Place = tuple[int | None, float]
 _NOWHERE: _Place = (None, math.nan)
 
 
-def _trajectories(profile: pl.DataFrame) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
-    """By revision, site and metric the finite means by index; one pass, since a training has many revisions."""
-    rows = profile.filter(pl.col("metric").is_in(READ) & pl.col("mean").is_finite()).sort("index")
-    means = dict[str, dict[tuple[str, str], dict[int, float]]]()
-    for revision, site, metric, index, mean in rows.select("revision", "site", "metric", "index", "mean").iter_rows():
-        means.setdefault(revision, {}).setdefault((site, metric), {})[index] = mean
-    return means
-
-
-def _reached(means: dict[tuple[str, str], dict[int, float]]) -> dict[str, _Place]:
+def _reached(profile: pl.DataFrame) -> dict[str, _Place]:
     """The extreme of each metric, and where."""
-
-    def states(metric: str) -> dict[int, float]:
-        return {index: mean for index, mean in means.get(("state", metric), {}).items() if index > 0}
-
-    def at_state_1(metric: str) -> _Place:
-        values = states(metric)
-        return (1, values[1]) if 1 in values else _NOWHERE
-
-    least, first = _extreme(states("entropy_normalized"), min), at_state_1("entropy_normalized")
+    named = ("norm_ratio", "sink_norm", "peak_value", "entropy_normalized")
+    norm_ratio, sink_norm, peak_value, entropy = (of_written_states(profile, name) for name in named)
+    first_ratio, first = ((1, means[1]) if 1 in means else _NOWHERE for means in (norm_ratio, entropy))
+    least = _extreme(entropy, min)
     ratio = least[1] / first[1] if first[1] > 0 else math.nan
     return {
-        "max_norm_ratio": _extreme(states("norm_ratio"), max),
-        "first_norm_ratio": at_state_1("norm_ratio"),
-        "max_sink_norm": _extreme(states("sink_norm"), max),
-        "peak_value": _extreme(states("peak_value"), lambda values: max(values, key=abs)),
-        "max_sink_rate": _extreme(means.get(("block", "sink_rate"), {}), max),
+        "max_norm_ratio": _extreme(norm_ratio, max),
+        "first_norm_ratio": first_ratio,
+        "max_sink_norm": _extreme(sink_norm, max),
+        "peak_value": _extreme(peak_value, lambda values: max(values, key=abs)),
+        "max_sink_rate": _extreme(trajectory(profile, "block", "sink_rate"), max),
         "min_entropy_normalized": least,
         "first_entropy_normalized": first,
         "entropy_ratio": (None if math.isnan(ratio) else least[0], ratio),
@@ -191,11 +175,8 @@ def _before(curve: pl.DataFrame, there: list[bool], lost: int) -> str | None:
     """What came before the last checkpoint without it."""
     if lost < 0:
         return "it is there at the first checkpoint measured, and may be older"
-    if not any(there[:lost]):
-        return None
-    revisions = curve["revision"].to_list()
     seen = [at for at in range(lost) if there[at]]
-    return f"it was there at {revisions[seen[-1]]} and lost again"
+    return f"it was there at {curve['revision'][seen[-1]]} and lost again" if seen else None
 
 
 def _why_never(wanted: _Phenomenon, curves: pl.DataFrame, value: float) -> str:

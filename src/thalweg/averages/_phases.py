@@ -1,20 +1,73 @@
-"""Where does a model mix, compress and refine.
+"""At which states is a model massive, and where does it mix, compress and refine.
 
-Conventions: a = first, b = last state that is massive for at least half of the prompts (`_boundaries.py`); mix = states
-before a, compress = a..b, refine = states after b. Block l belongs to the phase of the state it reads, l. Depths are
-shares of L, the last state. No torch.
+Conventions: a state is massive for a prompt if `row_ratio` >= massive_ratio, and massive for the model if it is for at
+least half of the prompts that have a row ratio; a is the first such state, b the last. Mix = states before a,
+compress = a..b, refine = states after b. Block l belongs to the phase of the state it reads, l. Depths are shares of L,
+the last state. No torch.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS, SHARE, boundaries, is_of
-from thalweg.averages._trajectory import trajectory
-
+KEYS = ["model", "revision", "data"]
+SHARE = 0.5
 INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
 PHASES = ("mix", "compress", "refine")
+
+
+def boundaries(
+    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = 10.0, ratio: str = "row_ratio"
+) -> pl.DataFrame:
+    """First and last massive state of each model, and how far its prompts agree.
+
+    Args:
+        layers: rows by prompt and state, with ``ratio``.
+        massive_ratio: the ratio from which a state is massive.
+        ratio: the column that is compared with it: "row_ratio" of the largest row, or "sink_ratio" of the sink's.
+
+    Returns:
+        One row for each (model, revision, data): `states` (L, the last state), `prompts`, `compress_first` (a) and
+        `compress_last` (b), null without massive states, `dips` (states between that are not massive), `agreement`
+        (share of prompts whose own first massive state is a; null without a).
+
+    Example:
+        Two prompts, massive at states 1..3 and 2..3: every one of 1, 2, 3 is massive for half, a = 1, b = 3, agreement
+        0.5.
+    """
+    known = pl.col(ratio).cast(pl.Float64).fill_nan(None)
+    state, massive, first = pl.col("state"), pl.col("massive"), pl.col("compress_first")
+    marked = layers.lazy().select(*KEYS, "prompt", state.cast(pl.Int64), massive=known >= massive_ratio)
+    by_state = marked.group_by([*KEYS, "state"]).agg((massive.mean() >= SHARE).fill_null(value=False))
+    hits = state.filter(massive)
+    ends = by_state.group_by(KEYS).agg(
+        states=state.max(),
+        compress_first=hits.min(),
+        compress_last=hits.max(),
+        dips=state.filter(~massive & (state > hits.min()) & (state < hits.max())).sort(),
+    )
+    prompts = marked.group_by([*KEYS, "prompt"]).agg(first=hits.min(), known=massive.is_not_null().any())
+    agreeing = pl.col("first").eq_missing(first).filter(pl.col("known") & first.is_not_null())
+    counts = (
+        prompts.join(ends, on=KEYS, nulls_equal=True)
+        .group_by(KEYS)
+        .agg(prompts=pl.len().cast(pl.Int64), agreement=agreeing.mean())
+    )
+    return ends.join(counts, on=KEYS, nulls_equal=True).sort(KEYS).collect()
+
+
+def is_of(key: Mapping[str, object], /) -> list[pl.Expr]:
+    """What picks the rows of one model on one data set, for ``filter(*...)``.
+
+    Args:
+        key: model, revision and data, among others; a null is a value like any other.
+
+    Example:
+        ``profile.filter(*is_of(row))``: of a profile the rows that the row of `boundaries` is about.
+    """
+    return [pl.col(name).eq_missing(pl.lit(key[name])) for name in KEYS]
 
 
 def phases(layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massive_ratio: float = 10.0) -> pl.DataFrame:
@@ -40,6 +93,17 @@ def phases(layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massiv
     sun = _sun_share(layers.lazy())
     rows = [_row(row, profile.filter(*is_of(row)), sun) for row in ends.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def trajectory(profile: pl.DataFrame, site: Literal["state", "block"], metric: str, /) -> dict[int, float]:
+    """Means of one metric by index, ascending; what is not finite is left out, so an index that is missing is a gap."""
+    rows = profile.filter((pl.col("site") == site) & (pl.col("metric") == metric) & pl.col("mean").is_finite())
+    return dict(rows.sort("index").select("index", "mean").iter_rows())
+
+
+def of_written_states(profile: pl.DataFrame, metric: str, /) -> dict[int, float]:
+    """Means of one metric by state, but for state 0, which no block has written."""
+    return {state: mean for state, mean in trajectory(profile, "state", metric).items() if state > 0}
 
 
 def _row(ends: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:

@@ -1,21 +1,120 @@
-"""What does a model do at each depth: every metric averaged over prompts.
+"""What do many prompts say together: mean, spread and 95% interval, and with them every metric at each depth.
 
-Conventions: a prompt is one observation. Head metrics are averaged over the heads of a block first, rates are formed
-per prompt first; then prompts are averaged (`_intervals.py`), values that are not finite left out, `n` given. Prompts
-on which a uniform head would pass as a sink (`sink_uniform` >= tau, below 10 tokens at 0.3) have no sink rate and no
-ColSum rate. Frames may be lazy; no torch, no loop over prompts.
+Conventions: a prompt is one observation; values that are not finite are left out and `n` counts the rest. Standard
+deviation with ddof 1; the interval is mean +- t(n - 1) std / sqrt(n) at 97.5%. Geometric rows are averaged as
+logarithms: `mean`, `low`, `high` are exponentials, `std` stays that of the logarithms. Without two values `std`, `low`
+and `high` are NaN, without one the mean is NaN too. Head metrics are averaged over the heads of a block first, rates
+are formed per prompt first; then prompts are averaged. Prompts on which a uniform head would pass as a sink
+(`sink_uniform` >= tau, below 10 tokens at 0.3) have no sink rate and no ColSum rate. Frames may be lazy; no torch, no
+loop over prompts.
 """
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
+from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-from thalweg.averages._boundaries import KEYS, boundaries
-from thalweg.averages._intervals import STATISTICS, gathered, with_statistics
-from thalweg.averages._long import long
+from thalweg.averages._phases import KEYS, boundaries
 from thalweg.catalogue import Site, metrics_at
 
+STATISTICS = ("mean", "std", "low", "high", "n")
+LOGGED = ("mean", "low", "high")
+VALUES = "values"
 RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
+GEOMETRIC = [row.name for row in metrics_at("state") if row.kind == "geometric"]
+
+
+def gathered(value: str, geometric: str | None = None) -> pl.Expr:
+    """All finite values of a group as a list `values`; for ``group_by(...).agg``.
+
+    Args:
+        value: name of the column of values.
+        geometric: name of a boolean column, constant in each group: where it is true, their logarithms. None: nowhere.
+
+    Example:
+        Of 1, NaN and 3: the list 1, 3.
+    """
+    number = pl.col(value)
+    if geometric is not None:
+        number = pl.when(pl.col(geometric)).then(number.log()).otherwise(number)
+    return number.filter(number.is_finite()).alias(VALUES)
+
+
+def with_statistics(frame: pl.DataFrame, geometric: str | None = None) -> pl.DataFrame:
+    """Replace the lists that `gathered` makes by their `statistics`.
+
+    Args:
+        frame: with the column `values`.
+        geometric: as for `gathered`.
+
+    Example:
+        The list 1, 3: mean 2, std 1.4142, interval 2 +- 12.706, n 2.
+    """
+    averages = statistics(frame[VALUES], None if geometric is None else frame[geometric])
+    return pl.concat([frame.drop(VALUES), averages], how="horizontal")
+
+
+def statistics(lists: pl.Series, geometric: pl.Series | None = None) -> pl.DataFrame:
+    """`mean`, `std`, `low`, `high` and `n` of every list, NaN for what is undefined.
+
+    Sums are exact before they are rounded, so they do not depend on the order of rows: two runs over the same prompts
+    compare bit by bit.
+
+    Args:
+        lists: of finite values, of logarithms where ``geometric`` is true.
+        geometric: of as many booleans; None for no list.
+
+    Example:
+        The list 1, 3: mean 2, std 1.4142, interval 2 +- 12.706, n 2.
+    """
+    moments = [_moments(values.to_numpy()) for values in lists]
+    mean, std, count = (np.array(column) for column in zip(*moments, strict=True)) if moments else (np.empty(0),) * 3
+    half = std * t_quantile(count) / np.sqrt(np.maximum(count, 1))
+    table = pl.DataFrame(
+        {"mean": mean, "std": std, "low": mean - half, "high": mean + half, "n": count},
+        schema={**dict.fromkeys(STATISTICS, pl.Float64), "n": pl.Int64},
+    )
+    if geometric is None:
+        return table
+    powers = [pl.when(geometric).then(pl.col(name).exp()).otherwise(pl.col(name)).alias(name) for name in LOGGED]
+    return table.with_columns(powers)
+
+
+def t_quantile(counts: int | np.ndarray, /) -> np.ndarray:
+    """Student's t at 97.5% with one degree of freedom less than there are values; NaN below two.
+
+    Args:
+        counts: numbers of values.
+
+    Example:
+        Two values: 12.706.
+    """
+    return np.asarray(stdtrit(np.asarray(counts) - 1, 0.975))
+
+
+def _moments(values: np.ndarray) -> tuple[float, float, int]:
+    count = len(values)
+    mean = math.fsum(values) / count if count else math.nan
+    spread = math.sqrt(math.fsum((values - mean) ** 2) / (count - 1)) if count > 1 else math.nan
+    return mean, spread, count
+
+
+def long(
+    frame: pl.LazyFrame, keys: Sequence[str], metrics: Sequence[str], *, site: str, index: str | None = None
+) -> pl.LazyFrame:
+    """One row for each row and metric: ``keys``, site, index, metric, value (NaN where nothing was measured).
+
+    The index is the column of this name; null where there is one row a key.
+    """
+    at = (pl.lit(None, pl.Int64) if index is None else pl.col(index).cast(pl.Int64)).alias("index")
+    numbers = [pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in metrics]
+    return (
+        frame.select(*keys, at, *numbers)
+        .unpivot(index=[*keys, "index"], on=metrics, variable_name="metric", value_name="value")
+        .select(*keys, pl.lit(site).alias("site"), "index", "metric", "value")
+    )
 
 
 def profile(
@@ -43,10 +142,9 @@ def profile(
         Three prompts whose entropies at state 1 are 1, 2 and NaN: mean 1.5, std 0.7071, interval 1.5 +- 6.353, n 2.
     """
     numbers = pl.concat([_of_states(layers.lazy()), _of_blocks(heads.lazy(), prompts.lazy(), tau)])
-    geometric = [row.name for row in metrics_at("state") if row.kind == "geometric"]
     groups = [*KEYS, "site", "index", "metric", "geometric"]
     table = (
-        numbers.with_columns(pl.col("metric").is_in(geometric).alias("geometric"))
+        numbers.with_columns(pl.col("metric").is_in(GEOMETRIC).alias("geometric"))
         .group_by(groups)
         .agg(gathered("value", "geometric"))
         .sort(groups)
@@ -86,35 +184,24 @@ def _of_states(layers: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _of_blocks(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
-    keys = [*KEYS, "prompt"]
-    blocks = _per_block(heads, prompts, tau, _present(heads, "head"))
-    metrics = [name for name in blocks.collect_schema().names() if name not in (*keys, "block")]
-    return long(blocks, keys, metrics, site="block", index="block")
-
-
-def _per_block(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float, names: list[str]) -> pl.LazyFrame:
-    """One row for each prompt and block: means over heads, and the three rates."""
+    """Means over the heads of a block, and the three rates."""
+    keys, names = [*KEYS, "prompt"], _present(heads, "head")
     # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
     means = [_finite(name).mean().cast(pl.Float32).alias(name) for name in names]
     # Scores are float32 on disk: compared with tau in float32, a score of exactly tau counts.
     threshold = pl.lit(tau, dtype=pl.Float32)
-    rates = [
-        (_finite(source).cast(pl.Float32) >= threshold).mean().alias(rate)
-        for rate, source in RATES.items()
-        if source in names
-    ]
-    kept = [pl.col(rate) for rate, source in RATES.items() if source in names]
-    columns = heads.collect_schema().names()
-    dormant = [pl.col("dormant").mean().alias("dormant_rate")] if "dormant" in columns else []
-    keys = [*KEYS, "prompt"]
+    sources = {rate: source for rate, source in RATES.items() if source in names}
+    rates = [(_finite(source).cast(pl.Float32) >= threshold).mean().alias(rate) for rate, source in sources.items()]
+    dormant = ["dormant_rate"] if "dormant" in heads.collect_schema().names() else []
+    shares = [pl.col("dormant").mean().alias(rate) for rate in dormant]
     short = pl.col("sink_uniform").fill_nan(None) >= tau
-    return (
+    blocks = (
         heads.group_by([*keys, "block"])
-        .agg(means + rates + dormant)
+        .agg(means + rates + shares)
         .join(prompts.select(*keys, "sink_uniform"), on=keys, how="left", nulls_equal=True)
-        .with_columns(pl.when(short).then(math.nan).otherwise(rate).name.keep() for rate in kept)
-        .drop("sink_uniform")
+        .with_columns(pl.when(short).then(math.nan).otherwise(rate).alias(rate) for rate in sources)
     )
+    return long(blocks, keys, [*names, *sources, *dormant], site="block", index="block")
 
 
 def _finite(name: str) -> pl.Expr:

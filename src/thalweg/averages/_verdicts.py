@@ -1,23 +1,19 @@
 """Did a change of the model remove compression and sinks, or did they stay?
 
-Conventions: a and b are the first and last massive state of the model as it is (`_boundaries.py`); the last mix state
-is a - 1. Per prompt, compression C = 1 - mean of e_l over the states a..b / e at the last mix state, e the entropy, and
-sinks S = mean sink rate of the blocks a..b. Prompts are paired with themselves. *Removed*: the upper 95% bound of the
-mean after the change is at most a tenth of the mean before; *reduced*, *increased*: the 95% interval of the paired
-difference excludes 0 on that side; else *unchanged*. A difference whose interval lies within 1% of the mean before is
-unchanged however certain it is: prompt by prompt, a shift in the sixth digit can be told from none. Undefined is null
-with a reason. No torch.
+Conventions: C and S as in `_effects.py`. *Removed*: the upper 95% bound of the mean after the change is at most a tenth
+of the mean before; *reduced*, *increased*: the 95% interval of the paired difference excludes 0 on that side; else
+*unchanged*. A difference whose interval lies within 1% of the mean before is unchanged however certain it is: prompt by
+prompt, a shift in the sixth digit can be told from none. Undefined is null with a reason. No torch.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from thalweg.averages._boundaries import KEYS, SHARE, boundaries
-from thalweg.averages._effects import effects
-from thalweg.averages._long import long
+from thalweg.averages._effects import compress_means, effects
+from thalweg.averages._phases import KEYS, SHARE, boundaries
+from thalweg.averages._profile import long
 from thalweg.ranges import ranges
 
 REMOVED, NEGLIGIBLE = 0.1, 0.01
@@ -48,71 +44,6 @@ def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> s
     if high < 0:
         return "reduced"
     return "increased" if low > 0 else "unchanged"
-
-
-def compress_means(
-    states: pl.LazyFrame, blocks: pl.LazyFrame, ends: pl.DataFrame, *, by: Sequence[str]
-) -> pl.LazyFrame:
-    """What the compress phase is like for every condition and prompt.
-
-    Args:
-        states: rows by condition, prompt and state, with `entropy`, `entropy_normalized` and `norm_ratio`.
-        blocks: rows by condition, prompt and block, with `sink_rate`.
-        ends: what `boundaries` returns for the model as it is.
-        by: the columns that name a condition.
-
-    Returns:
-        Columns model, revision, data, prompt, those of ``by``, site ("compress"), index (null), metric and value:
-        `compression` (C), `entropy_normalized` and `norm_ratio` (means over a..b, of the ratio the geometric one),
-        `sinks` (S). NaN where one of the states has no entropy, where there is no mix state, or where no block of the
-        phase has a sink rate; no rows without a phase.
-
-    Example:
-        Entropies 2, 1, 0.5 at states 1, 2, 3 with a = 2, b = 3: C = 1 - 0.75 / 2 = 0.625.
-    """
-    keys = [*KEYS, "prompt", *by]
-    first, last = pl.col("compress_first"), pl.col("compress_last")
-    phase = ends.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
-    within = states.join(phase, on=KEYS, how="inner", nulls_equal=True)
-    inside = pl.col("state").is_between(first, last)
-    entropy, mix = pl.col("entropy"), pl.col("entropy").filter(pl.col("state") == first - 1)
-    of_states = within.group_by(keys).agg(
-        compression=1 - entropy.filter(inside).mean() / mix.first(),
-        entropy_normalized=pl.col("entropy_normalized").filter(inside).mean(),
-        norm_ratio=pl.col("norm_ratio").filter(inside).log().mean().exp(),
-    )
-    of_blocks = (
-        blocks.join(phase, on=KEYS, how="inner", nulls_equal=True)
-        .filter(pl.col("block").is_between(first, last))
-        .group_by(keys)
-        .agg(sinks=pl.col("sink_rate").mean())
-    )
-    named = ["compression", "entropy_normalized", "norm_ratio"]
-    frames = [long(of_states, keys, named, site="compress"), long(of_blocks, keys, ["sinks"], site="compress")]
-    return pl.concat(frames)
-
-
-def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]) -> pl.LazyFrame:
-    """What the whole depth is like for every condition and prompt, phases or none.
-
-    Args:
-        states: rows by condition, prompt and state, with `entropy_normalized` and `norm_ratio`.
-        blocks: rows by condition, prompt and block, with `sink_rate`.
-        by: the columns that name a condition.
-
-    Returns:
-        As `compress_means`, site "depth": `entropy_normalized` and `norm_ratio` (means over the states 1..L, of the
-        ratio the geometric one) and `sink_rate` (mean over the blocks).
-
-    Example:
-        Normalized entropies 0.9, 0.5, 0.3 at states 0, 1, 2: 0.4.
-    """
-    keys = [*KEYS, "prompt", *by]
-    written = states.filter(pl.col("state") > 0).group_by(keys)
-    of_states = written.agg(pl.col("entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
-    of_blocks = blocks.group_by(keys).agg(pl.col("sink_rate").mean())
-    named = ["entropy_normalized", "norm_ratio"]
-    return pl.concat([long(of_states, keys, named, site="depth"), long(of_blocks, keys, ["sink_rate"], site="depth")])
 
 
 def verdicts(
@@ -147,23 +78,17 @@ def verdicts(
     intact = pl.col("condition") == "intact"
     ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
     cost = effects(long(losses, [*KEYS, "prompt", *by], ["loss"], site="prompt"), intact, by=by).select(
-        *KEYS,
-        *by,
-        loss_intact="intact",
-        loss_ablated="ablated",
-        loss_change="difference",
-        loss_low="low",
-        loss_high="high",
+        *KEYS, *by, **_LOSSES
     )
     table = effects(compress_means(states, blocks, ends, by=by), intact, by=by)
     rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
     on = [*KEYS, *by]
     rows = rows.join(table, left_on=[*on, "phenomenon"], right_on=[*on, "metric"], how="left", nulls_equal=True)
-    of_model = ends.select(*KEYS, "compress_first", "compress_last")
-    rows = rows.join(of_model, on=KEYS, how="left", nulls_equal=True)
+    rows = rows.join(ends.select(*KEYS, *_PHASE), on=KEYS, how="left", nulls_equal=True)
     rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
     judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
-    return pl.DataFrame(judged, schema=_schema(rows), orient="row").select(*KEYS, *by, *_COLUMNS)
+    types: dict[str, Any] = {**rows.schema, **dict.fromkeys(("verdict", "reason", "replacement"), pl.String)}
+    return pl.DataFrame(judged, schema=types).select(*KEYS, *by, *_COLUMNS)
 
 
 def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.DataFrame:
@@ -226,22 +151,13 @@ def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
 
 
 _NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")
-_LOSSES = ("loss_intact", "loss_ablated", "loss_change", "loss_low", "loss_high")
-_COLUMNS = (
-    "phenomenon",
-    "verdict",
-    *_NUMBERS,
-    "n",
-    *_LOSSES,
-    "massive_states",
-    "massive_position",
-    "massive_position_share",
-    "replacement",
-    "compress_first",
-    "compress_last",
-    "reason",
-)
-
-
-def _schema(rows: pl.DataFrame) -> dict[str, Any]:
-    return {**rows.schema, "verdict": pl.String(), "reason": pl.String(), "replacement": pl.String()}
+_LOSSES = {
+    "loss_intact": "intact",
+    "loss_ablated": "ablated",
+    "loss_change": "difference",
+    "loss_low": "low",
+    "loss_high": "high",
+}
+_MASSIVE = ("massive_states", "massive_position", "massive_position_share", "replacement")
+_PHASE = ("compress_first", "compress_last")
+_COLUMNS = ("phenomenon", "verdict", *_NUMBERS, "n", *_LOSSES, *_MASSIVE, *_PHASE, "reason")

@@ -57,13 +57,13 @@ def ablate(
         >>> found.filter(condition="blocks 1")["verdict"].to_list()  # doctest: +SKIP
         ['removed', 'removed']
     """
-    from thalweg.experiments._ablate.measure import ablated, blocks_asked
+    from thalweg.experiments._ablate.measure import ablated
     from thalweg.experiments._prepare import prepare
 
     prepared = prepare(model, data, out=out, options=options).of_one_model("ablate")
     if seeds < 0:
         raise UsageError(f"--seeds is how often each random control is drawn, 0 or more; got {seeds}.")
-    return ablated(prepared, blocks_asked(prepared, blocks), seeds=seeds)
+    return ablated(prepared, blocks, seeds=seeds)
 
 
 EXPERIMENT = Experiment(

@@ -4,118 +4,81 @@ from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE, WHOLES, averaged, metrics
 from thalweg.store import Column, Table, Tables
 
-CONDITION = Column("condition", TEXT, "`intact`, the blocks that were ablated, or a control")
-SEED = Column("seed", SMALL, "draw of a random control; null where nothing is drawn")
-CONTROL = Column(
-    "control", TEXT, "`negative` if it must leave compression and sinks, `positive` if it must remove them, else null"
+CONDITION = (
+    Column("condition", TEXT, "`intact`, the blocks that were ablated, or a control"),
+    Column("seed", SMALL, "draw of a random control; null where nothing is drawn"),
 )
-BLOCKS = Column(
-    "blocks", TEXT, "blocks whose MLPs add nothing to the sink token's row, such as `0,5-7`; empty for none"
+DESCRIBED = (
+    *CONDITION,
+    Column(
+        "control",
+        TEXT,
+        "`negative` if it must leave compression and sinks, `positive` if it must remove them, else null",
+    ),
+    Column("blocks", TEXT, "blocks whose MLPs add nothing to the sink token's row, such as `0,5-7`; empty for none"),
 )
+PLACE = (shared.SITE, shared.INDEX, shared.COMPARED)
 INTACT = averaged("intact", "mean over prompts of the model as it is")
 ABLATED = averaged("ablated", "mean over the same prompts under the condition")
+CHANGE = (shared.DIFFERENCE, shared.DIFFERENCE_LOW, shared.HIGH, shared.N)
+PHASE = (shared.COMPRESS_FIRST, shared.COMPRESS_LAST)
+COST = (
+    Column("loss_intact", NUMBER, "mean loss of the model as it is, in nats a token", "nats"),
+    Column("loss_ablated", NUMBER, "the same under the condition", "nats"),
+    Column("loss_change", NUMBER, "mean of the paired differences of the loss", "nats"),
+    Column("loss_low", NUMBER, "lower end of its 95% interval", "nats"),
+    Column("loss_high", NUMBER, "upper end of that interval", "nats"),
+)
+LEFT = (
+    Column(
+        "massive_states",
+        WHOLES,
+        "states that are massive for at least half of the prompts under the condition",
+        "state",
+    ),
+    Column("massive_position", WHOLE, "where the largest row of those states is most often", "token"),
+    Column("massive_position_share", NUMBER, "share of prompts with the largest row there", "share"),
+    Column(
+        "replacement",
+        TEXT,
+        "whether another massive row took the place of the removed one, in words; null if none did",
+    ),
+)
+JUDGED = (
+    Column("phenomenon", TEXT, "`compression` or `sinks`"),
+    Column("verdict", TEXT, "`removed`, `reduced`, `increased` or `unchanged`; null where it cannot be said"),
+    *(INTACT[0], ABLATED[0], *ABLATED[2:], *CHANGE),
+)
+DIMS = Column("dims", WHOLES, "massive coordinates that a control empties", "dimensions")
+STATE = metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio")
 
 TABLES = Tables(
     parts={
         "states": Table(
             "one prompt, condition and state",
-            (
-                *shared.KEY,
-                CONDITION,
-                SEED,
-                CONTROL,
-                BLOCKS,
-                shared.STATE,
-                *metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio"),
-                *metrics(WHOLE, "row_position"),
-            ),
+            (*shared.KEY, *DESCRIBED, shared.STATE, *STATE, *metrics(WHOLE, "row_position")),
             order=("prompt", "condition", "seed", "state"),
         ),
         "blocks": Table(
             "one prompt, condition and block",
-            (*shared.KEY, CONDITION, SEED, shared.BLOCK, *metrics(NUMBER, "sink_rate sink_score")),
+            (*shared.KEY, *CONDITION, shared.BLOCK, *metrics(NUMBER, "sink_rate sink_score")),
             order=("prompt", "condition", "seed", "block"),
         ),
         "losses": Table(
             "one prompt and condition",
-            (*shared.KEY, CONDITION, SEED, shared.LOSS, shared.TOKENS),
+            (*shared.KEY, *CONDITION, shared.LOSS, shared.TOKENS),
             order=("prompt", "condition", "seed"),
         ),
     },
     wholes={
-        "conditions": Table(
-            "one condition",
-            (
-                *shared.DATA_KEY,
-                CONDITION,
-                SEED,
-                CONTROL,
-                BLOCKS,
-                Column("dims", WHOLES, "massive coordinates that a control empties", "dimensions"),
-                shared.REASON,
-            ),
-        ),
+        "conditions": Table("one condition", (*shared.DATA_KEY, *DESCRIBED, DIMS, shared.REASON)),
         "effects": Table(
             "one condition, place and metric",
-            (
-                *shared.DATA_KEY,
-                CONDITION,
-                SEED,
-                shared.SITE,
-                shared.INDEX,
-                shared.COMPARED,
-                *INTACT,
-                *ABLATED,
-                shared.DIFFERENCE,
-                shared.DIFFERENCE_LOW,
-                shared.HIGH,
-                shared.N,
-                shared.GEOMETRIC,
-                shared.COMPRESS_FIRST,
-                shared.COMPRESS_LAST,
-            ),
+            (*shared.DATA_KEY, *CONDITION, *PLACE, *INTACT, *ABLATED, *CHANGE, shared.GEOMETRIC, *PHASE),
         ),
         "verdicts": Table(
             "one condition and phenomenon",
-            (
-                *shared.DATA_KEY,
-                CONDITION,
-                SEED,
-                CONTROL,
-                BLOCKS,
-                Column("phenomenon", TEXT, "`compression` or `sinks`"),
-                Column(
-                    "verdict", TEXT, "`removed`, `reduced`, `increased` or `unchanged`; null where it cannot be said"
-                ),
-                INTACT[0],
-                ABLATED[0],
-                *ABLATED[2:],
-                shared.DIFFERENCE,
-                shared.DIFFERENCE_LOW,
-                shared.HIGH,
-                shared.N,
-                Column("loss_intact", NUMBER, "mean loss of the model as it is, in nats a token", "nats"),
-                Column("loss_ablated", NUMBER, "the same under the condition", "nats"),
-                Column("loss_change", NUMBER, "mean of the paired differences of the loss", "nats"),
-                Column("loss_low", NUMBER, "lower end of its 95% interval", "nats"),
-                Column("loss_high", NUMBER, "upper end of that interval", "nats"),
-                Column(
-                    "massive_states",
-                    WHOLES,
-                    "states that are massive for at least half of the prompts under the condition",
-                    "state",
-                ),
-                Column("massive_position", WHOLE, "where the largest row of those states is most often", "token"),
-                Column("massive_position_share", NUMBER, "share of prompts with the largest row there", "share"),
-                Column(
-                    "replacement",
-                    TEXT,
-                    "whether another massive row took the place of the removed one, in words; null if none did",
-                ),
-                shared.COMPRESS_FIRST,
-                shared.COMPRESS_LAST,
-                shared.REASON,
-            ),
+            (*shared.DATA_KEY, *DESCRIBED, *JUDGED, *COST, *LEFT, *PHASE, shared.REASON),
         ),
     },
     plans=("conditions",),

@@ -31,15 +31,20 @@ from thalweg.store import Run
 COLUMNS = ("condition", "compression", "sinks", "entropy", "sink rate", "norm ratio", "next-token loss")
 METRICS = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
 INTACT = "intact"
-COMPRESS = ("entropy_normalized", "sinks", "norm_ratio")
-DEPTH = ("entropy_normalized", "sink_rate", "norm_ratio")
+LISTED = {
+    "compress": ("entropy_normalized", "sinks", "norm_ratio"),
+    "depth": ("entropy_normalized", "sink_rate", "norm_ratio"),
+}
 CONTROLS = {"nothing": "nothing removed", "rescaled": "sink's row rescaled", "emptied": "sink's row emptied"}
 ROLES = ("intact", "ablated", "alone", "negative", "positive")
 """As drawn: thin dashes on top of what is thick and solid, so that both are seen where a control agrees with a line."""
 ALONE = ("#E69F00", "#CC79A7", "#999933", "#882255", "#117733", "#661100")
-NEGATIVE, POSITIVE = INK, PALETTE[2]
+COLORS = {"intact": PALETTE[0], "ablated": PALETTE[1], "negative": INK, "positive": PALETTE[2]}
 CONTROL_DASHES: tuple[Dash, ...] = ("--", ":", "-.")
 THICK, THIN = 3.4, 1.1
+VERBS = {"compression": "is", "sinks": "are"}
+Verdicts = Mapping[str, dict[str, Any]]
+"""Rows of the table of one condition, by phenomenon."""
 NOTE = (
     "Removed: the upper 95% bound of what is left is at most a tenth of what was. Reduced, increased: the 95% interval "
     "of the difference, prompt by prompt, excludes 0 and reaches further than 1% of what was. Unchanged: the rest."
@@ -48,15 +53,9 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to the model.
+    """What is done to the model: its name in the tables, what a person calls it, and one of ``ROLES``.
 
-    Attributes:
-        name: in the tables.
-        series: what a person calls it.
-        role: one of ``ROLES``; "ablated" is all blocks together.
-        seed: which draw of a random control.
-        blocks: whose MLPs are concerned.
-        reason: why it is not run, or has fewer blocks than asked for.
+    "ablated" is all blocks together. The reason says why it is not run, or has fewer blocks than asked for.
     """
 
     name: str
@@ -83,20 +82,25 @@ def chapters(run: Run) -> Iterator[Chapter]:
 
 
 def _section(measured: MeasuredPair) -> Section:
-    effects, verdicts, planned = (
-        measured.table("effects"),
-        measured.table("verdicts"),
-        _planned(measured.table("conditions")),
-    )
+    effects, verdicts = measured.table("effects"), measured.table("verdicts")
+    planned = _planned(measured.table("conditions"))
     conditions = [condition for condition in planned if condition.of(effects).height]
-    ablated, controls = _ablated_sentences(conditions, verdicts), _control_sentences(conditions, verdicts)
+    judged = {
+        condition: {row["phenomenon"]: row for row in condition.of(verdicts).iter_rows(named=True)}
+        for condition in conditions
+    }
+    ablated = [
+        _ablated(condition, rows)
+        for condition, rows in judged.items()
+        if condition.role in ("ablated", "alone") and rows
+    ]
     remarks = [_remark(condition) for condition in planned if condition.reason is not None]
     what = f"{measured.pair.model} on {measured.pair.data}: {means_over(*_compress(effects))}"
-    rows = [_row(condition, condition.of(effects), condition.of(verdicts)) for condition in conditions]
+    rows = [_row(condition, condition.of(effects), verdicts) for condition, verdicts in judged.items()]
     return Section(
         measured.name,
         measured.stem,
-        [*ablated, *controls, *remarks],
+        [*ablated, *_control_sentences(judged), *remarks],
         [_panel(metric, conditions, effects, measured) for metric in METRICS],
         [Table(what, COLUMNS, rows, folded="Every condition")],
         settings_words(measured.findings),
@@ -107,26 +111,20 @@ def _section(measured: MeasuredPair) -> Section:
 
 
 def _planned(table: pl.DataFrame) -> list[Condition]:
+    """What was planned; of what is ablated, the last is all blocks together."""
     rows = table.to_dicts()
     ablated = [row for row in rows if row["control"] is None and row["condition"] != INTACT]
-    return [
-        Condition(row["condition"], _series(row), _role(row, ablated), row["seed"], row["blocks"], row["reason"])
-        for row in rows
-    ]
-
-
-def _role(row: dict[str, Any], ablated: Sequence[dict[str, Any]]) -> str:
-    """The last of what is ablated is all blocks together."""
-    if row["control"] is not None or row["condition"] == INTACT:
-        return row["control"] or INTACT
-    return "ablated" if row is ablated[-1] else "alone"
-
-
-def _series(row: dict[str, Any]) -> str:
-    if row["control"] is not None or row["condition"] == INTACT:
-        return CONTROLS.get(row["condition"], row["condition"])
-    what = "MLP of block" if row["blocks"].isdigit() else "MLPs of blocks"
-    return f"without the {what} {row['blocks'].replace(',', ', ')}"
+    conditions = list[Condition]()
+    for row in rows:
+        name, blocks = str(row["condition"]), row["blocks"]
+        if row in ablated:
+            what = "MLP of block" if blocks.isdigit() else "MLPs of blocks"
+            series = f"without the {what} {blocks.replace(',', ', ')}"
+            role = "ablated" if row is ablated[-1] else "alone"
+        else:
+            series, role = CONTROLS.get(name, name), row["control"] or INTACT
+        conditions.append(Condition(name, series, role, row["seed"], blocks, row["reason"]))
+    return conditions
 
 
 def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, measured: MeasuredPair) -> Panel:
@@ -169,16 +167,15 @@ def _looks(conditions: Sequence[Condition]) -> dict[str, Line]:
 
 def _look(condition: Condition, before: int) -> Line:
     """One series, of whose role there are some before it."""
-    width, dash = THICK if condition.strong else THIN, CONTROL_DASHES[before % len(CONTROL_DASHES)]
-    color = {
-        "intact": PALETTE[0],
-        "ablated": PALETTE[1],
-        "alone": ALONE[before % len(ALONE)],
-        "negative": NEGATIVE,
-        "positive": POSITIVE,
-    }[condition.role]
-    solid = condition.role in ("intact", "ablated", "alone")
-    return Line(condition.series, pl.DataFrame(), color, "-" if solid else dash, width, band=condition.strong)
+    control = condition.role in ("negative", "positive")
+    return Line(
+        condition.series,
+        pl.DataFrame(),
+        COLORS.get(condition.role, ALONE[before % len(ALONE)]),
+        CONTROL_DASHES[before % len(CONTROL_DASHES)] if control else "-",
+        THICK if condition.strong else THIN,
+        band=condition.strong,
+    )
 
 
 def _curve(rows: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -195,18 +192,16 @@ def _compress(effects: pl.DataFrame) -> tuple[int | None, int | None]:
     return effects.select("compress_first", "compress_last").row(0)
 
 
-def _row(condition: Condition, effects: pl.DataFrame, verdicts: pl.DataFrame) -> list[str]:
-    judged = {row["phenomenon"]: row["verdict"] or "-" for row in verdicts.iter_rows(named=True)}
-    site, metrics = ("depth", DEPTH) if None in _compress(effects) else ("compress", COMPRESS)
+def _row(condition: Condition, effects: pl.DataFrame, verdicts: Verdicts) -> list[str]:
+    site = "depth" if None in _compress(effects) else "compress"
     seed = "" if condition.seed is None else f", draw {condition.seed}"
     drawn = f" ({condition.blocks})" if condition.name == "other blocks" else ""
     loss = effects.filter(site="prompt", metric="loss").row(0, named=True)
     cost = change(loss["difference"], loss["low"], loss["high"])
     return [
         f"{condition.series}{drawn}{seed}",
-        judged.get("compression", ""),
-        judged.get("sinks", ""),
-        *(_arrow(effects.filter(site=site, metric=metric)) for metric in metrics),
+        *(verdicts[what]["verdict"] or "-" if what in verdicts else "" for what in VERBS),
+        *(_arrow(effects.filter(site=site, metric=metric)) for metric in LISTED[site]),
         number(loss["intact"]) if condition.name == INTACT else cost,
     ]
 
@@ -218,12 +213,7 @@ def _arrow(rows: pl.DataFrame) -> str:
     return "-"
 
 
-def _ablated_sentences(conditions: Sequence[Condition], verdicts: pl.DataFrame) -> list[str]:
-    judged = [(condition, condition.of(verdicts)) for condition in conditions if condition.role in ("ablated", "alone")]
-    return [_ablated(condition, _by_phenomenon(rows)) for condition, rows in judged if rows.height]
-
-
-def _ablated(condition: Condition, verdicts: Mapping[str, dict[str, Any]]) -> str:
+def _ablated(condition: Condition, verdicts: Verdicts) -> str:
     compression, sinks = verdicts["compression"], verdicts["sinks"]
     what = f"{condition.series[0].upper()}{condition.series[1:]} at the sink token"
     loss = change(compression["loss_change"], compression["loss_low"], compression["loss_high"])
@@ -232,38 +222,35 @@ def _ablated(condition: Condition, verdicts: Mapping[str, dict[str, Any]]) -> st
         return f"{what}: no verdict ({compression['reason']}); {cost}"
     stayed = compression["verdict"] not in (None, "removed")
     left = f", and {compression['replacement'] or 'no massive row is left or has taken its place'}" if stayed else ""
-    return f"{what}, {_phrase('compression is', compression)}{left}; {_phrase('the sinks are', sinks)}; {cost}"
-
-
-def _by_phenomenon(verdicts: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    return {row["phenomenon"]: row for row in verdicts.iter_rows(named=True)}
+    return f"{what}, {_phrase('compression', compression)}{left}; {_phrase('the sinks', sinks)}; {cost}"
 
 
 def _phrase(what: str, verdict: dict[str, Any]) -> str:
     if verdict["verdict"] is None:
-        return f"no verdict on {what.removesuffix(' is').removesuffix(' are')} ({verdict['reason']})"
-    return f"{what} {verdict['verdict']} ({number(verdict['intact'])} {ARROW} {number(verdict['ablated'])})"
+        return f"no verdict on {what} ({verdict['reason']})"
+    said = f"{what} {VERBS[verdict['phenomenon']]} {verdict['verdict']}"
+    return f"{said} ({number(verdict['intact'])} {ARROW} {number(verdict['ablated'])})"
 
 
-def _control_sentences(conditions: Sequence[Condition], verdicts: pl.DataFrame) -> Iterator[str]:
+def _control_sentences(judged: Mapping[Condition, Verdicts]) -> Iterator[str]:
     """How many controls did what they must, and which did not."""
     for role, wanted, does in (("negative", "unchanged", "leave"), ("positive", "removed", "remove")):
-        controls = [(condition, condition.of(verdicts)) for condition in conditions if condition.role == role]
-        judged = [
-            (condition, rows) for condition, rows in controls if rows.height and rows["verdict"].is_not_null().all()
-        ]
-        odd = [(condition, rows) for condition, rows in judged if set(rows["verdict"]) != {wanted}]
-        if judged:
-            share = f"{len(judged) - len(odd)} of {len(judged)}"
-            count = f"{role.capitalize()} controls that {does} both, as they must: {share}"
-            yield "; ".join([count, *(_odd(condition, rows, wanted) for condition, rows in odd)])
+        words = {
+            condition: {row["verdict"] for row in verdicts.values()}
+            for condition, verdicts in judged.items()
+            if condition.role == role
+        }
+        said = [condition for condition, verdicts in words.items() if verdicts and None not in verdicts]
+        odd = [_odd(condition, judged[condition], wanted) for condition in said if words[condition] != {wanted}]
+        if said:
+            share = f"{len(said) - len(odd)} of {len(said)}"
+            yield "; ".join([f"{role.capitalize()} controls that {does} both, as they must: {share}", *odd])
 
 
-def _odd(condition: Condition, verdicts: pl.DataFrame, wanted: str) -> str:
+def _odd(condition: Condition, verdicts: Verdicts, wanted: str) -> str:
     seed = "" if condition.seed is None else f" (draw {condition.seed})"
-    other = {what: row for what, row in _by_phenomenon(verdicts).items() if row["verdict"] != wanted}
-    verbs = {"compression": "compression is", "sinks": "sinks are"}
-    phrases = [_phrase(verbs[what], row) for what, row in other.items()]
+    other = {what: row for what, row in verdicts.items() if row["verdict"] != wanted}
+    phrases = [_phrase(what, row) for what, row in other.items()]
     if condition.name == "rescaled" and list(other) == ["sinks"]:
         phrases.append("its direction is still there, and norms take lengths away")
     return f"{condition.series}{seed}: {', '.join(phrases)}"

@@ -10,114 +10,94 @@ ALONG = Column(
     "component along v, the sink token's row's direction at the reference state: of what is added, or of the row",
     "activation units",
 )
-PART = Column("part", TEXT, "`embedding`, `attention` or `mlp`; an embedding has no block")
+PART = (shared.BLOCK, Column("part", TEXT, "`embedding`, `attention` or `mlp`; an embedding has no block"))
 REFERENCE_STATE = Column(
     "reference_state", SMALL, "state of the largest `norm_ratio`; of averages, that of most prompts", "state"
+)
+SUM_ERROR = Column(
+    "sum_error",
+    NUMBER,
+    "distance of the row from the sum of all that was added, over the largest norm on the way",
+    "ratio",
+)
+SINK = (
+    *metrics(NUMBER, "sink_norm rest_norm norm_ratio"),
+    Column("sink_ratio", NUMBER, "norm of the sink token's row over the median row norm", "ratio"),
+    *metrics(NUMBER, "row_ratio"),
+    *metrics(WHOLE, "row_position"),
+)
+WRITTEN = (
+    Column("rank", SMALL, "0 for the dimension in which the part writes most, and so on"),
+    Column("dim", WHOLE, "dimension that is written to", "dimension"),
+    Column("value", NUMBER, "what is written there, with its sign"),
+)
+ADDED = (
+    Column("norm", NUMBER, "norm of what the part adds to the sink token's row", "activation units"),
+    ALONG,
+    Column("share", NUMBER, "`along` over the norm of the row at the reference state", "share of the row"),
+    Column("cosine", NUMBER, "`along` over `norm`", "cosine"),
+    Column("before", FLAG, "whether the part comes before the reference state; the shares of those that do sum to 1"),
+)
+AVERAGED = (
+    Column("metric", TEXT, "`norm`, `along`, `share` or `cosine`"),
+    *(shared.MEAN, shared.STD, shared.LOW, shared.HIGH, shared.N),
+    Column("writes", FLAG, "whether it is the MLP of one of the writing blocks"),
+    Column(
+        "dims",
+        WHOLES,
+        "dimensions that hold at least 1% of the squared norm of what is added, on average, largest first",
+        "dimensions",
+    ),
+)
+WRITING = (
+    Column(
+        "writing_blocks",
+        WHOLES,
+        "smallest set of blocks whose MLPs write the threshold of the massive row; empty with a reason",
+        "block",
+    ),
+    Column(
+        "writing_share",
+        NUMBER,
+        "share of the massive row that their MLPs write; without a set, that of all MLPs that raise it",
+        "share",
+    ),
+    Column("writing_threshold", NUMBER, "share that the set has to reach", "share"),
+    Column("writing_agreement", NUMBER, "share of prompts whose own smallest set is this one", "share"),
+    REFERENCE_STATE,
+    Column("reference_agreement", NUMBER, "share of prompts with that reference state", "share"),
+)
+MASSIVE = (
+    *(shared.HAS_MASSIVE_ACTIVATIONS, shared.COMPRESS_FIRST, shared.COMPRESS_LAST, shared.PROMPTS),
+    Column("massive_prompts", WHOLE, "prompts whose sink token's row is massive at some state", "prompts"),
 )
 
 TABLES = Tables(
     parts={
         "states": Table(
             "one prompt and state",
-            (
-                *shared.KEY,
-                shared.STATE,
-                *metrics(NUMBER, "sink_norm rest_norm norm_ratio"),
-                Column("sink_ratio", NUMBER, "norm of the sink token's row over the median row norm", "ratio"),
-                *metrics(NUMBER, "row_ratio"),
-                *metrics(WHOLE, "row_position"),
-                ALONG,
-                Column(
-                    "sum_error",
-                    NUMBER,
-                    "distance of the row from the sum of all that was added, over the largest norm on the way",
-                    "ratio",
-                ),
-            ),
+            (*shared.KEY, shared.STATE, *SINK, ALONG, SUM_ERROR),
             order=("prompt", "state"),
         ),
         "dimensions": Table(
             "one prompt, part and dimension",
-            (
-                *shared.KEY,
-                shared.BLOCK,
-                PART,
-                Column("rank", SMALL, "0 for the dimension in which the part writes most, and so on"),
-                Column("dim", WHOLE, "dimension that is written to", "dimension"),
-                Column("value", NUMBER, "what is written there, with its sign"),
-            ),
+            (*shared.KEY, *PART, *WRITTEN),
             order=("prompt", "block", "part", "rank"),
         ),
         "contributions": Table(
             "one prompt and part",
-            (
-                *shared.KEY,
-                shared.BLOCK,
-                PART,
-                Column("norm", NUMBER, "norm of what the part adds to the sink token's row", "activation units"),
-                ALONG,
-                Column("share", NUMBER, "`along` over the norm of the row at the reference state", "share of the row"),
-                Column("cosine", NUMBER, "`along` over `norm`", "cosine"),
-                Column(
-                    "before",
-                    FLAG,
-                    "whether the part comes before the reference state; the shares of those that do sum to 1",
-                ),
-                REFERENCE_STATE,
-                shared.REASON,
-            ),
+            (*shared.KEY, *PART, *ADDED, REFERENCE_STATE, shared.REASON),
             order=("prompt", "block", "part"),
         ),
     },
     wholes={
         "attribution": Table(
             "one part and metric, averaged over prompts",
-            (
-                *shared.DATA_KEY,
-                shared.BLOCK,
-                PART,
-                Column("metric", TEXT, "`norm`, `along`, `share` or `cosine`"),
-                shared.MEAN,
-                shared.STD,
-                shared.LOW,
-                shared.HIGH,
-                shared.N,
-                Column("writes", FLAG, "whether it is the MLP of one of the writing blocks"),
-                Column(
-                    "dims",
-                    WHOLES,
-                    "dimensions that hold at least 1% of the squared norm of what is added, on average, largest first",
-                    "dimensions",
-                ),
-            ),
+            (*shared.DATA_KEY, *PART, *AVERAGED),
         ),
         "writers": Table(
             "one model on one data set",
-            (
-                *shared.DATA_KEY,
-                Column(
-                    "writing_blocks",
-                    WHOLES,
-                    "smallest set of blocks whose MLPs write the threshold of the massive row; empty with a reason",
-                    "block",
-                ),
-                Column(
-                    "writing_share",
-                    NUMBER,
-                    "share of the massive row that their MLPs write; without a set, that of all MLPs that raise it",
-                    "share",
-                ),
-                Column("writing_threshold", NUMBER, "share that the set has to reach", "share"),
-                Column("writing_agreement", NUMBER, "share of prompts whose own smallest set is this one", "share"),
-                REFERENCE_STATE,
-                Column("reference_agreement", NUMBER, "share of prompts with that reference state", "share"),
-                shared.HAS_MASSIVE_ACTIVATIONS,
-                shared.COMPRESS_FIRST,
-                shared.COMPRESS_LAST,
-                shared.PROMPTS,
-                Column("massive_prompts", WHOLE, "prompts whose sink token's row is massive at some state", "prompts"),
-                shared.REASON,
-            ),
+            (*shared.DATA_KEY, *WRITING, *MASSIVE, shared.REASON),
         ),
     },
 )

@@ -40,31 +40,21 @@ class Writers:
 
 
 def writing_blocks(shares: Mapping[int, float], /, *, threshold: float = THRESHOLD) -> Writers:
-    """The smallest set of blocks whose MLPs write at least a threshold of the sink's row.
+    """The smallest set of blocks whose MLPs write at least a threshold of the sink's row, or why there is none.
 
     Taking blocks by size, largest first, no set of as many reaches more; on ties the earlier block comes first.
-
-    Args:
-        shares: block -> share of <x_0, v> that its MLP wrote; blocks after the reference state have 0.
-        threshold: the share to reach.
-
-    Returns:
-        The set and its share; an empty one with a reason where all together do not reach the threshold.
 
     Example:
         {0: 0.05, 1: 0.7, 2: -0.1, 3: 0.25} gives blocks 1 and 3, which write 0.95.
     """
     if not shares or not all(math.isfinite(share) for share in shares.values()):
         return Writers((), math.nan, "no prompt has a reference state")
-    chosen = list[int]()
+    raising = sorted((block for block in shares if shares[block] > 0), key=lambda block: (-shares[block], block))
     reached = 0.0
-    for block in sorted(shares, key=lambda block: (-shares[block], block)):
-        if not shares[block] > 0:
-            break
-        chosen.append(block)
-        reached = math.fsum(shares[block] for block in chosen)
+    for count in range(1, len(raising) + 1):
+        reached = math.fsum(shares[block] for block in raising[:count])
         if reached >= threshold:
-            return Writers(tuple(sorted(chosen)), reached, None)
+            return Writers(tuple(sorted(raising[:count])), reached, None)
     return Writers((), reached, f"all MLPs that raise it write {reached:.0%} of the massive row, below {threshold:.0%}")
 
 
@@ -78,37 +68,18 @@ def writers(
 ) -> pl.DataFrame:
     """The blocks that write the massive row of each model (`--blocks auto`), and how far prompts agree on them.
 
-    Args:
-        states: rows by prompt and state, with `row_ratio`, `row_position` and `sink_ratio`.
-        contributions: rows by prompt, block and part, with `share`, `before` and `reference_state`.
-        massive_ratio: the ratio from which a row is massive.
-        sink_position: which row is the sink; for the reason alone.
-        threshold: the share of the massive row that the blocks have to write.
-
-    Returns:
-        One row for each (model, revision, data): `writing_blocks`, `writing_share`, `writing_threshold`,
-        `writing_agreement` (share of the prompts whose own smallest set is this one), `reference_state` (that of most
-        prompts), `reference_agreement` (the share of them), `has_massive_activations`, `compress_first` and
-        `compress_last`, `prompts`, `massive_prompts` (those with a massive sink row), and the reason for an empty set.
+    ``states`` are rows by prompt and state, with `row_ratio`, `row_position` and `sink_ratio`; ``contributions`` rows
+    by prompt, block and part, with `share`, `before` and `reference_state`.
 
     Example:
         Two prompts with a massive sink row, the MLP of block 1 wrote 0.97 and 0.99 of it: block 1, share 0.98,
         agreement 1.
     """
-    states, contributions = states.lazy(), contributions.lazy()
-    massive = boundaries(states, massive_ratio=massive_ratio)
-    used = _used(states, massive_ratio)
-    parts = _with_share_before(contributions.join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True))
+    states, limits = states.lazy(), _Limits(massive_ratio, sink_position, threshold)
+    parts = _used_parts(states, contributions.lazy(), massive_ratio)
     rows = [
-        _row(
-            ends,
-            states.filter(*is_of(ends)),
-            parts.filter(*is_of(ends)).collect(),
-            massive_ratio=massive_ratio,
-            sink_position=sink_position,
-            threshold=threshold,
-        )
-        for ends in massive.iter_rows(named=True)
+        _row(ends, states.filter(*is_of(ends)), parts.filter(*is_of(ends)).collect(), limits)
+        for ends in boundaries(states, massive_ratio=massive_ratio).iter_rows(named=True)
     ]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
@@ -123,23 +94,13 @@ def attribution_profile(
 ) -> pl.DataFrame:
     """What each part of each block adds to the sink's row, averaged over prompts.
 
-    Args:
-        states: as for `writers`.
-        contributions: as for `writers`, with `norm`, `along` and `cosine`.
-        dimensions: rows by prompt, block, part and rank, with `dim` and `value`.
-        writing: what `writers` returns for the same rows.
-        massive_ratio: the ratio from which a row is massive.
-
-    Returns:
-        Columns model, revision, data, block (null for the embedding), part, metric ("norm", "along", "share",
-        "share_before", "cosine"), mean, std, low, high, n, writes (whether it is the MLP of one of the writing blocks),
-        dims (those that hold at least 1% of the squared norm, averaged over prompts, largest first); sorted.
+    Beside what `writers` takes and returns: `norm`, `along` and `cosine` of the contributions; ``dimensions`` are rows
+    by prompt, block, part and rank, with `dim` and `value`.
 
     Example:
         One prompt whose block 0's MLP adds (3, 0, 4) along (0, 0, 1): norm 5, along 4, cosine 0.8, dims 2 and 0.
     """
-    used = _used(states.lazy(), massive_ratio)
-    parts = _with_share_before(contributions.lazy().join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True))
+    parts = _used_parts(states.lazy(), contributions.lazy(), massive_ratio)
     groups = [*KEYS, *PART, "metric"]
     table = (
         parts.unpivot(index=[*KEYS, "prompt", *PART], on=AVERAGED, variable_name="metric", value_name="value")
@@ -148,25 +109,26 @@ def attribution_profile(
         .sort(groups)
         .collect()
     )
-    table = with_statistics(table)
-    mlps = writing.select(*KEYS, pl.col("writing_blocks").alias("block")).explode("block").drop_nulls("block")
-    mlps = mlps.with_columns(pl.lit("mlp").alias("part"), pl.lit(value=True).alias("writes"))
-    held = _held(parts, dimensions.lazy())
+    mlps = writing.select(*KEYS, block="writing_blocks", part=pl.lit("mlp"), writes=pl.lit(value=True))
     on = [*KEYS, *PART]
-    table = table.with_columns(pl.col("block").cast(pl.Int64))
-    table = table.join(mlps, on=on, how="left", nulls_equal=True, maintain_order="left")
-    table = table.join(held, on=on, how="left", nulls_equal=True, maintain_order="left")
+    table = with_statistics(table).with_columns(pl.col("block").cast(pl.Int64))
+    for known in (mlps.explode("block").drop_nulls("block"), _held(parts, dimensions.lazy())):
+        table = table.join(known, on=on, how="left", nulls_equal=True, maintain_order="left")
     filled = pl.col("writes").fill_null(value=False), pl.col("dims").fill_null([])
     return table.with_columns(*filled).select(*groups, *STATISTICS, "writes", "dims")
 
 
-def _used(states: pl.LazyFrame, massive_ratio: float) -> pl.LazyFrame:
-    """The prompts that averages are over: (model, revision, data, prompt)."""
+def _used_parts(states: pl.LazyFrame, contributions: pl.LazyFrame, massive_ratio: float) -> pl.LazyFrame:
+    """The rows of prompts that averages are over, and what of each counts towards its row at the reference state."""
     sink = boundaries(states, massive_ratio=massive_ratio, ratio="sink_ratio")
     massive = sink.lazy().select(*KEYS, has=pl.col("compress_first").is_not_null())
     prompts = states.group_by([*KEYS, "prompt"]).agg(is_massive=_has_massive_sink(massive_ratio))
     joined = prompts.join(massive, on=KEYS, how="left", nulls_equal=True)
-    return joined.filter(pl.col("is_massive") | ~pl.col("has")).select(*KEYS, "prompt")
+    used = joined.filter(pl.col("is_massive") | ~pl.col("has"))
+    defined = contributions.join(used, on=[*KEYS, "prompt"], how="semi", nulls_equal=True).filter(
+        pl.col("share").is_not_nan()
+    )
+    return defined.with_columns(share_before=pl.when("before").then("share").otherwise(0.0))
 
 
 def _has_massive_sink(massive_ratio: float) -> pl.Expr:
@@ -174,45 +136,37 @@ def _has_massive_sink(massive_ratio: float) -> pl.Expr:
     return (pl.col("sink_ratio").fill_nan(None) >= massive_ratio).any()
 
 
-def _with_share_before(contributions: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of prompts that have a reference state, and what of each counts towards its row there."""
-    defined = contributions.filter(pl.col("share").is_not_nan())
-    return defined.with_columns(share_before=pl.when("before").then("share").otherwise(0.0))
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What a person may set."""
+
+    massive_ratio: float
+    sink_position: int
+    threshold: float
 
 
-def _row(
-    ends: dict[str, Any],
-    states: pl.LazyFrame,
-    parts: pl.DataFrame,
-    *,
-    massive_ratio: float,
-    sink_position: int,
-    threshold: float,
-) -> dict[str, Any]:
-    mlps = parts.filter(pl.col("part") == "mlp")
-    chosen = writing_blocks(_means(mlps, "block"), threshold=threshold)
-    sink = boundaries(states, massive_ratio=massive_ratio, ratio="sink_ratio")
+def _row(ends: dict[str, Any], states: pl.LazyFrame, parts: pl.DataFrame, limits: _Limits) -> dict[str, Any]:
+    mlps = parts.filter(part="mlp")
+    chosen = writing_blocks(_means(mlps, "block"), threshold=limits.threshold)
+    sink = boundaries(states, massive_ratio=limits.massive_ratio, ratio="sink_ratio")
     if ends["compress_first"] is None:
         chosen = Writers((), math.nan, NO_MASSIVE)
     elif sink["compress_first"][0] is None:
-        chosen = Writers((), math.nan, _elsewhere(states, massive_ratio, sink_position))
+        chosen = Writers((), math.nan, _elsewhere(states, limits))
     elif chosen.reason is not None and math.isfinite(chosen.share):
         chosen = Writers((), chosen.share, f"{chosen.reason}; {_others(parts)}")
     reference, share = _most_common(parts)
-    per_prompt = states.group_by("prompt").agg(is_massive=_has_massive_sink(massive_ratio)).collect()["is_massive"]
+    massive = states.group_by("prompt").agg(is_massive=_has_massive_sink(limits.massive_ratio)).collect()["is_massive"]
     return {
-        **{key: ends[key] for key in KEYS},
+        **{name: ends[name] for name in (*KEYS, "compress_first", "compress_last", "prompts")},
         "writing_blocks": list(chosen.blocks),
         "writing_share": chosen.share,
-        "writing_threshold": threshold,
-        "writing_agreement": _agreement(mlps, chosen, threshold),
+        "writing_threshold": limits.threshold,
+        "writing_agreement": _agreement(mlps, chosen, limits.threshold),
         "reference_state": reference,
         "reference_agreement": share,
         "has_massive_activations": ends["compress_first"] is not None,
-        "compress_first": ends["compress_first"],
-        "compress_last": ends["compress_last"],
-        "prompts": ends["prompts"],
-        "massive_prompts": int(per_prompt.sum()),
+        "massive_prompts": int(massive.sum()),
         "reason": chosen.reason,
     }
 
@@ -227,11 +181,8 @@ def _agreement(mlps: pl.DataFrame, chosen: Writers, threshold: float) -> float:
     """Share of prompts whose own smallest set is the chosen one."""
     if not chosen.blocks:
         return math.nan
-    same = [
-        writing_blocks(dict(prompt.select("block", "share_before").iter_rows()), threshold=threshold).blocks
-        == chosen.blocks
-        for _, prompt in mlps.group_by("prompt")
-    ]
+    by_prompt = (dict(prompt.select("block", "share_before").iter_rows()) for _, prompt in mlps.group_by("prompt"))
+    same = [writing_blocks(shares, threshold=threshold).blocks == chosen.blocks for shares in by_prompt]
     return sum(same) / len(same)
 
 
@@ -243,11 +194,11 @@ def _most_common(parts: pl.DataFrame) -> tuple[int | None, float]:
     return counts["reference_state"][0], counts["count"][0] / len(states)
 
 
-def _elsewhere(states: pl.LazyFrame, massive_ratio: float, sink_position: int) -> str:
-    massive = states.filter(pl.col("row_ratio").fill_nan(None) >= massive_ratio)
+def _elsewhere(states: pl.LazyFrame, limits: _Limits) -> str:
+    massive = states.filter(pl.col("row_ratio").fill_nan(None) >= limits.massive_ratio)
     place = massive.select(pl.col("row_position").mode().min()).collect().item()
     return (
-        f"the massive row is not at the sink position {sink_position}, but at position {place} most often; "
+        f"the massive row is not at the sink position {limits.sink_position}, but at position {place} most often; "
         f"ask with --sink-position {place}"
     )
 

@@ -63,11 +63,11 @@ def clip(
         >>> curves = clip(gamma="10,100", out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(site="compress", metric="compression").select("gamma", "clipped")  # doctest: +SKIP
     """
-    from thalweg.experiments._clip.measure import asked_of, clipped
+    from thalweg.experiments._clip.measure import clipped
     from thalweg.experiments._prepare import prepare
 
     prepared = prepare(model, data, out=out, options=options).of_one_model("clip")
-    return clipped(prepared, asked_of(prepared, gamma, states, massive_only=massive_only))
+    return clipped(prepared, gamma, states, massive_only=massive_only)
 
 
 EXPERIMENT = Experiment(

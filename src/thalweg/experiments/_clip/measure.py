@@ -10,7 +10,6 @@ import polars as pl
 
 from thalweg import averages, metrics
 from thalweg.errors import UsageError
-from thalweg.experiments._clip.gammas import gamma_list, log_grid
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._index_list import index_list, index_text
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
@@ -22,82 +21,38 @@ from thalweg.prompts import Prompt
 from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "clip"
-AUTO = "auto"
 BY = ("gamma",)
-COUNT = 13
+COUNT, MOST = 13, 1000
 DECADES = 1000.0
 """Where no ordinary coordinate tells where to begin: this far below the massive ones."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be clipped.
-
-    Attributes:
-        gammas: ascending; None for those between what is ordinary and what is massive.
-        states: after which blocks.
-        massive_only: the massive coordinates alone.
-    """
+    """What is to be clipped: gammas ascending, None for those between what is ordinary and what is massive."""
 
     gammas: tuple[float, ...] | None
     states: tuple[int, ...]
     massive_only: bool
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What changes a number."""
-        return {
-            "gammas": AUTO if self.gammas is None else list(self.gammas),
-            "states": index_text(self.states),
-            "massive_only": self.massive_only,
-        }
 
-
-@dataclass(frozen=True)
-class _Sweep:
-    """What one data set is measured under.
-
-    Attributes:
-        gammas: ascending.
-        dims: the massive coordinates of the sink's row.
-        peak: the largest magnitude of them; NaN without.
-        ordinary: the largest magnitude of another.
-    """
-
-    gammas: tuple[float, ...]
-    dims: tuple[int, ...]
-    peak: float
-    ordinary: float
-
-
-def asked_of(
+def clipped(
     prepared: Prepared, gamma: str | Sequence[float] | None, states: str | Sequence[int] | None, *, massive_only: bool
-) -> Asked:
-    """Read what a person wrote, for one model.
-
-    Raises:
-        UsageError: a gamma that is not above 0, or a state that the model does not have.
-    """
+) -> Findings:
+    """Read what a person wrote, measure what is missing, and average."""
     last = prepared.header.models[0].blocks
     gammas = None if gamma is None else gamma_list(gamma)
     chosen = tuple(range(1, last + 1)) if states is None else index_list("--states", states, last)
-    return Asked(gammas, chosen, massive_only)
-
-
-def clipped(prepared: Prepared, asked: Asked) -> Findings:
-    """Measure what is missing, and average.
-
-    Args:
-        prepared: one model, its data and where the run is.
-        asked: what is to be clipped.
-    """
-    loading, position = OnDemand(prepared.model), prepared.options.sink_position
-    with prepared.opened(NAME, asked.settings, TABLES) as writer:
+    asked, loading = Asked(gammas, chosen, massive_only), OnDemand(prepared.model)
+    settings = {
+        "gammas": "auto" if gammas is None else list(gammas),
+        "states": index_text(chosen),
+        "massive_only": massive_only,
+    }
+    with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):
-                sweep = _sweep(part, writer, loading, asked)
-                dims = sweep.dims if asked.massive_only else None
-                clamps = [Clamp(asked.states, gamma, (position,), dims) for gamma in sweep.gammas]
+                clamps = _clamps(part, writer, loading, asked)
                 measure = partial(_measured, loading, clamps, prepared.header.thresholds)
                 measure_prompts(part, writer, loading.subject, measure, _tables, title="clip")
         _write_curves(writer)
@@ -105,26 +60,84 @@ def clipped(prepared: Prepared, asked: Asked) -> Findings:
     return writer.reading()
 
 
-def _sweep(part: Prepared, writer: FindingsWriter, loading: OnDemand, asked: Asked) -> _Sweep:
+def gamma_list(given: str | Sequence[float]) -> tuple[float, ...]:
+    """Read numbers and log grids, ``1,10,100`` or ``1:1000:13``: every finite value once, ascending.
+
+    Infinity, which is the model as it is, is measured anyway.
+
+    Example:
+        >>> gamma_list("1:100:3,7")
+        (1.0, 7.0, 10.0, 100.0)
+    """
+    values = (
+        [value for piece in given.split(",") for value in _values(piece)] if isinstance(given, str) else list(given)
+    )
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"--gamma takes numbers; got {value!r}.")
+        if not value > 0:
+            raise UsageError(f"--gamma is the largest magnitude left, above 0; got {value:g}.")
+    finite = tuple(sorted({float(value) for value in values if value < math.inf}))
+    if not finite:
+        raise UsageError("--gamma names no finite value; expected numbers such as 1,10,100 or a log grid 1:1000:13.")
+    if len(finite) > MOST:
+        raise UsageError(f"--gamma takes at most {MOST} values; got {len(finite)}.")
+    return finite
+
+
+def log_grid(first: float, last: float, count: int) -> tuple[float, ...]:
+    """Values at equal distances on a log axis, both ends included.
+
+    Example:
+        >>> log_grid(1.0, 100.0, 3)
+        (1.0, 10.0, 100.0)
+    """
+    between = (first * (last / first) ** (step / (count - 1)) for step in range(1, count - 1))
+    return (first, *(float(f"{value:.6g}") for value in between), last)
+
+
+def _values(piece: str) -> Sequence[float]:
+    numbers = piece.strip().split(":")
+    try:
+        values = [float(number) for number in numbers[:2]]
+        count = int(numbers[2]) if len(numbers) == 3 else 1
+    except ValueError:
+        values, count = [], 0
+    if len(values) == len(numbers) == 1:
+        return values
+    first, last = values if len(values) == 2 and len(numbers) == 3 else (math.nan, math.nan)
+    if not (0 < first < last < math.inf and 2 <= count <= MOST):
+        if any(value <= 0 for value in values):
+            raise UsageError(f"--gamma is the largest magnitude left, above 0; got {piece.strip()!r}.")
+        raise UsageError(
+            f"--gamma takes numbers such as 1,10,100 and log grids first:last:count such as 1:1000:13; "
+            f"got {piece.strip()!r}."
+        )
+    return log_grid(first, last, count)
+
+
+def _clamps(part: Prepared, writer: FindingsWriter, loading: OnDemand, asked: Asked) -> list[Clamp]:
     """Planned once for a data set and written down, so that every prompt is measured alike."""
     key = {**part.key, "data": part.sources[0].name}
     before = writer.reading().table("sweeps").collect()
-    for row in before.filter(**key).iter_rows(named=True):
-        return _Sweep(tuple(row["gammas"]), tuple(row["dims"]), row["peak"], row["ordinary"])
-    coordinates = scanned(part, loading)
-    if not coordinates.dims and (asked.gammas is None or asked.massive_only):
-        raise _nothing_to_clip(part, asked)
-    sweep = _Sweep(asked.gammas or _grid(coordinates), **asdict(coordinates))
-    planned = pl.DataFrame([{**key, **asdict(sweep)}], schema=TABLES["sweeps"].schema)
-    writer.write_table("sweeps", pl.concat([before, planned]))
-    return sweep
+    sweep = before.filter(**key)
+    if not sweep.height:
+        sweep = pl.DataFrame([{**key, **_sweep(part, loading, asked)}], schema=TABLES["sweeps"].schema)
+        writer.write_table("sweeps", pl.concat([before, sweep]))
+    row = sweep.row(0, named=True)
+    dims = tuple(row["dims"]) if asked.massive_only else None
+    return [Clamp(asked.states, gamma, (part.options.sink_position,), dims) for gamma in row["gammas"]]
 
 
-def _nothing_to_clip(part: Prepared, asked: Asked) -> UsageError:
-    nothing = f"the row of position {part.options.sink_position} has no massive coordinate on {part.sources[0].name}"
-    by_default = asked.gammas is None
-    what = "name gammas, as in --gamma 1:1000:13" if by_default else "leave out --massive-only"
-    return UsageError(f"{nothing}: nothing to clip{' by default' * by_default}; {what}.")
+def _sweep(part: Prepared, loading: OnDemand, asked: Asked) -> dict[str, Any]:
+    """The gammas of one data set, and what the sink's row is made of."""
+    coordinates, by_default = scanned(part, loading), asked.gammas is None
+    if not coordinates.dims and (by_default or asked.massive_only):
+        nothing = f"the row of position {part.options.sink_position} has no massive coordinate"
+        what = "name gammas, as in --gamma 1:1000:13" if by_default else "leave out --massive-only"
+        by = " by default" if by_default else ""
+        raise UsageError(f"{nothing} on {part.sources[0].name}: nothing to clip{by}; {what}.")
+    return {"gammas": asked.gammas or _grid(coordinates), **asdict(coordinates)}
 
 
 def _grid(coordinates: metrics.SinkCoordinates) -> tuple[float, ...]:
@@ -137,8 +150,7 @@ def _measured(loading: OnDemand, clamps: Sequence[Clamp], thresholds: Thresholds
     """One batch as it is and under every clamp."""
     parts = [joined([intervened(loading, batch, thresholds)], {"gamma": math.inf})]
     for clamp in clamps:
-        clipped = intervened(loading, batch, thresholds, [clamp])
-        parts.append(joined([clipped], {"gamma": clamp.gamma}))
+        parts.append(joined([intervened(loading, batch, thresholds, [clamp])], {"gamma": clamp.gamma}))
     return joined(parts)
 
 

@@ -7,18 +7,18 @@ from thalweg.store import Column, Table, Tables
 GAMMA = Column(
     "gamma", NUMBER, "largest magnitude that coordinates of the sink token's row may have", "activation units"
 )
+STATE = metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio")
+PLACE = (shared.SITE, shared.INDEX, shared.COMPARED)
+INTACT = averaged("intact", "mean over prompts of the model as it is")
+CLIPPED = averaged("clipped", "mean over the same prompts, clipped")
+CHANGE = (shared.DIFFERENCE, shared.DIFFERENCE_LOW, shared.HIGH, shared.N)
+PHASE = (shared.COMPRESS_FIRST, shared.COMPRESS_LAST)
 
 TABLES = Tables(
     parts={
         "states": Table(
             "one prompt, gamma and state",
-            (
-                *shared.KEY,
-                GAMMA,
-                shared.STATE,
-                *metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio"),
-                *metrics(WHOLE, "row_position"),
-            ),
+            (*shared.KEY, GAMMA, shared.STATE, *STATE, *metrics(WHOLE, "row_position")),
             order=("prompt", "gamma", "state"),
         ),
         "blocks": Table(
@@ -43,22 +43,7 @@ TABLES = Tables(
         ),
         "curves": Table(
             "one gamma, place and metric",
-            (
-                *shared.DATA_KEY,
-                GAMMA,
-                shared.SITE,
-                shared.INDEX,
-                shared.COMPARED,
-                *averaged("intact", "mean over prompts of the model as it is"),
-                *averaged("clipped", "mean over the same prompts, clipped"),
-                shared.DIFFERENCE,
-                shared.DIFFERENCE_LOW,
-                shared.HIGH,
-                shared.N,
-                shared.GEOMETRIC,
-                shared.COMPRESS_FIRST,
-                shared.COMPRESS_LAST,
-            ),
+            (*shared.DATA_KEY, GAMMA, *PLACE, *INTACT, *CLIPPED, *CHANGE, shared.GEOMETRIC, *PHASE),
         ),
     },
     plans=("sweeps",),

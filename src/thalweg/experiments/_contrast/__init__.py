@@ -1,6 +1,5 @@
 """Contrast: prompts where heads sink most against those where they sink least (the paper, Figs. 5, 26, 27)."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from cyclopts import Parameter
 from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, Names, ThresholdOptions
-from thalweg.store import Findings, open_run
+from thalweg.store import Findings
 
 
 def contrast(
@@ -66,23 +65,10 @@ def contrast(
         >>> found = contrast("runs/pythia-410m", length=128, top=50)  # doctest: +SKIP
         >>> found.table("heads").filter(pl.col("changes")).collect()  # doctest: +SKIP
     """
-    from thalweg.experiments._contrast.measure import (
-        LENGTH,
-        _contrasted,
-        _refuse_what_is_a_models,
-        _require_finished,
-        _surveyed,
-    )
+    from thalweg.experiments._contrast.measure import contrasted
     from thalweg.experiments._contrast.prompts import Asked, length_asked
 
-    asked = Asked(by, length_asked(length), top, fdr, seed)
-    if not (Path(model_or_run) / "run.json").exists():
-        asked = replace(asked, length=LENGTH if asked.length is None else asked.length)
-        return _contrasted(_surveyed(model_or_run, data, out, options, asked.length), asked, options)
-    _refuse_what_is_a_models(data, out, options)
-    run = open_run(model_or_run)
-    _require_finished(run)
-    return _contrasted(run, asked, options)
+    return contrasted(model_or_run, data, out, options, Asked(by, length_asked(length), top, fdr, seed))
 
 
 EXPERIMENT = Experiment(

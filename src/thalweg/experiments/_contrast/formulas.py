@@ -27,12 +27,7 @@ GATHERED = 50  # so much faster is a matrix product than picking the same number
 
 @dataclass(frozen=True)
 class Comparable:
-    """What can be compared.
-
-    Attributes:
-        prompts: those with a finite value of every metric for every head that takes part.
-        heads: by metric, the heads that take part: finite for at least half of the prompts.
-    """
+    """Heads that take part, by metric, and the prompts where all of them have a finite value of every metric."""
 
     prompts: Bool[np.ndarray, " prompt"]
     heads: Mapping[str, Bool[np.ndarray, " head"]]
@@ -48,16 +43,10 @@ class TopAndBottom:
 
 @dataclass(frozen=True)
 class HeadChanges:
-    """What differs between the top and the bottom prompts, by head.
+    """What differs between the top and the bottom prompts, by head: the means, their difference with its 95% interval.
 
-    Attributes:
-        top: mean over the top prompts.
-        bottom: mean over the bottom prompts.
-        difference: top - bottom.
-        low: lower end of its 95% interval.
-        high: upper end of it.
-        p: chance of a difference of this magnitude if the ranking means nothing, two-sided.
-        q: the least false-discovery rate at which the head counts as changed (Benjamini and Hochberg).
+    ``p`` is the chance of a difference of this magnitude if the ranking means nothing, two-sided; ``q`` the least
+    false-discovery rate at which the head counts as changed (Benjamini and Hochberg).
     """
 
     top: Float[np.ndarray, " head"]
@@ -71,15 +60,10 @@ class HeadChanges:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Top against bottom prompts, by metric.
+    """Top against bottom prompts: of every metric its changes, each head ranked without itself.
 
-    Attributes:
-        changes: by metric; for every head its own ranking, made without it.
-        score: the ranking metric of each prompt, its mean over all heads.
-        overall: one ranking by that score for all heads, to be shown: no test stands on it.
-        permutations: draws that p stands on.
-        exact: whether these are all there are.
-        least_p: the smallest p that they can give.
+    ``score`` is the ranking metric of each prompt, its mean over all heads; ``overall`` one ranking by it for all
+    heads, to be shown: no test stands on it. p stands on so many permutations, ``exact`` if these are all there are.
     """
 
     changes: Mapping[str, HeadChanges]
@@ -93,13 +77,8 @@ class Contrast:
 def comparable(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by: str) -> Comparable:
     """Which prompts and heads can be compared: what is undefined is left out, never taken for 0.
 
-    Args:
-        values: by metric.
-        by: the ranking metric; a head that has no place in the ranking is not compared in any metric.
-
-    Returns:
-        Masks. A head with a finite value in less than half of the prompts is left out; of the others, a prompt has to
-        have them all.
+    A head with a finite value in less than half of the prompts is left out, and in every metric one that has no place
+    in the ranking; a prompt has to have all of the others.
 
     Example:
         Three prompts, two heads, head 1 NaN in prompts 0 and 1, head 0 NaN in prompt 2: head 0 and prompts 0 and 1.
@@ -114,9 +93,6 @@ def comparable(values: Mapping[str, Float[np.ndarray, "prompt head"]], /, *, by:
 def mean_of_others(scores: Float[np.ndarray, "prompt head"], /) -> Float[np.ndarray, "prompt head"]:
     """The mean over all other heads of the same prompt: each head's own ranking of the prompts.
 
-    Args:
-        scores: two heads or more.
-
     Example:
         Scores 0.1, 0.2, 0.6 of three heads: 0.4, 0.35, 0.15.
     """
@@ -126,13 +102,6 @@ def mean_of_others(scores: Float[np.ndarray, "prompt head"], /) -> Float[np.ndar
 
 def top_and_bottom(ranking: Float[np.ndarray, "prompt head"], count: int, /) -> TopAndBottom:
     """The top and the bottom prompts of every column; of equal ones the first rows, and never one on both sides.
-
-    Args:
-        ranking: what prompts are ranked by, for every head.
-        count: prompts a side.
-
-    Raises:
-        ValueError: there are not twice as many prompts.
 
     Example:
         Scores 0.5, 0.9, 0.5, 0.1 and one a side: row 1 and row 3.
@@ -179,15 +148,7 @@ def head_changes(
     order of the prompts, which leaves their p next to independent. The procedure of Benjamini and Yekutieli (2001),
     right under any dependence, would pay for it with a factor of ln(heads) + 0.58: 7.5 for 1,024 heads.
 
-    Args:
-        values: the metric; a head with a value that is not finite has no result.
-        chosen: each head's prompts.
-        permutations: draws.
-        seed: of the draws.
-        advance: told of every so many draws that are done.
-
-    Returns:
-        NaN for heads without a result.
+    A head with a value that is not finite has no result, NaN. ``advance`` is told of every so many draws that are done.
 
     Example:
         Four prompts with values 4, 3, 2, 1, ranked in this order, two a side: difference 2, and of the six draws this
@@ -233,16 +194,7 @@ def contrast(
 ) -> Contrast:
     """Rank prompts by one metric and compare the ends in all of them (the paper, Figs. 5, 26, 27).
 
-    Args:
-        values: by metric, prompts whose values of ``by`` are finite for the heads that have any.
-        by: the ranking metric.
-        count: prompts a side.
-        permutations: draws; see `permutations_needed`.
-        seed: of the draws.
-        advance: told of every so many draws that are done.
-
-    Raises:
-        ValueError: fewer than two heads have the ranking metric, or there are not twice as many prompts.
+    ``values`` are of prompts whose values of ``by`` are finite for the heads that have any, two heads at least.
 
     Example:
         Ten prompts, in five of which every head sinks, five a side: the differences are the sinks' strength.

@@ -1,14 +1,17 @@
-"""What a contrast is asked, and the prompts of one length that it compares."""
+"""What a contrast is asked, the prompts of one length that it compares, and their heads."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
 from thalweg.catalogue import metrics_at
 from thalweg.errors import RunError, UsageError
+from thalweg.shapes import Float, Int
 from thalweg.store import Coverage, Run
 from thalweg.validated import Says, meets, validated
 
@@ -66,12 +69,17 @@ class Selected:
         return {"model": self.pair.model, "revision": self.pair.revision, "data": self.pair.data}
 
 
-def length_asked(length: int | str | None) -> int | Literal["any"] | None:
-    """Give the length as a number, if it is one.
+@dataclass(frozen=True)
+class HeadValues:
+    """A run's heads as matrices, prompts down and heads across; NaN where the run has no number."""
 
-    Raises:
-        UsageError: it is neither a number of tokens nor "any".
-    """
+    values: Mapping[str, Float[np.ndarray, "prompt head"]]
+    blocks: Int[np.ndarray, " head"]
+    heads: Int[np.ndarray, " head"]
+
+
+def length_asked(length: int | str | None) -> int | Literal["any"] | None:
+    """Give the length as a number, if it is one."""
     if length is None or length == ANY:
         return length  # pyright: ignore[reportReturnType]
     try:
@@ -84,52 +92,64 @@ def length_asked(length: int | str | None) -> int | Literal["any"] | None:
 
 
 def select(run: Run, pair: Coverage, asked: Asked) -> Selected:
-    """Give the prompts of one model on one data set that have the length asked for.
-
-    Raises:
-        RunError: prompts are missing.
-    """
-    own = (pl.col("model") == pair.model) & (pl.col("revision") == pair.revision) & (pl.col("data") == pair.data)
-    every = run.prompts.filter(own).select("prompt", "tokens").collect()
+    """Give the prompts of one model on one data set that have the length asked for."""
+    key = {"model": pair.model, "revision": pair.revision, "data": pair.data}
+    every = run.prompts.filter(**key).select("prompt", "tokens").collect()
     if every.height != pair.prompts_kept:
         raise RunError(
             f"{run.path} is damaged: it holds {every.height:,} of the {pair.prompts_kept:,} prompts of {pair.model} on "
             f"{pair.data} that are counted. The same `thalweg survey` command with `--out {run.path}` measures the "
             "others again."
         )
-    if asked.length == ANY:
-        reason = _too_few(pair, every, every, None, asked)
-        return Selected(pair, None, every, 0, reason)
-    length = _most_common(every) if asked.length is None else asked.length
-    chosen = every.filter(pl.col("tokens") == length)
-    reason = _too_few(pair, every, chosen, length, asked)
+    lengths = every["tokens"].value_counts().sort("count", "tokens", descending=True)
+    length = None if asked.length == ANY else asked.length
+    if asked.length is None:  # that of most prompts, the longest of several: where many were cut, the run's longest
+        length = lengths["tokens"][0] if lengths.height else 0
+    chosen = every if length is None else every.filter(tokens=length)
+    reason = _too_few(pair, every, lengths, chosen.height, length, asked)
     return Selected(pair, length, chosen, every.height - chosen.height, reason)
 
 
-def _most_common(prompts: pl.DataFrame) -> int:
-    """The length of most prompts, the longest of several: where many were cut, the run's longest."""
-    counts = prompts["tokens"].value_counts().sort("count", "tokens", descending=True)
-    return int(counts["tokens"][0]) if counts.height else 0
+def head_values(run: Run, key: Mapping[str, str], prompts: pl.Series, metrics: Sequence[str]) -> HeadValues:
+    """Read some metrics of some prompts, ascending, of one model on one data set; a run's ``heads`` are enough."""
+    rows = run.heads.filter(**key).select(
+        "prompt", "block", "head", *(pl.col(name).cast(pl.Float32) for name in metrics)
+    )
+    table = rows.filter(pl.col("prompt").is_in(prompts.implode())).collect()
+    places = table.select("block", "head").unique().sort("block", "head")
+    blocks, heads = (places[name].to_numpy() for name in ("block", "head"))
+    across = int(heads.max()) + 1 if len(heads) else 1
+    column = np.zeros(int(blocks.max() + 1) * across if len(blocks) else 0, dtype=np.int64)
+    column[blocks.astype(np.int64) * across + heads] = np.arange(len(blocks))
+    at = column[table["block"].to_numpy().astype(np.int64) * across + table["head"].to_numpy()]
+    row = np.searchsorted(prompts.to_numpy(), table["prompt"].to_numpy())
+    values = dict[str, np.ndarray]()
+    for metric in metrics:
+        values[metric] = np.full((len(prompts), len(blocks)), np.nan, dtype=np.float32)
+        values[metric][row, at] = table[metric].to_numpy()
+    return HeadValues(values, blocks, heads)
 
 
-def _too_few(pair: Coverage, every: pl.DataFrame, chosen: pl.DataFrame, length: int | None, asked: Asked) -> str | None:
+def _too_few(
+    pair: Coverage, every: pl.DataFrame, lengths: pl.DataFrame, count: int, length: int | None, asked: Asked
+) -> str | None:
+    """Why so many prompts of one length are not enough; None if they are."""
     side = asked.top or LEAST
-    if chosen.height >= 2 * side:
+    if count >= 2 * side:
         return None
     of_length = "" if length is None else f" of {length:,} tokens"
     place = f"{pair.model} on {pair.data}"
-    said = f"expected at least {2 * side:,} prompts{of_length}, {side:,} a side; {place} has {chosen.height:,}"
+    said = f"expected at least {2 * side:,} prompts{of_length}, {side:,} a side; {place} has {count:,}"
     if every.height < 2 * side:
         most = every.height // 2
         return f"{said}. Measure more prompts" + (f", or ask for --top {most:,} at most." if most else ".")
-    counts = every["tokens"].value_counts().sort("count", "tokens", descending=True)
-    lengths = ", ".join(f"{tokens:,} ({count:,} prompts)" for tokens, count in counts.head(5).iter_rows())
-    return f"{said}. Most have these lengths: {lengths}. {_advice(every, counts, 2 * side)}"
+    some = ", ".join(f"{tokens:,} ({prompts:,} prompts)" for tokens, prompts in lengths.head(5).iter_rows())
+    return f"{said}. Most have these lengths: {some}. {_advice(every, lengths, 2 * side)}"
 
 
-def _advice(every: pl.DataFrame, counts: pl.DataFrame, wanted: int) -> str:
-    if counts["count"][0] >= wanted:
-        return f"Ask for --length {counts['tokens'][0]}; --length any compares prompts of different lengths."
+def _advice(every: pl.DataFrame, lengths: pl.DataFrame, wanted: int) -> str:
+    if lengths["count"][0] >= wanted:
+        return f"Ask for --length {lengths['tokens'][0]}; --length any compares prompts of different lengths."
     reached = int(every["tokens"].sort(descending=True)[max(wanted, every.height // 2) - 1])
     return (
         f"Survey again with --max-length {reached}, which cuts at least half of them to one length, and another --out; "

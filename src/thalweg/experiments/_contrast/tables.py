@@ -6,6 +6,13 @@ from thalweg.store import Column, Table, Tables
 
 PROMPTS = Column("prompts", WHOLE, "prompts that take part", "prompts")
 PER_SIDE = Column("per_side", WHOLE, "prompts in the top, and as many in the bottom", "prompts")
+BOTTOM = Column("bottom", NUMBER, "mean over the prompts that rank bottom without this head", "unit of the metric")
+CHANCE = Column(
+    "p", NUMBER, "chance of a difference of this magnitude if the ranking means nothing to the head", "share"
+)
+RATE = Column(
+    "q", NUMBER, "least false-discovery rate at which the head counts as changed (Benjamini and Hochberg)", "share"
+)
 REASON = Column(
     "reason", TEXT, "why nothing is compared or tested, or what to know about it; null where there is nothing to say"
 )
@@ -39,24 +46,12 @@ TABLES = Tables(
                 shared.HEAD,
                 Column("metric", TEXT, "metric of heads that is compared"),
                 Column("top", NUMBER, "mean over the prompts that rank top without this head", "unit of the metric"),
-                Column(
-                    "bottom", NUMBER, "mean over the prompts that rank bottom without this head", "unit of the metric"
-                ),
+                BOTTOM,
                 Column("difference", NUMBER, "`top` - `bottom`"),
                 shared.DIFFERENCE_LOW,
                 Column("high", NUMBER, "upper end of it"),
-                Column(
-                    "p",
-                    NUMBER,
-                    "chance of a difference of this magnitude if the ranking means nothing to the head",
-                    "share",
-                ),
-                Column(
-                    "q",
-                    NUMBER,
-                    "least false-discovery rate at which the head counts as changed (Benjamini and Hochberg)",
-                    "share",
-                ),
+                CHANCE,
+                RATE,
                 Column("changes", FLAG, "whether `q` is at most `fdr`"),
                 Column("overall_top", NUMBER, "mean over the prompts that rank top by all heads"),
                 Column("overall_bottom", NUMBER, "mean over the prompts that rank bottom by all heads"),
