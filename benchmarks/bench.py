@@ -50,8 +50,8 @@ from thalweg.capture import IdentifiedModel, Subject, subject_of
 from thalweg.engines import BatchOptions, run_shards
 from thalweg.experiments import SurveyOptions, TextFeatures, open_survey
 from thalweg.experiments._lens.measure import Decoder
-from thalweg.experiments._probe.linear import train_linear, training_order
-from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe import Recipe
+from thalweg.experiments._probe.classifiers import train_linear, training_order
 from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.lenses import LogitLens
 from thalweg.monitor import Monitor, MonitorOptions

@@ -20,8 +20,7 @@ from thalweg import metrics
 from thalweg.capture import IdentifiedModel, subject_of
 from thalweg.experiments import SurveyOptions
 from thalweg.experiments._mcq.harness import LmEvalTasks
-from thalweg.experiments._mcq.likelihoods import LogLikelihoods
-from thalweg.experiments._mcq.requests import HarnessOptions
+from thalweg.experiments._mcq.measure import HarnessOptions, LogLikelihoods
 from thalweg.lenses import LensChoice, LogitLens
 from thalweg.options import LoadOptions
 

@@ -8,8 +8,8 @@ import polars as pl
 from tests.synthetic_run import PLANTED, Plant, add_findings, header
 
 from thalweg.experiments import tables_of
-from thalweg.experiments._mteb.means import task_means
-from thalweg.experiments._probe.accuracy import accuracy
+from thalweg.experiments._mteb.measure import task_means
+from thalweg.experiments._probe.measure import accuracy
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
 NAN = math.nan

@@ -10,7 +10,7 @@ from tests.advised import with_lens, with_mcq, with_mteb, with_probe
 from tests.synthetic_run import PLAIN, PLANTED, build_run
 
 from thalweg.advice import advise
-from thalweg.advice._exits import cheap_exits, phase_of
+from thalweg.advice._states import cheap_exits, phase_of
 from thalweg.errors import UsageError
 from thalweg.store import open_run
 
@@ -142,7 +142,7 @@ def test_exits_by_perplexity(run):
     ],
 )
 def test_an_exit_is_cheap_from_there_to_the_end(values, falls, state):
-    (found,) = cheap_exits(values, [5.0], None, surveyed=False, falls=falls)
+    (found,) = cheap_exits(values, [5.0], lambda state: phase_of(state, None, surveyed=False), falls=falls)
     assert (found.state, found.value, found.phase) == (state, values[state], None)
 
 

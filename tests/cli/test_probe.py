@@ -7,7 +7,7 @@ import pytest
 from tests.probed import films, questions
 
 from thalweg.experiments._options import ExampleOptions
-from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe import Recipe
 
 
 @pytest.fixture(scope="module")

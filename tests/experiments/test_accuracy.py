@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 
-from thalweg.experiments._probe.accuracy import accuracy
+from thalweg.experiments._probe.measure import accuracy
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 40), (40, 40), (13, 40), (500, 1821)])

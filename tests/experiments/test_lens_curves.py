@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from thalweg.experiments._lens.curves import lens_curves
+from thalweg.experiments._lens.measure import lens_curves
 
 QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 

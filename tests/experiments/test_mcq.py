@@ -24,8 +24,8 @@ from thalweg.capture._proof import proof_tokens
 from thalweg.errors import OverflowInFloat16, UsageError
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments import mcq
-from thalweg.experiments._mcq import likelihoods as answering
-from thalweg.experiments._mcq.requests import Request
+from thalweg.experiments._mcq import measure as answering
+from thalweg.experiments._mcq.measure import Request
 from thalweg.lenses import LensChoice, LogitLens
 from thalweg.reference import byte_tokenizer
 

@@ -18,7 +18,7 @@ from saved import llama
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments._mcq import harness as module
 from thalweg.experiments._mcq.harness import LmEvalTasks
-from thalweg.experiments._mcq.requests import HarnessOptions
+from thalweg.experiments._mcq.measure import HarnessOptions
 from thalweg.reference import byte_tokenizer
 
 CONFIG = llama(max_position_embeddings=512).config

@@ -20,8 +20,8 @@ from thalweg.capture import identify_model, load_model
 from thalweg.errors import DataError, RunError, UsageError
 from thalweg.experiments import _features as features_module
 from thalweg.experiments import _pass as passing
+from thalweg.experiments._probe import Recipe
 from thalweg.experiments._probe import measure as module
-from thalweg.experiments._probe.recipe import Recipe
 from thalweg.store import _features as store_module
 
 QUIET = thalweg.SurveyOptions(progress=False)

@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional
 
 from thalweg.errors import UsageError
-from thalweg.experiments._probe import linear as module
-from thalweg.experiments._probe.linear import Probes, starting_layer, train_linear, training_order
-from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe import Recipe
+from thalweg.experiments._probe import classifiers as module
+from thalweg.experiments._probe.classifiers import Probes, starting_layer, train_linear, training_order
 
 ROWS, STATES, WIDTH, CLASSES = 203, 5, 24, 3
 

@@ -7,9 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from thalweg.errors import UsageError
-from thalweg.experiments._probe import logistic as module
-from thalweg.experiments._probe.logistic import fit_logistic
-from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe import Recipe
+from thalweg.experiments._probe import classifiers as module
+from thalweg.experiments._probe.classifiers import fit_logistic
 
 ASKED = Recipe("logistic")
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from thalweg.experiments._mteb.means import task_means
+from thalweg.experiments._mteb.measure import task_means
 
 
 def table(scores, kinds=None):

@@ -3,8 +3,8 @@
 Tables in, sentences with numbers out: no model, no torch, nothing is measured. What the tables cannot say is named,
 with the command that would measure it.
 
-In reading order: ``_answer`` what is told · ``_exits`` from which state on little is lost · ``_embeddings`` which state
-embeds best · ``_early_exit`` where to stop · ``_advise`` all of it, model by model.
+In reading order: ``_answer`` what is told · ``_states`` which state embeds best, and where to stop · ``_advise`` all of
+it, model by model.
 """
 
 from thalweg.advice._advise import advise

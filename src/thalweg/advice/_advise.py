@@ -2,14 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
 from thalweg.advice._answer import Advice, Unanswered
-from thalweg.advice._early_exit import ACCURACY, PERPLEXITY, exits_by_accuracy, exits_by_perplexity
-from thalweg.advice._embeddings import EMBEDDINGS, best_embedding
+from thalweg.advice._states import (
+    ACCURACY,
+    EMBEDDINGS,
+    PERPLEXITY,
+    best_embedding,
+    exits_by_accuracy,
+    exits_by_perplexity,
+    phase_of,
+)
 from thalweg.errors import UsageError
 from thalweg.experiments import latest_pairs, surveyed_span
 from thalweg.store import ModelFacts, Run, open_run
@@ -31,11 +39,7 @@ BY_COMMAS = Parameter(
 )
 
 
-def advise(
-    run: Run | str | Path,
-    *,
-    costs: Annotated[Sequence[float | int], BY_COMMAS] = COSTS,
-) -> list[Advice]:
+def advise(run: Run | str | Path, *, costs: Annotated[Sequence[float | int], BY_COMMAS] = COSTS) -> list[Advice]:
     """Say which state to take for embeddings, and from which state on an early exit costs little.
 
     Reads what the run holds, of survey, lens, mcq, probe and mteb, and measures nothing: what it cannot answer is named
@@ -65,42 +69,29 @@ def advise(
     if wrong or not costs:
         raise UsageError(f"--cost takes per cents above 0, such as 1,5,10; got {wrong[0] if wrong else 'none'}.")
     opened = run if isinstance(run, Run) else open_run(run)
-    return [_about(opened, model, [float(cost) for cost in costs]) for model in _models(opened)]
-
-
-def _models(run: Run) -> list[ModelFacts]:
-    """Every model once; of a training its last checkpoint."""
-    last = {(pair.model, pair.revision) for pair in latest_pairs(run)}
-    return [one for one in run.header.models if (one.name, one.revision) in last or not last]
+    last = {(pair.model, pair.revision) for pair in latest_pairs(opened)}  # of a training its last checkpoint
+    models = [model for model in opened.header.models if (model.name, model.revision) in last or not last]
+    return [_about(opened, model, [float(cost) for cost in costs]) for model in models]
 
 
 def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
-    span, surveyed = surveyed_span(run, model.name, model.revision), _surveyed(run, model)
-    embedding = best_embedding(run, model, span, surveyed=surveyed)
-    accuracy = exits_by_accuracy(run, model, costs, span, surveyed=surveyed)
-    perplexity = exits_by_perplexity(run, model, costs, span, surveyed=surveyed)
+    span, key = surveyed_span(run, model.name, model.revision), {"model": model.name, "revision": model.revision}
+    surveyed = "phases" not in run.missing and run.phases.filter(**key).head(1).collect().height > 0
+    phase = partial(phase_of, span=span, surveyed=surveyed)
+    embedding = best_embedding(run, model, phase)
+    accuracy = exits_by_accuracy(run, model, costs, phase)
+    perplexity = exits_by_perplexity(run, model, costs, phase)
     where = f"{model.name} --out {run.path}"
-    open_questions = {
-        f"{EMBEDDINGS}": (embedding, f"thalweg mteb {where} --tasks skean32"),
-        f"{ACCURACY}": (accuracy, f"thalweg mcq {where} --task arc_easy"),
-        f"{PERPLEXITY}": (perplexity, f"thalweg lens {where} --data wikitext2"),
-        f"{PHASES}": (surveyed, f"thalweg survey {where}"),
-    }
-    return Advice(
-        model.name,
-        model.revision,
-        model.blocks,
-        _phases(model, span, surveyed=surveyed),
-        [*([embedding] if embedding else []), *accuracy, *perplexity],
-        [Unanswered(question, command) for question, (known, command) in open_questions.items() if not known],
+    commands = (
+        (EMBEDDINGS, embedding, f"thalweg mteb {where} --tasks skean32"),
+        (ACCURACY, accuracy, f"thalweg mcq {where} --task arc_easy"),
+        (PERPLEXITY, perplexity, f"thalweg lens {where} --data wikitext2"),
+        (PHASES, surveyed, f"thalweg survey {where}"),
     )
-
-
-def _surveyed(run: Run, model: ModelFacts) -> bool:
-    if "phases" in run.missing:
-        return False
-    own = {"model": model.name, "revision": model.revision}
-    return run.phases.filter(**own).head(1).collect().height > 0
+    answers = [*([embedding] if embedding else []), *accuracy, *perplexity]
+    unanswered = [Unanswered(question, command) for question, known, command in commands if not known]
+    phases = _phases(model, span, surveyed=surveyed)
+    return Advice(model.name, model.revision, model.blocks, phases, answers, unanswered)
 
 
 def _phases(model: ModelFacts, span: tuple[int, int] | None, *, surveyed: bool) -> str:

@@ -1,6 +1,6 @@
 """What is told about one model: answers with their numbers, and questions that stay open with a command for each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ class Advice:
     revision: str
     blocks: int
     phases: str
-    answers: list[Answer] = field(default_factory=list)
-    unanswered: list[Unanswered] = field(default_factory=list)
+    answers: list[Answer]
+    unanswered: list[Unanswered]

@@ -29,8 +29,7 @@ from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._outcome import Outcome
 from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
-from thalweg.experiments._probe import probe
-from thalweg.experiments._probe.recipe import Recipe
+from thalweg.experiments._probe import Recipe, probe
 from thalweg.experiments._survey import survey
 from thalweg.store import Tables
 

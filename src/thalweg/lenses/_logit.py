@@ -1,7 +1,7 @@
 """The logit lens: every state through the model's own final norm and unembedding."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -22,19 +22,17 @@ class LogitLens:
     """
 
     def __init__(self, subject: Subject, *, final_norm: bool = True) -> None:
-        """Prove the model's unembedding.
+        """Prove the unembedding of the loaded model.
 
-        Args:
-            subject: the loaded model.
-            final_norm: False leaves the final norm out, at state L too, which then is no longer the model.
+        Without ``final_norm`` it is left out at state L too, which then is no longer the model.
 
         Raises:
             ProofError: final norm and unembedding do not give the model's own logits.
         """
-        found = unembedding_of(subject)
-        self.unembedding = found if final_norm else without_norm(found)
+        proved = unembedding_of(subject)
+        self.unembedding = proved if final_norm else without_norm(proved)
         self.last = len(subject.parts.blocks)
-        head: Any = found.head
+        head: Any = proved.head
         self.rows_at_once = max(1, LOGITS // head.weight.shape[0])
 
     def logits(self, state: int, rows: Float[Tensor, "token width"], /) -> Float[Tensor, "token vocabulary"]:
@@ -54,5 +52,23 @@ def without_norm(unembedding: Unembedding) -> Unembedding:
 def device_of(unembedding: Unembedding) -> Any:
     """Where rows go in: an offloaded unembedding runs elsewhere than its weight is kept."""
     head: Any = unembedding.head
-    own = getattr(getattr(head, "_hf_hook", None), "execution_device", None)
-    return head.weight.device if own is None else own
+    elsewhere = getattr(getattr(head, "_hf_hook", None), "execution_device", None)
+    return head.weight.device if elsewhere is None else elsewhere
+
+
+@runtime_checkable
+class Lens(Protocol):
+    """Reads the residual stream at any depth as a prediction of the next token."""
+
+    def logits(self, state: int, rows: Float[Tensor, "token width"], /) -> Float[Tensor, "token vocabulary"]:
+        """Logits of rows of X(state), 0..L, before the final norm.
+
+        Args:
+            state: which state the rows are of.
+            rows: one a token, in the model's own dtype, on any device. The result holds tokens x vocabulary: give a
+                piece of a prompt where the vocabulary is large.
+
+        Returns:
+            float32, whatever the dtype of the model.
+        """
+        ...

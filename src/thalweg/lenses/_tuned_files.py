@@ -23,7 +23,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from thalweg.capture import IdentifiedModel, Subject
-from thalweg.errors import ModelError
+from thalweg.errors import ModelError, UsageError
+from thalweg.lenses._logit import LogitLens
 from thalweg.lenses._tuned import TunedLens, translators_of
 from thalweg.store import FileFacts, facts_of, is_whole, write_whole
 
@@ -65,48 +66,39 @@ def read_tuned(source: str | Path, model: IdentifiedModel) -> TunedFiles:
     """
     directory = Path(source).expanduser()
     if directory.is_dir():
-        found = _read_directory(_lens_in(directory))
+        tuned = _read_directory(_lens_in(directory))
     elif str(source).partition(":")[0] == SPACE:
-        found = _read_hub(str(source).partition(":")[2] or model.name)
+        tuned = _read_hub(str(source).partition(":")[2] or model.name)
     else:
         raise ModelError(
             f"--tuned {source}: expected a directory with {CONFIG} and {PICKLE}, a run in which a lens was trained, or "
             f"{SPACE}; got none of these."
         )
-    require_made_for(found, model)
-    return found
+    _require_made_for(tuned, model)
+    return tuned
 
 
-def require_made_for(found: TunedFiles, model: IdentifiedModel) -> None:
-    """Compare what a lens was made for with a model.
-
-    Raises:
-        ModelError: another kind of lens, hidden size, number of layers, revision, weights, or name of a model on the
-            hub; a directory may be called anything, and :func:`tuned_lens` looks at its unembedding instead.
-    """
-    text = model.config.get_text_config(decoder=True)
-    for name, wanted in (
-        ("lens_type", KIND),
-        ("d_model", text.hidden_size),
-        ("num_hidden_layers", text.num_hidden_layers),
-    ):
-        if found.config.get(name, KIND if name == "lens_type" else None) != wanted:
-            raise _of_another(found, model, f"{name} {found.config.get(name)!r}", repr(wanted))
-    _require_tensors(found)
-    made = found.config.get("base_model_revision") or "main"
+def _require_made_for(tuned: TunedFiles, model: IdentifiedModel) -> None:
+    """A directory may be called anything: :func:`tuned_lens` looks at its unembedding instead of its name."""
+    config, text = {"lens_type": KIND, **tuned.config}, model.config.get_text_config(decoder=True)
+    wanted = {"lens_type": KIND, "d_model": text.hidden_size, "num_hidden_layers": text.num_hidden_layers}
+    for name, value in wanted.items():
+        if config.get(name) != value:
+            raise _of_another(tuned, model, f"{name} {config.get(name)!r}", repr(value))
+    _require_tensors(tuned)
+    made, weights = config.get("base_model_revision") or "main", config.get("base_model_weights")
     if model.revision != "local" and made not in (model.revision, model.commit):
-        raise _of_another(found, model, f"revision {made}", model.revision)
-    weights = found.config.get("base_model_weights")
+        raise _of_another(tuned, model, f"revision {made}", model.revision)
     if weights is not None and weights != model.weights:
-        raise _of_another(found, model, f"weights {weights[:20]}...", f"{model.weights[:20]}...")
-    if model.revision != "local" and not is_named_alike(found, model):
-        raise _of_another(found, model, f"model {found.config.get('base_model_name_or_path')!r}", repr(model.name))
+        raise _of_another(tuned, model, f"weights {weights[:20]}...", f"{model.weights[:20]}...")
+    if model.revision != "local" and not _is_named_alike(tuned, model):
+        raise _of_another(tuned, model, f"model {config.get('base_model_name_or_path')!r}", repr(model.name))
 
 
-def is_named_alike(found: TunedFiles, model: IdentifiedModel) -> bool:
+def _is_named_alike(tuned: TunedFiles, model: IdentifiedModel) -> bool:
     """Whether a lens names the model it was made for as the model is called, or its very weights."""
-    named = Path(str(found.config.get("base_model_name_or_path", ""))).name.lower()
-    return "base_model_weights" in found.config or named == Path(model.name).resolve().name.lower()
+    named = Path(str(tuned.config.get("base_model_name_or_path", ""))).name.lower()
+    return "base_model_weights" in tuned.config or named == Path(model.name).resolve().name.lower()
 
 
 def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> TunedLens:
@@ -118,7 +110,7 @@ def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> T
     """
     lens = TunedLens(subject, translators_of(found.tensors))
     head: Any = lens.model.unembedding.head
-    if not is_named_alike(found, model) and found.config.get("unembed_hash") != unembedding_hash(head.weight):
+    if not _is_named_alike(found, model) and found.config.get("unembed_hash") != unembedding_hash(head.weight):
         raise _of_another(found, model, f"model {found.config.get('base_model_name_or_path')!r}", "another unembedding")
     return lens
 
@@ -191,37 +183,32 @@ def _read_directory(directory: Path) -> TunedFiles:
 
 
 def _read_hub(name: str) -> TunedFiles:
-    label = f"{SPACE}:{name}"
     try:
         params, config = (
             Path(hf_hub_download(SPACE, f"lens/{name}/{file}", repo_type="space")) for file in (PICKLE, CONFIG)
         )
-    except (hub.EntryNotFoundError, hub.HFValidationError) as error:
-        if isinstance(error, hub.LocalEntryNotFoundError):
-            raise _unreachable(label) from error
+    except (hub.EntryNotFoundError, hub.HFValidationError, OSError) as error:
+        known = isinstance(error, hub.EntryNotFoundError | hub.HFValidationError)
+        if known and not isinstance(error, hub.LocalEntryNotFoundError):
+            raise ModelError(
+                f"{SPACE} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} "
+                "--train-tuned."
+            ) from error
         raise ModelError(
-            f"{SPACE} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} --train-tuned."
+            f"the hub cannot be reached and {SPACE}:{name} is not in the local cache. Check the connection "
+            "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
         ) from error
-    except (hub.HfHubHTTPError, hub.OfflineModeIsEnabled, OSError) as error:
-        raise _unreachable(label) from error
-    return _files(label, _config(config), _pickled(params))
-
-
-def _unreachable(label: str) -> ModelError:
-    return ModelError(
-        f"the hub cannot be reached and {label} is not in the local cache. Check the connection (HF_HUB_OFFLINE=1 "
-        "forbids it), or give a local directory."
-    )
+    return _files(f"{SPACE}:{name}", _config(config), _pickled(params))
 
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as a tuned lens's configuration: {error}.") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: expected one JSON object; got {type(found).__name__}.")
-    return found
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: expected one JSON object; got {type(config).__name__}.")
+    return config
 
 
 def _safe(path: Path) -> dict[str, Any]:
@@ -234,40 +221,86 @@ def _safe(path: Path) -> dict[str, Any]:
 def _pickled(path: Path) -> dict[str, Any]:
     refused = f"{path} holds more than tensors, or is damaged; it is not read. Expected a tuned lens's {PICKLE}."
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ModelError(refused) from error
-    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ModelError(refused)
-    return dict(found)
+    return dict(tensors)
 
 
 def _files(name: str, config: dict[str, Any], tensors: dict[str, Any]) -> TunedFiles:
-    own = {str(key): tensor.detach().float().contiguous() for key, tensor in tensors.items()}
+    exact = {str(key): tensor.detach().float().contiguous() for key, tensor in tensors.items()}
     digest = hashlib.sha256()
-    for key in sorted(own):
-        digest.update(f"{key}\0{tuple(own[key].shape)}\0".encode())
-        digest.update(own[key].numpy().tobytes())
-    return TunedFiles(name, config, own, digest.hexdigest())
+    for key in sorted(exact):
+        digest.update(f"{key}\0{tuple(exact[key].shape)}\0".encode())
+        digest.update(exact[key].numpy().tobytes())
+    return TunedFiles(name, config, exact, digest.hexdigest())
 
 
-def _require_tensors(found: TunedFiles) -> None:
+def _require_tensors(tuned: TunedFiles) -> None:
     """One translator a state, of the width and with the biases that the configuration says."""
-    width, count = found.config["d_model"], found.config["num_hidden_layers"]
+    width, count = tuned.config["d_model"], tuned.config["num_hidden_layers"]
     shapes = {f"{state}.weight": (width, width) for state in range(count)}
-    if found.config.get("bias", True):
+    if tuned.config.get("bias", True):
         shapes |= {f"{state}.bias": (width,) for state in range(count)}
-    got = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    got = {name: tuple(tensor.shape) for name, tensor in tuned.tensors.items()}
     odd = sorted(name for name in shapes.keys() | got.keys() if shapes.get(name) != got.get(name))
     if odd:
         raise ModelError(
-            f"{found.name}: expected {odd[0]} of shape {shapes.get(odd[0], 'none at all')}; got "
+            f"{tuned.name}: expected {odd[0]} of shape {shapes.get(odd[0], 'none at all')}; got "
             f"{got.get(odd[0], 'none')}. The tensors are not those of its {CONFIG}."
         )
 
 
-def _of_another(found: TunedFiles, model: IdentifiedModel, made: str, wanted: str) -> ModelError:
+def _of_another(tuned: TunedFiles, model: IdentifiedModel, made: str, wanted: str) -> ModelError:
     return ModelError(
-        f"{found.name} was made for another model: it says {made}, {model.name} has {wanted}. Use the lens of this "
+        f"{tuned.name} was made for another model: it says {made}, {model.name} has {wanted}. Use the lens of this "
         "model, or train one with --train-tuned."
     )
+
+
+@dataclass(frozen=True)
+class LensChoice:
+    """A lens before its model is loaded.
+
+    Attributes:
+        tuned: the tuned lens, compared with the model; None for the logit lens.
+        final_norm: whether the logit lens has it.
+    """
+
+    tuned: TunedFiles | None = None
+    final_norm: bool = True
+
+    @property
+    def settings(self) -> dict[str, str | bool]:
+        """What of it changes a number."""
+        if self.tuned is None:
+            return {"lens": "logit", "final_norm": self.final_norm}
+        return {"lens": "tuned", "translators": self.tuned.digest[:16]}
+
+    def on(self, subject: Subject, model: IdentifiedModel) -> LogitLens | TunedLens:
+        """Put the lens on the loaded model.
+
+        Raises:
+            ModelError, ProofError: as :func:`tuned_lens` and :class:`LogitLens`.
+        """
+        if self.tuned is None:
+            return LogitLens(subject, final_norm=self.final_norm)
+        return tuned_lens(subject, self.tuned, model)
+
+
+def choose_lens(tuned: str | Path | None, model: IdentifiedModel, *, final_norm: bool = True) -> LensChoice:
+    """Read the files of a tuned lens and compare them with the model, whose weights are not loaded yet.
+
+    Args:
+        tuned: as :func:`read_tuned` takes it; None for the logit lens.
+        model: whose states are to be read.
+        final_norm: False leaves the final norm out of the logit lens.
+
+    Raises:
+        UsageError: a tuned lens without the final norm; a lens that cannot be read, or is of another model.
+    """
+    if tuned is not None and not final_norm:
+        raise UsageError("--no-final-norm goes with the logit lens; a tuned lens was trained with the final norm.")
+    return LensChoice(None if tuned is None else read_tuned(tuned, model), final_norm)

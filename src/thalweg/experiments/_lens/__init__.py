@@ -83,7 +83,11 @@ def lens(
     from thalweg.lenses import choose_lens
 
     if train:
-        _refuse_reading(tuned, final_norm=final_norm)
+        if tuned is not None or not final_norm:
+            what = "--tuned" if final_norm else "--no-final-norm"
+            raise UsageError(
+                f"--train-tuned trains a lens and {what} is about reading one; run them one after the other."
+            )
         schedule = {"steps": steps, "step_tokens": step_tokens, "learning_rate": learning_rate}
         return train_tuned(model, data, **schedule, blocks=blocks, block_length=block_length, out=out, options=options)
     prepared = prepare(model, data, out=out, options=options).of_one_model("lens")
@@ -144,12 +148,6 @@ def train_tuned(
     return trained(prepared, Schedule(recipe, step_tokens, length_of_blocks(prepared, blocks, block_length)))
 
 
-def _refuse_reading(tuned: str | Path | None, *, final_norm: bool) -> None:
-    if tuned is not None or not final_norm:
-        other = "--tuned" if final_norm else "--no-final-norm"
-        raise UsageError(f"--train-tuned trains a lens and {other} is about reading one; run them one after the other.")
-
-
 EXPERIMENT = Experiment(
     name="lens",
     tables={"lens": TABLES, "tuned_lens": TRAINING_TABLES},
@@ -157,5 +155,5 @@ EXPERIMENT = Experiment(
     group="Downstream",
     answers=("curves",),
     view="thalweg.experiments._lens.view",
-    outcome="thalweg.experiments._lens.outcome",
+    outcome="thalweg.experiments._lens.view",
 )

@@ -1,17 +1,19 @@
 """Lenses: what every state predicts, of text, all states from one forward pass (the paper, Figs. 8 and 28)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject
+from thalweg.averages import KEYS, t_quantile
+from thalweg.capture import Subject
 from thalweg.engines import BatchOptions
 from thalweg.experiments._blocks import BlockReading
-from thalweg.experiments._lens.curves import lens_curves
 from thalweg.experiments._lens.tables import TABLES
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
@@ -19,40 +21,39 @@ from thalweg.experiments._pass import Reduced, StateSeen, read
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Lens, LensChoice, LogitLens
 from thalweg.prompts import Prompt
-from thalweg.store import Findings, FindingsWriter
+from thalweg.store import Findings
 
 NAME = "lens"
+COLUMNS = list(TABLES["curves"].schema)
 STATES = 2**31
 """Bytes that the states of one batch may take, unless a single prompt takes more."""
 
-QUANTITIES = tuple(name.removesuffix("_sum") for name in TABLES[NAME].schema if name.endswith("_sum"))
+QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 
 
 def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Findings:
-    """Measure what is missing, and average.
-
-    Args:
-        prepared: one model, its data and where the run is.
-        choice: which lens.
-        block: tokens of a block; None where rows are read one by one.
-    """
+    """Measure what is missing, and average; ``block`` is None where rows are read one by one."""
     reading = None if block is None else BlockReading(prepared, block)
     settings = {**choice.settings, "final_norm": choice.final_norm, "block_length": block}
     with prepared.opened(NAME, settings, TABLES) as writer:
         if unfinished(prepared, writer, reading):
-            decoder = _decoder(prepared.model, choice)
+            subject = loaded(prepared.model, "unembedding")
+            model, plain = LogitLens(subject), choice.tuned is None and choice.final_norm
+            lens = model if plain else choice.on(subject, prepared.model)
+            decoder = Decoder(subject, model, lens, same=plain or choice.tuned is not None)
             measure_prompts(
                 prepared,
                 writer,
-                decoder.subject,
+                subject,
                 decoder.rows,
                 _tables,
                 title="lens",
                 reading=reading,
                 nonfinite=lambda results: sum(int(rows["kl_sum"].is_nan().sum()) for rows in results),
-                batches=state_batches(decoder.subject, prepared.options),
+                batches=state_batches(subject, prepared.options),
             )
-        _write_curves(writer)
+        writer.update()
+        writer.write_table("curves", lens_curves(writer.reading().table(NAME)))
         writer.update(status="finished")
     return writer.reading()
 
@@ -60,25 +61,15 @@ def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Finding
 def state_batches(subject: Subject, options: SurveyOptions) -> BatchOptions:
     """As for any experiment, but so few tokens that the states of a batch, which are all held, stay small."""
     usual = batching(subject, options)
+    if options.batch_tokens:
+        return usual
     width = subject.model.config.get_text_config(decoder=True).hidden_size
     token = (len(subject.parts.blocks) + 1) * width * subject.model.dtype.itemsize
-    return (
-        usual if options.batch_tokens else replace(usual, token_budget=max(1, min(usual.token_budget, STATES // token)))
-    )
+    return replace(usual, token_budget=max(1, min(usual.token_budget, STATES // token)))
 
 
 def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) -> list[Tensor]:
-    """Run one batch through the body of the model once and keep its states: for each state the rows of all prompts.
-
-    Args:
-        subject: the model.
-        batch: the prompts.
-        dropped: how many tokens at the end of every prompt are left out.
-
-    Raises:
-        ModelError: a token has no row in the model's embedding.
-        OverflowInFloat16: a float16 state holds an Inf.
-    """
+    """Run one batch through the body of the model once: by state the rows of all prompts, without their last tokens."""
 
     def flat(_: int, seen: StateSeen) -> Tensor:
         return torch.cat([rows[: len(rows) - dropped] for rows in seen.prompts])  # a copy: blocks may add in place
@@ -90,14 +81,7 @@ def flat_states(subject: Subject, batch: Sequence[Prompt], *, dropped: int = 0) 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A loaded model and a lens on it.
-
-    Attributes:
-        subject: the model.
-        model: what the model itself says, at state L.
-        lens: what is read at every state.
-        same: whether the lens reads state L as the model does, so that it is read once.
-    """
+    """A loaded model, what it says itself, and a lens; ``same`` where the lens reads state L as the model does."""
 
     subject: Subject
     model: LogitLens
@@ -110,24 +94,16 @@ class Decoder:
         states = flat_states(self.subject, batch, dropped=1)
         targets = torch.tensor([token for prompt in batch for token in prompt.tokens[1:]])
         lengths = [len(prompt) - 1 for prompt in batch]
-        pieces = [self._piece(states, targets, place) for place in self._places(len(targets))]
-        shape = len(states), len(QUANTITIES), 0
-        values = torch.cat(pieces, -1) if pieces else torch.zeros(shape, dtype=torch.float64)
-        sums = torch.stack([prompt.sum(-1) for prompt in values.split(lengths, -1)])
-        index = [(prompt.row, state) for prompt in batch for state in range(len(states))]
-        columns = {f"{name}_sum": sums[:, :, place].flatten().tolist() for place, name in enumerate(QUANTITIES)}
-        return pl.DataFrame(
-            {
-                "prompt": [row for row, _ in index],
-                "state": [state for _, state in index],
-                "scored": [length for length in lengths for _ in states],
-                **columns,
-            }
-        )
-
-    def _places(self, count: int) -> list[slice]:
         step = self.model.rows_at_once
-        return [slice(first, first + step) for first in range(0, count, step)]
+        places = [slice(first, first + step) for first in range(0, len(targets), step)]
+        shape = len(states), len(QUANTITIES), 0
+        pieces = [torch.zeros(shape, dtype=torch.float64), *(self._piece(states, targets, place) for place in places)]
+        sums = torch.stack([prompt.sum(-1) for prompt in torch.cat(pieces, -1).split(lengths, -1)])
+        index = [(prompt.row, state, len(prompt) - 1) for prompt in batch for state in range(len(states))]
+        columns = {f"{name}_sum": sums[:, :, place].flatten().tolist() for place, name in enumerate(QUANTITIES)}
+        return pl.DataFrame(index, ("prompt", "state", "scored"), orient="row").with_columns(
+            pl.Series(name, values) for name, values in columns.items()
+        )
 
     def _piece(self, states: Sequence[Tensor], targets: Tensor, place: slice) -> Tensor:
         """Every quantity of some tokens at all states: state x quantity x token, float64.
@@ -141,28 +117,9 @@ class Decoder:
         for index, state in enumerate(states):
             is_last = self.same and index == end
             said = last if is_last else metrics.log_probabilities(self.lens.logits(index, state[place]))
-            values.append(_quantities(said, wanted, last))
+            of_last = metrics.agreement(said, last), metrics.kl_to_last(said, last)
+            values.append(torch.stack([metrics.token_loss(said, wanted), metrics.output_entropy(said), *of_last]))
         return torch.stack(values).cpu().double()
-
-
-def _quantities(said: Tensor, wanted: Tensor, last: Tensor) -> Tensor:
-    """Quantity x token of what is read at one state, against the tokens that come and the last state."""
-    values = {
-        "loss": metrics.token_loss(said, wanted),
-        "output_entropy": metrics.output_entropy(said),
-        "agreement": metrics.agreement(said, last),
-        "kl": metrics.kl_to_last(said, last),
-    }
-    return torch.stack([values[name] for name in QUANTITIES])
-
-
-def _decoder(model: IdentifiedModel, choice: LensChoice) -> Decoder:
-    """Load the model, prove what is needed of it, and put the lens on it."""
-    subject = loaded(model, "unembedding")
-    logit = LogitLens(subject)
-    if choice.tuned is None and choice.final_norm:
-        return Decoder(subject, logit, logit)
-    return Decoder(subject, logit, choice.on(subject, model), same=choice.tuned is not None)
 
 
 def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:
@@ -171,7 +128,41 @@ def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str
     return {NAME: pl.concat(results).with_columns(pl.lit(value).alias(name) for name, value in key.items())}
 
 
-def _write_curves(writer: FindingsWriter) -> None:
-    """The averages over everything that is measured."""
-    writer.update()
-    writer.write_table("curves", lens_curves(writer.reading().table(NAME)))
+def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Table ``curves`` from table ``lens``: every token counts once, so a long prompt counts more than a short one.
+
+    Loss, output entropy, agreement and KL are sum over sum; perplexity is exp(loss), and so are the ends of its
+    interval. The interval is that of a ratio of two sums over prompts: with S_i the sum of prompt i over n_i tokens,
+    m = sum S / sum n and e_i = S_i - m n_i, m -+ t(N - 1) sqrt(N / (N - 1) sum e_i^2) / sum n at 97.5%, NaN without two
+    prompts. A prompt that is not finite is left out of its metric; ``scored`` and ``n`` count what entered.
+
+    Example:
+        Prompts of 1 and 3 tokens with loss sums 2 and 3: loss 5 / 4, perplexity exp(1.25) = 3.49.
+    """
+    table, place = rows.filter(pl.col("scored") > 0).collect(), [*KEYS, "state"]
+    curves = [
+        {**dict(zip(place, key, strict=True)), **row}
+        for key, prompts in table.group_by(place, maintain_order=True)
+        for row in _curve(prompts)
+    ]
+    return pl.DataFrame(curves, infer_schema_length=None).select(COLUMNS) if curves else pl.DataFrame(schema=COLUMNS)
+
+
+def _curve(prompts: pl.DataFrame) -> list[dict[str, str | float | int]]:
+    counts = prompts["scored"].to_numpy().astype(np.float64)
+    rows = [{"metric": name, **_ratio(prompts[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
+    with np.errstate(over="ignore"):
+        powers = {name: float(np.exp(rows[0][name])) for name in ("value", "low", "high")}
+    return [rows[0], {**rows[0], **powers, "metric": "perplexity"}, *rows[1:]]
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
+    usable = np.isfinite(sums)
+    sums, counts, prompts = sums[usable], counts[usable], int(usable.sum())
+    scored = math.fsum(counts)
+    mean = math.fsum(sums) / scored if prompts else math.nan
+    half = math.nan
+    if prompts > 1:
+        spread = math.fsum((sums - mean * counts) ** 2) * prompts / (prompts - 1)
+        half = float(t_quantile(prompts)) * math.sqrt(spread) / scored
+    return {"value": mean, "low": mean - half, "high": mean + half, "scored": int(scored), "n": prompts}

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,6 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
 
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
@@ -37,37 +37,22 @@ _log = logging.getLogger("thalweg.store")
 
 @validated
 class Schedule:
-    """How a tuned lens is trained.
-
-    Attributes:
-        recipe: of the optimiser.
-        tokens: of a step.
-        block: tokens of a block; None where rows are read one by one.
-    """
+    """How a tuned lens is trained: tokens of a step, and of a block, None where rows are read one by one."""
 
     recipe: Recipe
     tokens: Annotated[int, Field(ge=1), Says("--step-tokens must be at least 1; got {got}.")]
     block: int | None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What changes a number."""
-        return {
-            "optimizer": "SGD, Nesterov",
-            **vars(self.recipe),
-            "step_tokens": self.tokens,
-            "block_length": self.block,
-        }
-
 
 def trained(prepared: Prepared, schedule: Schedule) -> Findings:
-    """Train what is not trained yet.
-
-    Args:
-        prepared: one model, one data set and where the run is.
-        schedule: how.
-    """
-    settings = {**schedule.settings, "limit": prepared.options.limit}
+    """Train what is not trained yet, for one model on one data set."""
+    settings = {
+        "optimizer": "SGD, Nesterov",
+        **vars(schedule.recipe),
+        "step_tokens": schedule.tokens,
+        "block_length": schedule.block,
+        "limit": prepared.options.limit,
+    }
     with prepared.opened(NAME, settings, TRAINING_TABLES) as writer:
         trainer = _Trainer(prepared, schedule, writer)
         if not _is_whole(writer):
@@ -122,13 +107,11 @@ class _Trainer:
     def prompts(self, row: int) -> Iterator[Prompt]:
         """Prompts from a row on, and from the first again and again."""
         while True:
-            skipped = dict[str, int]()
-            kept = 0
+            skipped, kept = Counter[str](), 0
             for shard in self.shards(row):
                 yield from shard.prompts
                 kept += len(shard.prompts)
-                for reason, count in skip_counts(shard).items():
-                    skipped[reason] = skipped.get(reason, 0) + count
+                skipped.update(skip_counts(shard))
             if row == 0:
                 require_prompts(self.source, kept, skipped)
             row = 0
@@ -137,10 +120,8 @@ class _Trainer:
         done = [Window(0, row)] if row else []
         if self.reading is not None:
             return self.reading.shards(self.source, done)
-        options = self.prepared.options
-        return read_shards(
-            self.source, self.prepared.tokenizations[0], limit=options.limit, size=options.shard_rows, done=done
-        )
+        how, options = self.prepared.tokenizations[0], self.prepared.options
+        return read_shards(self.source, how, limit=options.limit, size=options.shard_rows, done=done)
 
     def step(self, prompts: Iterator[Prompt]) -> list[Prompt]:
         """The prompts of one step."""
@@ -172,7 +153,7 @@ class _Trainer:
     def save(self, training: Training, row: int) -> None:
         with os_errors_as_run_errors(self.directory):
             self.directory.mkdir(exist_ok=True)
-        tensors: dict[str, Tensor] = {name: tensor.cpu().contiguous() for name, tensor in training.snapshot().items()}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in training.snapshot().items()}
         write_whole(self.directory / UNFINISHED, to_safetensors({**tensors, "row": torch.tensor(row)}))
         self.write_losses(training)
 

@@ -1,16 +1,20 @@
 """What every state predicts: the paper's Figures 8 (left) and 28, with agreement and KL beside."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
+from thalweg.experiments._declared import Experiment
 from thalweg.experiments._lens.tables import trained_lens
+from thalweg.experiments._outcome import Outcome, sections_of
+from thalweg.experiments._outcome import outcome as read
 from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
-from thalweg.experiments._views import SHADED, held, shaded
+from thalweg.experiments._views import SHADED, figure_stem, held, shaded
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
-from thalweg.store import Findings, Run, slug
+from thalweg.store import Findings, Run, open_run
 
 COLUMNS = {
     "perplexity": "perplexity",
@@ -27,21 +31,13 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class _Axis:
-    metric: str
-    title: str
-    unit: str
-    log: bool = False
-    share: bool = False
-
-
-AXES = (
-    _Axis("perplexity", "Perplexity", "no unit", log=True),
-    _Axis("output_entropy", "Entropy of the output", "nats"),
-    _Axis("agreement", "Top-1 agreement with the last state", "share of tokens", share=True),
-    _Axis("kl", "KL to the last state", "nats"),
+AXES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("perplexity", "Perplexity", "[no unit]", {"log_y": True}),
+    ("output_entropy", "Entropy of the output", "[nats]", {}),
+    ("agreement", "Top-1 agreement with the last state", "[share of tokens]", {"share": True}),
+    ("kl", "KL to the last state", "[nats]", {}),
 )
+"""Of each panel what it shows, its title, its axis, and how it is drawn."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,7 @@ class _Lens:
         return f"{asked['lens']} lens{norm}, {'row by row' if block is None else f'blocks of {block} tokens'}"
 
     def by_state(self, metric: str) -> dict[int, float]:
-        rows = self.rows.filter(metric=metric).sort("state")
-        return dict(rows.select("state", "value").iter_rows())
+        return dict(self.rows.filter(metric=metric).sort("state").select("state", "value").iter_rows())
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
@@ -76,10 +71,8 @@ def _read(run: Run, pair: Pair) -> Iterator[Section]:
     lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
     if not lenses:
         return
-    title = _title(run, pair)
-    data = f"_{slug(pair.data)}" if len(run.header.data) > 1 else ""
-    panels = _panels(lenses, surveyed_span(run, pair.model, pair.revision))
-    yield Section(title, f"lens_{slug(pair.model, pair.revision)}{data}", panels=panels, columns=2, size=(4.2, 2.8))
+    title, panels = _title(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
+    yield Section(title, figure_stem(run, pair, "lens"), panels=panels, columns=2, size=(4.2, 2.8))
     for lens in lenses:
         said, key = _sentence(lens), lens.findings.header.key
         yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(lens, pair)], key=key)
@@ -92,26 +85,15 @@ def _title(run: Run, pair: Pair) -> str:
 def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None) -> list[Panel]:
     times = Counter(lens.name for lens in lenses)
     names = [lens.name if times[lens.name] == 1 else f"{lens.name} ({lens.findings.header.key})" for lens in lenses]
-    return [_panel(axis, list(zip(names, lenses, strict=True)), span) for axis in AXES]
-
-
-def _panel(axis: _Axis, lenses: Sequence[tuple[str, _Lens]], span: tuple[int, int] | None) -> Panel:
-    lines = [line_of(place, name, _curve(lens, axis.metric)) for place, (name, lens) in enumerate(lenses)]
-    return Panel(
-        axis.title,
-        "state",
-        f"[{axis.unit}]",
-        tuple(lines),
-        spans=shaded(span),
-        log_y=axis.log,
-        share=axis.share,
-    )
-
-
-def _curve(lens: _Lens, metric: str) -> pl.DataFrame:
-    """An average and its 95% interval, the average itself where there is none."""
+    # an average and its 95% interval, the average itself where there is none
     ends = {end: pl.col(column).fill_nan(pl.col("value")) for end, column in (("lower", "low"), ("upper", "high"))}
-    return lens.rows.filter(metric=metric).sort("state").select(at="state", mean="value", **ends)
+    panels = list[Panel]()
+    for metric, title, unit, drawn in AXES:
+        rows = [lens.rows.filter(metric=metric).sort("state") for lens in lenses]
+        curves = [each.select(at="state", mean="value", **ends) for each in rows]
+        lines = [line_of(place, name, curves[place]) for place, name in enumerate(names)]
+        panels.append(Panel(title, "state", unit, tuple(lines), spans=shaded(span), **drawn))
+    return panels
 
 
 def _table(lens: _Lens, pair: Pair) -> Table:
@@ -153,21 +135,25 @@ def _agreed(states: Sequence[int], last: int) -> str:
 def _trained(run: Run, pair: Pair) -> Iterator[Section]:
     """How far every training of a tuned lens came."""
     for training in held(run.experiments("tuned_lens"), "training", pair.rows):
-        losses = training.table("training").filter(pair.rows).collect()
-        place = trained_lens(training)
+        losses, place = training.table("training").filter(pair.rows).collect(), trained_lens(training)
+        steps = sorted({0, max(losses["step"])})
+        ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)
         use = f"lens: {place}    use it: thalweg lens {pair.model} --tuned {place}"
-        note = use if training.header.status == "finished" else ""
-        title = f"{_title(run, pair)}: training of a tuned lens"
-        yield Section(title, tables=[_losses(losses, note)], key=training.header.key)
+        table = Table(
+            "KL to the last state, nats",
+            ("state", *(f"KL at step {step}" for step in steps)),
+            [[state, *rows["kl"]] for (state,), rows in ends],
+            note=use if training.header.status == "finished" else "",
+            folded="KL to the last state before the first step and at the last one",
+        )
+        yield Section(f"{_title(run, pair)}: training of a tuned lens", tables=[table], key=training.header.key)
 
 
-def _losses(losses: pl.DataFrame, note: str) -> Table:
-    steps = sorted({0, max(losses["step"])})
-    ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)
-    return Table(
-        "KL to the last state, nats",
-        ("state", *(f"KL at step {step}" for step in steps)),
-        [[state, *rows["kl"]] for (state,), rows in ends],
-        note=note,
-        folded="KL to the last state before the first step and at the last one",
-    )
+def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]) -> Outcome:
+    """Tell what the states predict; of a training where the lens is, and how far it came."""
+    if findings.header.experiment == experiment.name:
+        return read(experiment, findings, asked)
+    losses, run = findings.table("training").collect(), open_run(findings.run)
+    ends = losses.filter((pl.col("step") == 0) | (pl.col("step") == pl.col("step").max()))
+    told = {"lens": str(trained_lens(findings)), "settings": findings.header.settings, "training": ends.to_dicts()}
+    return Outcome(told, run, sections_of(experiment, run, findings.header.key))

@@ -6,11 +6,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from thalweg.errors import UsageError
+from thalweg.experiments import _columns as shared
+from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._mcq.tables import TABLES
 from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, survey_options
 from thalweg.experiments._typed import TASKS, switched_off_by
-from thalweg.store import Findings
+from thalweg.store import Column, Findings, Table, Tables
 
 
 def mcq(
@@ -70,8 +71,7 @@ def mcq(
         >>> found.table("scores").filter(task="arc_easy", metric="acc").collect()["value"].to_list()  # doctest: +SKIP
     """
     from thalweg.experiments._mcq.harness import LmEvalTasks
-    from thalweg.experiments._mcq.measure import NAME, PACKAGE, answered, listed
-    from thalweg.experiments._mcq.requests import HarnessOptions
+    from thalweg.experiments._mcq.measure import NAME, PACKAGE, HarnessOptions, answered, listed
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
 
@@ -94,6 +94,30 @@ def mcq(
     choice = choose_lens(tuned, prepared.model, final_norm=final_norm)
     built = LmEvalTasks(names, prepared.model.tokenizer, prepared.model.config, asked)
     return answered(prepared, names, built, asked, choice)
+
+
+SCORES = (
+    *shared.MODEL_KEY,
+    Column("lens", TEXT, "`logit` or `tuned`"),
+    Column("task", TEXT, "name of the task, or of a group of tasks"),
+    Column("group", FLAG, "whether it is lm-eval's own average over a group of tasks"),
+    Column("shots", SMALL, "solved examples before each question", "examples"),
+    shared.STATE,
+    Column("metric", TEXT, "as lm-eval calls it, such as `acc` or `acc_norm`; with a filter as `acc,filter`"),
+    Column("value", NUMBER, "the score, as lm-eval computes it; NaN with a reason where a log-likelihood is NaN"),
+    Column("stderr", NUMBER, "its standard error, as lm-eval computes it; NaN where it gives none"),
+    Column("n", WHOLE, "questions", "questions"),
+    Column(
+        "chance",
+        NUMBER,
+        "of guessing, mean of 1 / options; NaN for what is no accuracy, or where several options are right",
+        "share",
+    ),
+    Column("truncated", WHOLE, "requests whose context was cut at the left", "requests"),
+    Column("version", TEXT, "of the task, as lm-eval has it"),
+    Column("reason", TEXT, "why there is no value; null where there is one"),
+)
+TABLES = Tables(wholes={"scores": Table("one task, metric and state", SCORES)})
 
 
 EXPERIMENT = Experiment(

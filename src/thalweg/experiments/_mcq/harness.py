@@ -21,7 +21,7 @@ from typing import Any
 import datasets
 
 from thalweg.errors import DataError, ThalwegError, UsageError
-from thalweg.experiments._mcq.requests import Answers, HarnessOptions, Request, TaskScore
+from thalweg.experiments._mcq.measure import Answers, HarnessOptions, Request, TaskScore
 
 try:
     from lm_eval.api import task as building
@@ -50,93 +50,68 @@ class LmEvalTasks:
     Attributes:
         requests: what has to be answered, each once.
         max_length: longest request in tokens.
+        tasks: their names, groups expanded.
     """
 
     def __init__(self, names: Sequence[str], tokenizer: Any, config: Any, options: HarnessOptions) -> None:
         """Build tasks and encode their requests; no weights of the model are needed.
 
-        Args:
-            names: tasks, groups, tags, patterns such as "mmlu_*", or YAML files.
-            tokenizer: the model's.
-            config: the model's configuration.
-            options: what the harness is asked.
-
         Raises:
             UsageError: a name is unknown, a task has no log-likelihoods to score, or its data or prompts cannot be had.
         """
-        self._limit = options.limit
+        self._limit: Any = options.limit
         recorder = _Recorder(tokenizer, config, options)
         self.max_length: int = recorder.max_length
         with _quiet(bars=options.bars):
             manager = _manager(names, options.include_path)
-            wanted = _resolved(names, manager)
-            _record(recorder, manager, wanted, options)
+            _record(recorder, manager, _resolved(names, manager), options)
         self._loaded: dict[str, Any] = manager.loaded
-        self._place = dict[tuple[str, str], int]()
-        found, places = list[Request](), dict[Request, int]()
-        cut = set[int]()
+        self._tasks: dict[str, Any] = manager.loaded["tasks"]
+        self.tasks = tuple(self._tasks)
+        self._place, places, cut = dict[tuple[str, str], int](), dict[Request, int](), set[int]()
         for asked, context, continuation in recorder.recorded:
             request = _request(asked, context, continuation, self.max_length)
-            if places.setdefault(request, len(found)) == len(found):
-                found.append(request)
-            self._place[asked] = places[request]
+            self._place[asked] = places.setdefault(request, len(places))
             if len(context) + len(continuation) > self.max_length + 1:
                 cut.add(places[request])
-        self.requests = tuple(found)
+        self.requests = tuple(places)
         self._described = {name: _described(task, self._place, cut) for name, task in self._tasks.items()}
         for task in self._tasks.values():
             _build_once(task)
 
-    @property
-    def _tasks(self) -> dict[str, Any]:
-        return self._loaded["tasks"]
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The names of the tasks, groups expanded."""
-        return tuple(self._tasks)
-
     def scores(self, answers: Answers) -> list[TaskScore]:
-        """Have lm-eval score a model that gives these answers.
-
-        Args:
-            answers: in the order of ``requests``.
-
-        Returns:
-            A row for each task, or group with an average of its own, and metric.
-        """
+        """Have lm-eval score a model that gives these answers: a row for each task, or group of them, and metric."""
         known = {asked: answers[place] for asked, place in self._place.items()}
         for task in self._tasks.values():
             for instance in task.instances:
                 instance.resps, instance.filtered_resps = [], {}
         with _quiet(bars=False):
-            limit: Any = self._limit
-            results: Any = evaluate(lm=_Answering(known), task_dict=self._loaded, limit=limit, log_samples=False)
-        undefined = {
-            name for name, own in self._described.items() if any(math.isnan(answers[place][0]) for place in own.places)
-        }
+            model: Any = _Answering(known)
+            results: Any = evaluate(lm=model, task_dict=self._loaded, limit=self._limit, log_samples=False)
+        nan = {place for place, (likelihood, _) in enumerate(answers) if math.isnan(likelihood)}
+        undefined = {name for name, task in self._described.items() if nan & task.places}
         return [row for name in results["results"] for row in self._rows(name, results, undefined)]
 
     def _rows(self, name: str, results: Mapping[str, Any], undefined: set[str]) -> Iterator[TaskScore]:
-        own, group = results["results"][name], self._loaded.get("groups", {}).get(name)
+        scored, group = results["results"][name], self._loaded.get("groups", {}).get(name)
         members = [name] if group is None else [task.task_name for task in group.get_all_tasks()]
         lost = sorted(undefined & set(members))
-        for key, value in own.items():
+        for key, value in scored.items():
             metric, comma, filtered = key.partition(",")
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
-            error = own.get(f"{metric}_stderr,{filtered}")
+            error = scored.get(f"{metric}_stderr,{filtered}")
             yield TaskScore(
                 task=name,
                 group=group is not None,
                 metric=metric if filtered == "none" else key,
                 value=math.nan if lost else float(value),
                 stderr=float(error) if isinstance(error, int | float) and not lost else math.nan,
-                n=int(own["sample_len"]),
+                n=int(scored["sample_len"]),
                 chance=self._chance(metric, members, group, results),
                 shots=results["n-shot"].get(name),
                 version=str(results["versions"].get(name)),
-                truncated=sum(self._described[one].truncated for one in members),
+                truncated=sum(self._described[member].truncated for member in members),
                 reason=f"log-likelihoods of {', '.join(lost)} are not numbers" if lost else None,
             )
 
@@ -144,10 +119,10 @@ class LmEvalTasks:
         """Of a group averaged as lm-eval averages its scores: by questions, or every task alike."""
         if not metric.startswith("acc"):
             return math.nan
-        how = [one for one in (group.aggregate_metric_list or ()) if one.metric == metric] if group else []
+        how = [given for given in (group.aggregate_metric_list or ()) if given.metric == metric] if group else []
         alike = bool(how) and not how[0].weight_by_size
-        weights = [1 if alike else results["results"][one]["sample_len"] for one in members]
-        values = [self._described[one].chance for one in members]
+        weights = [1 if alike else results["results"][member]["sample_len"] for member in members]
+        values = [self._described[member].chance for member in members]
         return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
 
@@ -190,11 +165,10 @@ class _Answering(LM):
     def loglikelihood(self, requests: Any) -> Any:
         return [self._known[request.args] for request in requests]
 
-    def loglikelihood_rolling(self, requests: Any) -> Any:
-        raise NotImplementedError
-
     def generate_until(self, requests: Any) -> Any:
         raise NotImplementedError
+
+    loglikelihood_rolling = generate_until
 
 
 class _Manager(TaskManager):
@@ -213,12 +187,10 @@ def _manager(names: Sequence[str], include_path: Sequence[str]) -> _Manager:
     """An index of tasks: of one's own alone where that holds every name, since lm-eval's own is long to read."""
     paths: Any = list(include_path)
     if paths:
-        own = _Manager(include_path=paths, include_defaults=False)
-        if all(_stands_alone(name, own.task_index) for name in names):
-            return own
-    if all(_is_file(name) for name in names):
-        return _Manager(include_path=paths or None, include_defaults=False)
-    return _Manager(include_path=paths or None)
+        alone = _Manager(include_path=paths, include_defaults=False)
+        if all(_stands_alone(name, alone.task_index) for name in names):
+            return alone
+    return _Manager(include_path=paths or None, include_defaults=not all(_is_file(name) for name in names))
 
 
 def _stands_alone(name: Any, index: Mapping[str, Any]) -> bool:
@@ -236,30 +208,24 @@ def _is_file(name: str) -> bool:
 
 
 def _resolved(names: Sequence[str], manager: _Manager) -> list[str]:
-    """Names that lm-eval can load, patterns expanded.
-
-    Raises:
-        UsageError: a name is unknown, or one of a task without log-likelihoods.
-    """
+    """Names that lm-eval can load, patterns expanded; unknown ones and tasks without log-likelihoods are refused."""
     wanted = list[str]()
     for name in names:
-        found = [name] if name in manager.task_index or _is_file(name) else manager.match_tasks([name])
-        if not found:
-            raise _unknown(name, manager)
-        wanted += [one for one in found if one not in wanted]
+        matching = [name] if name in manager.task_index or _is_file(name) else manager.match_tasks([name])
+        if not matching:
+            near = difflib.get_close_matches(name, manager.all_tasks, NEAREST, 0.5)
+            meant = f"did you mean {' or '.join(near)}?" if near else "expected one that `lm_eval ls tasks` lists."
+            raise UsageError(
+                f"--task {name} is unknown to lm-eval: {meant} Tasks of your own need --include-path DIRECTORY."
+            )
+        wanted += [match for match in matching if match not in wanted]
     for name in wanted:
         entry = manager.task_index.get(name)
-        for one in [] if entry is None else [name, *sorted(entry.tags)] if entry.kind.name == "TAG" else [name]:
-            known = manager.task_index.get(one)
+        for task in [name, *sorted(entry.tags)] if entry is not None and entry.kind.name == "TAG" else [name]:
+            known = manager.task_index.get(task)
             if known is not None and known.kind.name == "TASK" and known.cfg is not None:
-                _refuse_others(one, known.cfg.get("output_type", GENERATION))
+                _refuse_others(task, known.cfg.get("output_type", GENERATION))
     return wanted
-
-
-def _unknown(name: str, manager: _Manager) -> UsageError:
-    near = difflib.get_close_matches(name, manager.all_tasks, NEAREST, 0.5)
-    meant = f"did you mean {' or '.join(near)}?" if near else "expected one that `lm_eval ls tasks` lists."
-    return UsageError(f"--task {name} is unknown to lm-eval: {meant} Tasks of your own need --include-path DIRECTORY.")
 
 
 def _refuse_others(name: str, kind: str) -> None:
@@ -273,15 +239,12 @@ def _refuse_others(name: str, kind: str) -> None:
 
 def _record(recorder: _Recorder, manager: _Manager, names: list[str], options: HarnessOptions) -> None:
     """Have lm-eval set everything up as ever, up to where a model would run."""
-    caching = options.cache_requests
-    limit: Any = options.limit
-    tasks: Any = names
+    caching, asked = options.cache_requests, dict[str, Any](tasks=names, limit=options.limit)
     try:
         simple_evaluate(
             model=recorder,
-            tasks=tasks,
+            **asked,
             num_fewshot=options.num_fewshot,
-            limit=limit,
             cache_requests=caching in ("true", "refresh"),
             rewrite_requests_cache=caching == "refresh",
             delete_requests_cache=caching == "delete",
@@ -302,11 +265,7 @@ def _record(recorder: _Recorder, manager: _Manager, names: list[str], options: H
 
 
 def _request(asked: tuple[str, str], context: list[int], continuation: list[int], longest: int) -> Request:
-    """The tokens that enter the model, cut at the left as lm-eval cuts them.
-
-    Raises:
-        DataError: there is nothing to score, or no room for it.
-    """
+    """The tokens that enter the model, cut at the left as lm-eval cuts them."""
     if not continuation or not context:
         raise DataError(f"expected an answer of one token or more; {asked[1]!r} gives none after its context.")
     if len(continuation) > longest:
@@ -320,11 +279,11 @@ def _request(asked: tuple[str, str], context: list[int], continuation: list[int]
 
 def _build_once(task: Any) -> None:
     """Keep what a task makes of its documents: examples would be drawn anew, and templates filled in at every state."""
-    documents, own = list[Any](), task.doc_iterator
+    iterate, documents = task.doc_iterator, list[Any]()
 
     def doc_iterator(**asked: Any) -> Iterator[Any]:
         if not documents:
-            documents.extend(own(**asked))
+            documents.extend(iterate(**asked))
         return iter(documents)
 
     task.build_all_requests = lambda **_: None
@@ -350,16 +309,13 @@ def _once_each(read: Callable[..., Any]) -> Callable[..., Any]:
 
 def _described(task: Any, places: Mapping[tuple[str, str], int], cut: set[int]) -> Any:
     """Which requests are a task's, how many of them were cut, and how often chance is right."""
-    own = [places[instance.args] for instance in task.instances]
+    asked = {places[instance.args] for instance in task.instances}
     options = defaultdict[Any, list[Any]](list)
     for instance in task.instances:
         options[instance.doc_id].append(instance)
     guesses = [_guess(task, instances) for instances in options.values()]
-    return SimpleNamespace(
-        places=frozenset(own),
-        truncated=len(cut & set(own)),
-        chance=sum(guesses) / len(guesses) if guesses else math.nan,
-    )
+    chance = sum(guesses) / len(guesses) if guesses else math.nan
+    return SimpleNamespace(places=asked, truncated=len(cut & asked), chance=chance)
 
 
 def _guess(task: Any, instances: Sequence[Any]) -> float:

@@ -113,16 +113,13 @@ def _with_error(row: dict[str, Any]) -> str:
 def _facts(mcq: Findings, scores: pl.DataFrame) -> str:
     """What was asked of which lens, in one line."""
     settings, tasks = mcq.header.settings, scores.unique("task", maintain_order=True)
-    asked = [f"{row['task']} {_shots(row['shots'])}{row['n']:,} questions" for row in tasks.to_dicts()]
+    shots = ["" if shots is None else f"{shots}-shot, " for shots in tasks["shots"]]
+    asked = [f"{row['task']} {how}{row['n']:,} questions" for row, how in zip(tasks.to_dicts(), shots, strict=True)]
     count = int(tasks.filter(~pl.col("group"))["truncated"].sum())
     cut = f"; {count:,} requests cut at the left to {settings['max_length']} tokens" if count else ""
     norm = "" if settings["lens"] == "tuned" or settings["final_norm"] else " without final norm"
     version = mcq.header.versions.get("lm-eval", "of an unknown version")
     return f"{settings['lens']} lens{norm}; {'; '.join(asked)}{cut}; scored by lm-eval {version}"
-
-
-def _shots(shots: int | None) -> str:
-    return "" if shots is None else f"{shots}-shot, "
 
 
 def _sentence(rows: pl.DataFrame, span: tuple[int, int] | None) -> str:

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from thalweg.experiments import _columns as shared
+from thalweg.experiments._columns import FLAG, NUMBER, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._mteb.tables import TABLES
 from thalweg.experiments._options import BUNDLED_MODEL, TextOptions
 from thalweg.experiments._typed import CODES, switched_off_by
-from thalweg.store import Findings
+from thalweg.store import Column, Findings, Table, Tables
 
 
 def mteb(
@@ -58,12 +59,52 @@ def mteb(
         >>> found.table("means").filter(type="all").collect()["mean"].to_list()  # doctest: +SKIP
     """
     from thalweg.experiments._mteb.harness import mteb_tasks
-    from thalweg.experiments._mteb.measure import NAME, Asked, scored
+    from thalweg.experiments._mteb.measure import NAME, scored
     from thalweg.experiments._prepare import prepare
 
-    asked = Asked(tuple(mteb_tasks(tasks, languages)), tuple(languages), pooling, keep_features)
+    known = mteb_tasks(tasks, languages)
     prepared = prepare(model, own_data=True, packages=[NAME], out=out, options=options).of_one_model(NAME)
-    return scored(prepared, asked)
+    return scored(prepared, known, languages, pooling=pooling, keep_features=keep_features)
+
+
+TASK = Column("task", TEXT, "mteb's name of the task")
+TYPE = Column("type", TEXT, "mteb's word for its kind, such as STS; in `means` `all` for every task")
+METRIC = Column("metric", TEXT, "the task's main score")
+SCORE = Column("score", NUMBER, "main score; NaN where it is undefined; in `tasks` the mean over splits and subsets")
+SCORES = (
+    *shared.MODEL_KEY,
+    TASK,
+    TYPE,
+    METRIC,
+    shared.STATE,
+    Column("split", TEXT, "of the task's data"),
+    Column("subset", TEXT, "of the task's data, such as a language"),
+    SCORE,
+    Column("data_revision", TEXT, "of the task's data on the hub"),
+    Column("reason", TEXT, "why there is no score; null where there is one"),
+)
+MEANS = (
+    *shared.MODEL_KEY,
+    TYPE,
+    shared.STATE,
+    Column("mean", NUMBER, "of the scores over tasks, each counting once; a score that is undefined is left out"),
+    Column("std", NUMBER, "standard deviation over tasks (ddof 1)"),
+    Column("low", NUMBER, "lower end of the 95% t interval over tasks; NaN for one task"),
+    shared.HIGH,
+    Column("n", WHOLE, "tasks that entered", "tasks"),
+    Column("behind", NUMBER, "mean over tasks of the best state's score minus this state's"),
+    Column("behind_low", NUMBER, "lower end of its 95% t interval, task by task; NaN for one task"),
+    Column("behind_high", NUMBER, "upper end of it"),
+    Column("best", FLAG, "whether the state has the largest mean among those with most tasks"),
+    Column("tied", FLAG, "whether `behind_low` is at most 0: the tasks do not tell it from the best; null if unknown"),
+)
+TABLES = Tables(
+    wholes={
+        "scores": Table("one task, state, split and subset", SCORES),
+        "tasks": Table("one task and state", (*shared.MODEL_KEY, TASK, TYPE, METRIC, shared.STATE, SCORE)),
+        "means": Table("one type of task and state", MEANS),
+    }
+)
 
 
 EXPERIMENT = Experiment(

@@ -7,9 +7,10 @@ are scored on the same texts, with the same random choices.
 import copy
 import difflib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,9 @@ SUBSETS = {"AmazonCounterfactualClassification": ("en",), "STS17": ("en-en",)}
 
 @dataclass(frozen=True)
 class States:
-    """What is scored: the states of one model.
+    """What is scored: the states of one model, named as the result cache does.
 
-    Attributes:
-        name: the model's name and revision, for the result cache.
-        key: stands for everything that changes an embedding.
-        count: how many states there are.
-        embed: gives texts at one state, rows x width.
+    ``key`` stands for everything that changes an embedding; ``embed`` gives texts at one state, rows x width.
     """
 
     name: str
@@ -85,19 +82,7 @@ class States:
 
 @dataclass(frozen=True)
 class StateScore:
-    """What one state scores on one subset of a task.
-
-    Attributes:
-        task: its name.
-        type: mteb's word for its kind, such as STS.
-        metric: what the score is, the task's main one.
-        state: 0..L.
-        split: of the task's data.
-        subset: of the task's data.
-        score: as mteb gives it; NaN where it is undefined.
-        data_revision: of the task's data.
-        reason: why there is no score.
-    """
+    """What one state scores on one subset of a task; the fields are columns of the table ``scores``."""
 
     task: str
     type: str
@@ -107,7 +92,7 @@ class StateScore:
     subset: str
     score: float
     data_revision: str
-    reason: str | None = None
+    reason: str | None
 
 
 class _NotFinite(Exception):
@@ -118,21 +103,20 @@ class _StateEncoder:
     """One state, as mteb wants an encoder; similarity is the cosine."""
 
     def __init__(self, states: States, state: int) -> None:
-        self._states, self._state = states, state
-        self.mteb_model_meta = _meta(states, state)
+        from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-    def encode(
-        self,
-        inputs: Any,
-        *,
-        task_metadata: Any,
-        hf_split: str,
-        hf_subset: str,
-        prompt_type: Any = None,
-        **options: Any,
-    ) -> Array:
-        """Give the texts of all batches at this state."""
-        del task_metadata, hf_split, hf_subset, prompt_type, options  # a state reads no instructions
+        self._states, self._state = states, state
+        described = {
+            "name": f"{slug(states.name)}/state-{state}",
+            "revision": states.key,
+            "framework": ["PyTorch"],
+            "similarity_fn_name": ScoringFunction.COSINE,
+            "use_instructions": False,
+        }
+        self.mteb_model_meta = ModelMeta.create_empty(described)
+
+    def encode(self, inputs: Any, **_: Any) -> Array:
+        """Give the texts of all batches at this state, which reads no instructions."""
         rows = self._states.embed([text for batch in inputs for text in batch["text"]], self._state)
         if not np.isfinite(rows).all():
             raise _NotFinite
@@ -152,15 +136,7 @@ class _StateEncoder:
 
 
 def mteb_tasks(tasks: str | Sequence[Any], languages: Sequence[str] = ENGLISH) -> list[Any]:
-    """Find tasks by name.
-
-    Args:
-        tasks: mteb's names, several joined by commas or as a list; "skean32" stands for the tasks of that name. Tasks
-            that are objects of mteb's own classes are taken as they are.
-        languages: three-letter codes of the subsets to take, none for all.
-
-    Returns:
-        Tasks of mteb, their data not loaded yet, in the order given.
+    """Find tasks, given as :func:`thalweg.mteb` takes them; their data is not loaded yet.
 
     Raises:
         UsageError: mteb is not installed, or a task is unknown, given twice, not of texts, or not in these languages.
@@ -171,37 +147,28 @@ def mteb_tasks(tasks: str | Sequence[Any], languages: Sequence[str] = ENGLISH) -
     """
     _require_mteb()
     wanted = list[Any]()
-    for one in [tasks] if isinstance(tasks, str) else tasks:
-        names = [name.strip() for name in one.split(",")] if isinstance(one, str) else [one]
+    for given in [tasks] if isinstance(tasks, str) else tasks:
+        names = [name.strip() for name in given.split(",")] if isinstance(given, str) else [given]
         wanted += [task for name in names if name != "" for task in SETS.get(name, (name,))]
     if not wanted:
         raise UsageError("--tasks must name at least one MTEB task, or skean32; got none.")
     with _calm():
-        found = [_named(one, tuple(languages)) if isinstance(one, str) else one for one in wanted]
-    names = [task.metadata.name for task in found]
-    for task in found:
-        _refuse(task, names)
-    return found
+        named = [_named(task, tuple(languages)) if isinstance(task, str) else task for task in wanted]
+    names = [task.metadata.name for task in named]
+    for name, task in zip(names, named, strict=True):
+        if names.count(name) > 1:
+            raise UsageError(f"--tasks {name} is given twice; name each once.")
+        if (kinds := list(task.metadata.modalities)) != ["text"]:
+            raise UsageError(f"--tasks {name} is about {', '.join(kinds)}; a language model reads text.")
+    return named
 
 
 def state_scores(
     task: Any, states: States, cache: Path, *, done: Callable[[], None] = lambda: None
 ) -> list[StateScore]:
-    """Score every state on a task, through mteb's own evaluation and result cache.
+    """Score every state on a task, through mteb's own evaluation and its result cache in a directory.
 
     The first state that is scored asks for all texts; the data is not loaded where every state is in the cache.
-
-    Args:
-        task: of :func:`mteb_tasks`.
-        states: the model.
-        cache: directory of mteb's result cache.
-        done: told after every state.
-
-    Returns:
-        One score for each state, split and subset.
-
-    Raises:
-        DataError: the task's data cannot be loaded.
     """
     from mteb import ResultCache
 
@@ -215,61 +182,41 @@ def state_scores(
 
 
 def _of_state(task: Any, states: States, state: int, results: Any, load: Callable[[], None]) -> list[StateScore]:
+    import mteb
+
     encoder, name = _StateEncoder(states, state), task.metadata.name
+    places = [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
     stored = results.load_task_result(name, encoder.mteb_model_meta)
-    same = _is_of(stored, task)
+    same = stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
     if not same or stored.get_missing_evaluations(task):
         load()
         try:
-            _evaluate(encoder, _as_new(task), results, "only-missing" if same else "always")
+            mteb.evaluate(
+                encoder,
+                _as_new(task),
+                cache=results,
+                overwrite_strategy="only-missing" if same else "always",
+                encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
+                co2_tracker=False,
+                show_progress_bar=False,
+            )
         except _NotFinite:
             revision = str(task.metadata.dataset.get("revision", ""))
-            return [_row(task, state, *place, float("nan"), revision, "not finite") for place in _places(task)]
+            return [_score(task, state, *place, math.nan, revision, "not finite") for place in places]
         stored = results.load_task_result(name, encoder.mteb_model_meta)  # as it is found by whoever comes later
-    scores = {(split, one["hf_subset"]): one["main_score"] for split, own in stored.scores.items() for one in own}
-    return [_row(task, state, *place, float(scores[place]), stored.dataset_revision) for place in _places(task)]
+    scores = {
+        (split, each["hf_subset"]): each["main_score"] for split, subsets in stored.scores.items() for each in subsets
+    }
+    return [_score(task, state, *place, float(scores[place]), stored.dataset_revision) for place in places]
 
 
-def _is_of(stored: Any, task: Any) -> bool:
-    """Whether there is a result, of this data and by this version of mteb."""
-    return stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
-
-
-def _evaluate(encoder: Any, task: Any, results: Any, overwrite: str) -> None:
-    import mteb
-
-    mteb.evaluate(
-        encoder,
-        task,
-        cache=results,
-        overwrite_strategy=overwrite,
-        encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
-        co2_tracker=False,
-        show_progress_bar=False,
-    )
-
-
-def _row(
+def _score(
     task: Any, state: int, split: str, subset: str, score: float, revision: str, reason: str | None = None
 ) -> StateScore:
-    about = task.metadata
-    if reason is None and not np.isfinite(score):
+    if reason is None and not math.isfinite(score):
         reason = "undefined on these embeddings"
-    return StateScore(
-        task=about.name,
-        type=str(about.type),
-        metric=about.main_score,
-        state=state,
-        split=split,
-        subset=subset,
-        score=score,
-        data_revision=revision,
-        reason=reason,
-    )
-
-
-def _places(task: Any) -> list[tuple[str, str]]:
-    return [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
+    about = task.metadata
+    return StateScore(about.name, str(about.type), about.main_score, state, split, subset, score, revision, reason)
 
 
 def _as_new(task: Any) -> Any:
@@ -288,19 +235,16 @@ def _loaded(task: Any) -> Iterator[Callable[[], None]]:
         try:
             task.load_data()
         except (OSError, RuntimeError, ValueError) as error:
-            raise _no_data(task, error) from error
+            got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"{task.metadata.name}: expected its data, {task.metadata.dataset['path']}, from the hub; got {got}. "
+                "Check the network, set HF_HUB_OFFLINE=1 to use a copy downloaded before, or leave the task out of "
+                "--tasks."
+            ) from error
 
     yield load
     if task.data_loaded and not before:
         task.unload_data()
-
-
-def _no_data(task: Any, error: Exception) -> DataError:
-    found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return DataError(
-        f"{task.metadata.name}: expected its data, {task.metadata.dataset['path']}, from the hub; got {found}. Check "
-        "the network, set HF_HUB_OFFLINE=1 to use a copy downloaded before, or leave the task out of --tasks."
-    )
 
 
 def _named(name: str, languages: tuple[str, ...]) -> Any:
@@ -327,31 +271,10 @@ def _named(name: str, languages: tuple[str, ...]) -> Any:
 
 def _nearest(name: str, known: Sequence[str]) -> list[str]:
     """Names that hold it come first, the shortest of them before the others, then names that are spelled alike."""
-    holding = sorted((one for one in known if name.lower() in one.lower()), key=len)
-    folded = {one.lower(): one for one in known}
-    alike = [folded[one] for one in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
+    folded = {task.lower(): task for task in known}
+    holding = sorted((task for lower, task in folded.items() if name.lower() in lower), key=len)
+    alike = [folded[lower] for lower in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
     return list(dict.fromkeys([*holding, *alike]))[:3]
-
-
-def _refuse(task: Any, names: Sequence[str]) -> None:
-    about = task.metadata
-    if names.count(about.name) > 1:
-        raise UsageError(f"--tasks {about.name} is given twice; name each once.")
-    if list(about.modalities) != ["text"]:
-        raise UsageError(f"--tasks {about.name} is about {', '.join(about.modalities)}; a language model reads text.")
-
-
-def _meta(states: States, state: int) -> Any:
-    from mteb.models.model_meta import ModelMeta, ScoringFunction
-
-    described = {
-        "name": f"{slug(states.name)}/state-{state}",
-        "revision": states.key,
-        "framework": ["PyTorch"],
-        "similarity_fn_name": ScoringFunction.COSINE,
-        "use_instructions": False,
-    }
-    return ModelMeta.create_empty(described)
 
 
 def _require_mteb() -> None:
@@ -367,15 +290,11 @@ def _calm() -> Iterator[None]:
     """Without what mteb and its scorers remark for each of many states: older tasks, fits that did not converge."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    logger, shown = logging.getLogger("mteb"), not are_progress_bars_disabled()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-        if shown:
-            enable_progress_bars()
+    logger = logging.getLogger("mteb")
+    with warnings.catch_warnings(action="ignore"), ExitStack() as stack:
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
+        if not are_progress_bars_disabled():
+            stack.callback(enable_progress_bars)
+            disable_progress_bars()
+        yield

@@ -59,14 +59,8 @@ def _kinds(means: pl.DataFrame) -> list[str]:
 
 def _means_panel(means: pl.DataFrame, tasks: pl.DataFrame, span: tuple[int, int] | None) -> Panel:
     types = tasks["type"].unique(maintain_order=True).to_list()
-    rows = means.select(
-        "type",
-        "mean",
-        "n",
-        at="state",
-        lower=pl.col("low").fill_nan(pl.col("mean")),
-        upper=pl.col("high").fill_nan(pl.col("mean")),
-    )
+    ends = {end: pl.col(column).fill_nan(pl.col("mean")) for end, column in (("lower", "low"), ("upper", "high"))}
+    rows = means.select("type", "mean", "n", at="state", **ends)
     lines = [_mean_line(kind, rows.filter(type=kind), types) for kind in _kinds(means)]
     title, y = "Mean main score by state", "mean main score [no unit]"
     return Panel(title, "state", y, tuple(lines), spans=shaded(span))
@@ -79,40 +73,23 @@ def _mean_line(kind: str, rows: pl.DataFrame, types: list[str]) -> Line:
 
 
 def _tasks_panel(tasks: pl.DataFrame, span: tuple[int, int] | None) -> Panel:
-    types = tasks["type"].unique(maintain_order=True).to_list()
-    by_task = [(str(task), rows) for (task,), rows in tasks.group_by("task", maintain_order=True)]
-    named = len(by_task) <= NAMED
-    lines = [
-        line_of(place, task, _task_rows(rows), band=False) if named else _unnamed(task, rows, types)
-        for place, (task, rows) in enumerate(by_task)
-    ]
+    types, lines = tasks["type"].unique(maintain_order=True).to_list(), list[Line]()
+    named = tasks["task"].n_unique() <= NAMED
+    for place, ((task,), rows) in enumerate(tasks.group_by("task", maintain_order=True)):
+        curve = rows.select(at="state", mean="score", lower="score", upper="score")
+        line = line_of(place if named else types.index(rows["type"][0]), str(task), curve, band=False)
+        of_many = Line(line.name, curve, line.color, width=0.8, named=False, band=False)  # in the colour of its type
+        lines.append(line if named else of_many)
     return Panel("Main score of each task", "state", "main score [no unit]", tuple(lines), spans=shaded(span))
-
-
-def _unnamed(task: str, rows: pl.DataFrame, types: list[str]) -> Line:
-    """Of many tasks one, in the colour of its type."""
-    of_type = line_of(types.index(rows["type"][0]), task, _task_rows(rows))
-    return Line(task, of_type.rows, of_type.color, width=0.8, named=False, band=False)
-
-
-def _task_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(at="state", mean="score", lower="score", upper="score")
 
 
 def _table(title: str, means: pl.DataFrame) -> Table:
     """Means over all tasks and each type of several, how far behind the best one, and whether tasks tell them apart."""
     kinds = _kinds(means)
     by_place = {(row["type"], row["state"]): row for row in means.to_dicts()}
-    states = means["state"].unique().sort().to_list()
-    rows = [
-        [
-            state,
-            depth(state, states[-1]),
-            *((by_place.get((kind, state)) or {}).get("mean") for kind in kinds),
-            *_behind(by_place[ALL, state]),
-        ]
-        for state in states
-    ]
+    states, none = means["state"].unique().sort().to_list(), {"mean": None}
+    by_kind = {state: [by_place.get((kind, state), none)["mean"] for kind in kinds] for state in states}
+    rows = [[state, depth(state, states[-1]), *by_kind[state], *_behind(by_place[ALL, state])] for state in states]
     columns = ("state", "depth", *("mean" if kind == ALL else kind for kind in kinds), "behind the best", "95%", "tied")
     folded = "Mean main score of every state, and how far it is behind the best one, task by task"
     return Table(title, columns, rows, folded=folded)

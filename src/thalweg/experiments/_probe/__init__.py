@@ -1,18 +1,47 @@
 """Probes: what a linear classifier reads out of every state (the paper, Figs. 8 and 31)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from thalweg.errors import DataError
+from thalweg.experiments import _columns as shared
+from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_options
-from thalweg.experiments._probe.recipe import Recipe
-from thalweg.experiments._probe.tables import TABLES
 from thalweg.experiments._typed import FLATTENED
 from thalweg.options import Switch
-from thalweg.store import Findings
+from thalweg.store import Column, Findings, Table, Tables
+from thalweg.validated import Says, validated
+
+COUNT = Field(ge=1)
+
+
+@validated
+class Recipe:
+    """The paper's (Appendix B.3): Adam with PyTorch's defaults, no weight decay, one epoch.
+
+    Attributes:
+        classifier: a "linear" layer trained by Adam, or scikit-learn's "logistic", which takes the seed alone.
+        learning_rate: of Adam.
+        epochs: how often every example is seen.
+        batch: examples of a step.
+        seed: of the starting weights, the order of the examples, and the shares of a file.
+    """
+
+    classifier: Annotated[
+        Literal["linear", "logistic"], Says("--classifier must be linear or logistic; got {got}.")
+    ] = "linear"
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Says("--learning-rate must be above 0 and finite; got {got}.")
+    ] = 5e-4
+    epochs: Annotated[int, COUNT, Says("--epochs must be a whole number of at least 1; got {got}.")] = 1
+    batch: Annotated[int, COUNT, Says("--batch must be a whole number of at least 1; got {got}.")] = 32
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32), Says(f"--seed must be a whole number from 0 to {2**32 - 1}; got {{got}}.")
+    ] = 123
 
 
 def probe(
@@ -69,8 +98,8 @@ def probe(
         >>> found.table("accuracy").filter(split="test").collect()["accuracy"].to_list()  # doctest: +SKIP
     """
     from thalweg.experiments._prepare import prepare
+    from thalweg.experiments._probe.classifiers import require_scikit_learn
     from thalweg.experiments._probe.data import probe_data
-    from thalweg.experiments._probe.logistic import require_scikit_learn
     from thalweg.experiments._probe.measure import NAME, probed
 
     recipe, options = recipe or Recipe(), survey_options(options)
@@ -80,8 +109,8 @@ def probe(
         raise DataError("--data: expected labelled data, such as sst2, or a .tsv or .jsonl file; got none.")
     labelled = probe_data(
         str(data),
-        validation=None if validation is None else str(validation),
-        test=None if test is None else str(test),
+        validation=validation,
+        test=test,
         text_field=options.text_field,
         label_field=label_field,
         pair=pair,
@@ -90,6 +119,43 @@ def probe(
     )
     prepared = prepare(model, own_data=True, out=out, options=options).of_one_model(NAME)
     return probed(prepared, labelled, recipe, pooling=pooling)
+
+
+SPLIT = Column("split", TEXT, "`train`, `validation` or `test`")
+SPLITS = (
+    *shared.DATA_KEY,
+    SPLIT,
+    Column("source", TEXT, "what the split was read from, or a share of what"),
+    Column("rows", WHOLE, "rows of the data that were read for it", "rows"),
+    Column("examples", WHOLE, "texts with a class and with tokens; of pairs one for each option", "texts"),
+    Column("questions", WHOLE, "questions among them; null where rows are no questions", "questions"),
+    Column("skipped", TEXT, "rows that gave no example, by reason"),
+    Column("classes", SMALL, "how many classes there are", "classes"),
+    Column(
+        "chance",
+        NUMBER,
+        "accuracy of guessing: 1 over the classes, or the mean of 1 over the options of each question",
+        "share",
+    ),
+    Column(
+        "majority",
+        NUMBER,
+        "accuracy of always giving the most frequent class of the training split; NaN for pairs",
+        "share",
+    ),
+)
+ACCURACY = (
+    *shared.DATA_KEY,
+    SPLIT,
+    shared.STATE,
+    Column("accuracy", NUMBER, "share of right answers; NaN where a feature of the state is not finite", "share"),
+    Column("low", NUMBER, "lower end of Wilson's 95% interval of `accuracy`", "share"),
+    Column("high", NUMBER, "upper end of the interval that `low` begins", "share"),
+    Column("n", WHOLE, "answers: examples, or questions where they are read in pairs", "answers"),
+    Column("loss", NUMBER, "mean cross entropy of the classifier over the examples, in nats", "nats"),
+    Column("converged", FLAG, "whether scikit-learn's fit of this state converged; null for a layer trained by Adam"),
+)
+TABLES = Tables(wholes={"splits": Table("one split", SPLITS), "accuracy": Table("one split and state", ACCURACY)})
 
 
 EXPERIMENT = Experiment(

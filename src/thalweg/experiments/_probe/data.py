@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,12 @@ from thalweg.errors import DataError
 from thalweg.prompts import Example, Examples, LabelledData, open_labelled, split_in_three, splits_on_hub
 
 SHARED_OUT = "a share of"
+Name = str | Path
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split.
-
-    Attributes:
-        name: train, validation or test.
-        source: where it comes from, in words.
-        examples: texts with a class each.
-        read: what else its rows gave.
-    """
+    """One split: its name, where it comes from in words, texts with a class each, and what else its rows gave."""
 
     name: str
     source: str
@@ -32,16 +27,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ProbeData:
-    """All splits of one data set.
-
-    Attributes:
-        name: what the tables call the data set.
-        splits: train first.
-        labels: the classes, in their order.
-        questions: whether examples are questions with options.
-        pair: whether a question is read with one option at a time.
-        identity: what the splits depend on, for the experiment's settings.
-    """
+    """All splits of one data set, train first, with the classes in their order and what the splits depend on."""
 
     name: str
     splits: tuple[Split, ...]
@@ -64,25 +50,15 @@ class ProbeData:
 def probe_data(
     data: str,
     *,
-    validation: str | None = None,
-    test: str | None = None,
-    text_field: str | None = None,
-    label_field: str | None = None,
-    pair: bool = False,
-    limit: int | None = None,
-    seed: int = 123,
+    validation: Name | None,
+    test: Name | None,
+    text_field: str | None,
+    label_field: str | None,
+    pair: bool,
+    limit: int | None,
+    seed: int,
 ) -> ProbeData:
-    """Read the splits of a labelled data set.
-
-    Args:
-        data: the training data, or a data set on the hub that has its splits by a short name.
-        validation: the validation data.
-        test: the test data; without it ``data`` is shared out into 80% train, 10% validation and 10% test.
-        text_field: where the text is.
-        label_field: where the class is.
-        pair: read questions with one option at a time.
-        limit: first rows of each.
-        seed: of the shares.
+    """Read the splits of a labelled data set, given as :func:`thalweg.probe` takes it.
 
     Raises:
         DataError: a split cannot be read, has no example, has one class alone or one that training does not know.
@@ -90,30 +66,29 @@ def probe_data(
     opened = _opened(data, validation, test, text_field=text_field, label_field=label_field, pair=pair)
     read = {name: labelled.read(limit) for name, labelled in opened.items()}
     for name, labelled in opened.items():
-        _require_examples(labelled, read[name])
-    shared_out = "test" not in opened
+        if not read[name].examples:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in read[name].skipped.items()) or "no rows"
+            raise DataError(
+                f"{labelled.name}: expected rows with a text and a class ({labelled.template}); got none ({reasons}). "
+                "Change --text-field, --label-field, --limit or --data."
+            )
+    shared_out, questions = "test" not in opened, opened["train"].questions
     if shared_out:
         parts = split_in_three(read["train"].examples, seed)
-        splits = [Split(name, f"{SHARED_OUT} {data}", part, read["train"]) for name, part in parts.items()]
+        splits = tuple(Split(name, f"{SHARED_OUT} {data}", part, read["train"]) for name, part in parts.items())
     else:
-        splits = [Split(name, opened[name].name, read[name].examples, read[name]) for name in opened]
-    labels = _labels(splits, questions=opened["train"].questions, pair=pair)
-    identity = {name: _identity(labelled) for name, labelled in opened.items()}
-    return ProbeData(
-        name=data if splits_on_hub(data) else opened["train"].name,
-        splits=tuple(splits),
-        labels=labels,
-        questions=opened["train"].questions,
-        pair=pair,
-        identity={**identity, "shares": "80/10/10" if shared_out else None, "limit": limit, "pair": pair},
-    )
+        splits = tuple(Split(name, opened[name].name, read[name].examples, read[name]) for name in opened)
+    identity = {
+        **{name: {key: getattr(each, key) for key in ("name", "hash", "template")} for name, each in opened.items()},
+        "shares": "80/10/10" if shared_out else None,
+        "limit": limit,
+        "pair": pair,
+    }
+    name = data if splits_on_hub(data) else opened["train"].name
+    return ProbeData(name, splits, _labels(splits, questions=questions, pair=pair), questions, pair, identity)
 
 
-def _identity(data: LabelledData) -> dict[str, Any]:
-    return {"name": data.name, "hash": data.hash, "template": data.template}
-
-
-def _opened(data: str, validation: str | None, test: str | None, **options: Any) -> dict[str, LabelledData]:
+def _opened(data: str, validation: Name | None, test: Name | None, **options: Any) -> dict[str, LabelledData]:
     """The data of each split that is asked for, or that the hub has, in the order train, validation, test."""
     hub = splits_on_hub(data) if test is None and validation is None else None
     if hub is not None:
@@ -121,24 +96,11 @@ def _opened(data: str, validation: str | None, test: str | None, **options: Any)
     if validation is not None and test is None:
         raise DataError("--validation: expected --test beside it; got none. Give both, or neither to share out --data.")
     asked = {"train": data, "validation": validation, "test": test}
-    return {name: open_labelled(source, **options) for name, source in asked.items() if source is not None}
-
-
-def _require_examples(data: LabelledData, read: Examples) -> None:
-    if not read.examples:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in read.skipped.items()) or "no rows"
-        raise DataError(
-            f"{data.name}: expected rows with a text and a class ({data.template}); got none ({reasons}). "
-            "Change --text-field, --label-field, --limit or --data."
-        )
+    return {name: open_labelled(str(source), **options) for name, source in asked.items() if source is not None}
 
 
 def _labels(splits: Sequence[Split], *, questions: bool, pair: bool) -> tuple[str, ...]:
-    """The classes that training knows; of lettered options as many as the longest question has.
-
-    Raises:
-        DataError: there is one alone, or one in another split that training does not know.
-    """
+    """The classes that training knows; of lettered options as many as the longest question has."""
     train = Counter(example.label for example in splits[0].examples)
     if len(train) < 2:
         only = next(iter(train))

@@ -40,14 +40,6 @@ class _Probes:
         return str(self.accuracy["data"][0])
 
     @property
-    def stem(self) -> str:
-        return f"probe_{slug(*model_of(self.findings))}_{slug(self.data)}"
-
-    @property
-    def last(self) -> int:
-        return max(self.accuracy["state"])
-
-    @property
     def levels(self) -> dict[str, float]:
         """What needs no model: chance on the test split, and the answer that training gives most often."""
         test = self.splits.filter(split="test").row(0, named=True)
@@ -62,7 +54,7 @@ class _Probes:
 def chapters(run: Run) -> Iterator[Chapter]:
     """Every probe that is trained, the latest first, and models against each other."""
     every = [_probes(run, findings) for findings in held(run.experiments("probe"), "accuracy")]
-    names = stems({probes.key: probes.stem for probes in every})
+    names = stems({each.key: f"probe_{slug(*model_of(each.findings))}_{slug(each.data)}" for each in every})
     sections = [_section(probes, names[probes.key]) for probes in reversed(every)]
     yield Chapter("Probes", "probe", [*sections, *map(_several, _comparable(every))], NOTE)
 
@@ -129,22 +121,17 @@ def _by_state(probes: _Probes, split: str) -> pl.DataFrame:
 
 
 def _test_by_depth(probes: _Probes) -> pl.DataFrame:
-    return _by_state(probes, "test").with_columns(pl.col("at") / max(probes.last, 1))
+    return _by_state(probes, "test").with_columns(pl.col("at") / max(*probes.accuracy["state"], 1))
 
 
 def _table(probes: _Probes) -> Table:
     by_place = {(row["split"], row["state"]): row for row in probes.accuracy.to_dicts()}
     states = probes.accuracy["state"].unique().sort().to_list()
+    cells = {state: _cells([by_place.get((split, state), _NO_SPLIT) for split in SPLITS]) for state in states}
     levels = ", ".join(f"{name} {level:.3f}" for name, level in probes.levels.items())
-    return Table(
-        f"{model_of(probes.findings)[0]} on {probes.data}: accuracy by state; {levels}",
-        COLUMNS,
-        [
-            [state, depth(state, states[-1]), *_cells([by_place.get((split, state), _NO_SPLIT) for split in SPLITS])]
-            for state in states
-        ],
-        folded="Share of right answers of the classifier trained on each state",
-    )
+    title = f"{model_of(probes.findings)[0]} on {probes.data}: accuracy by state; {levels}"
+    rows = [[state, depth(state, states[-1]), *cells[state]] for state in states]
+    return Table(title, COLUMNS, rows, folded="Share of right answers of the classifier trained on each state")
 
 
 def _cells(by_split: Sequence[dict[str, Any]]) -> list[Any]:
