@@ -20,7 +20,7 @@ from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Norms:
     """Norms of one state; every field is a column of the ``layers`` table.
 

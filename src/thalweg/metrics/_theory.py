@@ -32,7 +32,7 @@ from thalweg.shapes import Float
 SPAN = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Theorem:
     """Terms and bounds of Theorem 1 and Corollary 2; every field is a column of the ``layers`` table.
 
@@ -65,7 +65,7 @@ class Theorem:
     entropy_bound_weak: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MassiveBound:
     """The bound for several massive rows; every field is a column of the ``layers`` table.
 

@@ -226,7 +226,7 @@ def _tokens(source: Source, how: Tokenization, wanted: int | None) -> list[int]:
         characters *= 2
 
 
-def _text(source: Source, characters: float) -> tuple[str, bool]:
+def _text(source: Source, characters: int | float) -> tuple[str, bool]:
     """The rows as one text, as far as ``characters``, and whether that is all."""
     parts, length, pieces = list[str](), 0, _pieces(source)
     for piece in pieces:
