@@ -211,7 +211,7 @@ def gallery():
     """Show one of everything."""
 
 
-EXPERIMENT = Experiment("gallery", gallery, "Measure", (), "tests.gallery")
+EXPERIMENT = Experiment("gallery", {}, gallery, "Measure", (), "tests.gallery")
 
 
 @contextmanager
