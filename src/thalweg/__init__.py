@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.advice import advise as advise
+    from thalweg.checks import listing as listing
+    from thalweg.checks import verify as verify
     from thalweg.errors import ThalwegError as ThalwegError
     from thalweg.errors import UsageError as UsageError
     from thalweg.experiments import Checkpoints as Checkpoints
@@ -32,11 +34,9 @@ if TYPE_CHECKING:
     from thalweg.experiments import survey as survey
     from thalweg.experiments import train_tuned as train_tuned
     from thalweg.figures import save_figures as save_figures
-    from thalweg.listings import listing as listing
     from thalweg.report import write_report as write_report
     from thalweg.store import Run as Run
     from thalweg.store import open_run as open_run
-    from thalweg.verification import verify as verify
 
 __version__ = "0.1.0"
 
@@ -47,11 +47,11 @@ _ROOMS = {
     "ThalwegError": "errors",
     "UsageError": "errors",
     "advise": "advice",
-    "listing": "listings",
+    "listing": "checks",
     "open_run": "store",
     "save_figures": "figures",
     "train_tuned": "experiments",
-    "verify": "verification",
+    "verify": "checks",
     "write_report": "report",
 }
 """Where names are that are no experiment's."""

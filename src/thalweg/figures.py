@@ -55,11 +55,8 @@ def _figures(run: Run) -> Iterator[tuple[str, Section]]:
         for section in (section for chapter in experiment.chapters(run) for section in chapter.sections):
             if section.panels and section.name and section.only != "terminal":
                 times[section.name] += 1
-                yield _name(section, times[section.name]), section
-
-
-def _name(section: Section, time: int) -> str:
-    return section.name if time == 1 else f"{section.name}_{section.key or time}"
+                time = times[section.name]
+                yield section.name if time == 1 else f"{section.name}_{section.key or time}", section
 
 
 def _save(section: Section, directory: Path, name: str) -> list[Path]:

@@ -10,8 +10,8 @@ from tests.monitor import small
 
 from thalweg.errors import UsageError
 from thalweg.monitor import Alarms, MonitorOptions
-from thalweg.monitor._alarms import Watch
-from thalweg.monitor._scalars import SHOWN, scalars
+from thalweg.monitor._options import Watch
+from thalweg.monitor._record import SHOWN, scalars
 from thalweg.store import open_run
 
 

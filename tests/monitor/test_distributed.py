@@ -12,7 +12,7 @@ from tests.monitor import small
 from torch import distributed, nn
 
 from thalweg.monitor import Alarms
-from thalweg.monitor._sharded import is_sharded
+from thalweg.monitor._untouched import is_sharded
 from thalweg.store import open_run
 
 pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this torch has no distributed package")

@@ -75,7 +75,7 @@ def test_the_callers_own_style_is_neither_used_nor_changed():
 def test_a_run_that_shows_nothing_has_no_figures(tmp_path):
     with open_survey(tmp_path, header()):
         pass
-    with alone(Experiment("none", len, "Measure", (), "tests.shown.nothing")):
+    with alone(Experiment("none", {}, len, "Measure", (), "tests.shown.nothing")):
         assert save_figures(open_run(tmp_path)) == []
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.synthetic_run import Plant, build_run
 
 from thalweg.store import Shard, slug
-from thalweg.store._names import is_ours, is_pair_folder, is_record, part_name, record_name
+from thalweg.store._shards import is_ours, is_pair_folder, is_record, part_name, record_name
 
 NASTY = ("../../etc/passwd", "a/b", "a\\b", "a b", "", "...", "con\0", "<script>", "x" * 5000, "Ünïcode", "a.b")
 

@@ -14,7 +14,7 @@ from tests.synthetic_run import PLAIN, PLANTED, build_run, header, open_survey, 
 
 from thalweg.errors import RunError
 from thalweg.store import PartCounts, Shard, Thresholds, open_run
-from thalweg.store._documents import write_document
+from thalweg.store._files import write_document
 from thalweg.store._shards import read_record
 
 TABLES = ("layers", "heads", "massive", "prompts")

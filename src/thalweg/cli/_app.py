@@ -3,21 +3,32 @@
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 from rich.console import Console
 from rich.text import Text
 
 from thalweg import __version__
-from thalweg.cli._mistakes import mistake_in_a_line
-from thalweg.cli._signature import command_of
-from thalweg.cli._verbs import GROUPS, Verb, verbs
+from thalweg.cli._verbs import GROUPS, Verb, command_of, verbs
 from thalweg.errors import ThalwegError
 from thalweg.shown import printable
+from thalweg.validated import line_of
 
 INTERRUPTED = 130
-
-
 PARAMETERS = Parameter(negative=(), show_env_var=False, allow_repeating=True)
 """No option but those that are asked for, and of one that is given twice the last counts."""
 
@@ -71,10 +82,68 @@ def run(argv: list[str]) -> int:
     try:
         return app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
-        _complain(mistake_in_a_line(error, [verb.name for verb in known]))
+        _complain(_mistake(error, [verb.name for verb in known]))
         return 2
 
 
 def _complain(message: str) -> None:
     line = printable(" ".join(message.split()))
     Console(stderr=True).print(Text(f"thalweg: {line}"), soft_wrap=True)
+
+
+def _mistake(error: CycloptsError, verbs: list[str]) -> str:
+    """What was expected, what came, the nearest name, and where to look, in a line."""
+    if isinstance(error, ValidationError) and (argument := error.argument):
+        given = argument.tokens[-1].value if argument.tokens else ""
+        if line := line_of(argument.field_info.annotation, given):
+            return line
+    said = _said(error, verbs)
+    where = " ".join(["thalweg", *(error.command_chain or ())])
+    return f"{said}{'' if said.endswith('?') else '.'} See `{where} --help`."
+
+
+def _said(error: CycloptsError, verbs: list[str]) -> str:
+    match error:
+        case UnknownCommandError():
+            return _unknown((error.unused_tokens or [""])[0], verbs)
+        case UnknownOptionError():
+            arguments: Any = error.argument_collection
+            options = [name for argument in arguments if argument.parse for name in argument.names]
+            return _unknown(error.token.keyword or error.token.value, options)
+        case UnusedCliTokensError():
+            return f"Got unexpected extra argument ({' '.join(error.unused_tokens or ())})"
+        case MissingArgumentError():
+            return _missing(error)
+        case CoercionError():
+            return _unfit(error)
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _unknown(given: str, known: list[str]) -> str:
+    name, is_option = given.partition("=")[0], given.startswith("-")
+    said = f"No such option: {name}" if is_option else f"No such command {given!r}"
+    return said + _nearest(name, known)
+
+
+def _nearest(given: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(given, known, n=1)
+    return "".join(f". Did you mean {name if name.startswith('-') else repr(name)}?" for name in nearest)
+
+
+def _missing(error: MissingArgumentError) -> str:
+    argument: Any = error.argument
+    name = error.keyword or (argument.name if argument else "")
+    if name.startswith("-") and (argument is None or not argument.field_info.is_positional_only):
+        return f"Option '{name}' requires an argument"
+    choices = argument.get_choices(force=True) if argument else None
+    return f"Missing argument '{name.lstrip('-')}'" + (f"; expected {', '.join(choices)}" if choices else "")
+
+
+def _unfit(error: CoercionError) -> str:
+    argument, token = error.argument, error.token
+    name = (token.keyword if token else None) or (argument.name if argument else "")
+    said = f"Invalid value for '{name}': {repr(token.value) if token else 'the value'} is not"
+    if choices := argument.get_choices(force=True) if argument else None:
+        return f"{said} one of {', '.join(map(repr, choices))}{_nearest(token.value if token else '', choices)}"
+    kinds = {int: "a whole number", float: "a number", bool: "yes or no"}
+    return f"{said} {kinds.get(error.target_type or object, 'understood')}"

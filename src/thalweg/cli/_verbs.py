@@ -1,33 +1,29 @@
-"""What verbs there are: every experiment, and the library functions that look at a run or check something."""
+"""What verbs there are, and how a library function is one: experiments, and what looks at a run or checks something."""
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter
 
 from thalweg.advice import Advice, advise
+from thalweg.checks import Verification, listing, verify
 from thalweg.experiments import Outcome, experiments
 from thalweg.figures import save_figures
-from thalweg.listings import listing
 from thalweg.report import write_report
-from thalweg.shown import Table
+from thalweg.shown import Table, print_json, print_sections, print_table, printable
 from thalweg.store import open_run
-from thalweg.verification import Verification, verify
 
 GROUPS = ("Measure", "Intervene", "Downstream", "Look", "Check")
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb.
-
-    Attributes:
-        name: as it is typed.
-        function: what it calls.
-        group: where the help lists it.
-        told: what is told of a result, given what was asked for.
-        as_json: whether that can be printed for a program.
-    """
+    """One verb: as it is typed, what it calls, where the help lists it, and what is told, given what was asked for."""
 
     name: str
     function: Callable[..., Any]
@@ -83,3 +79,93 @@ LOOKING = (
     Verb("verify", verify, "Check", _verified),
     Verb("list", listing, "Check", _listed),
 )
+
+
+AS_JSON = inspect.Parameter(
+    "as_json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, Parameter(name="--json", help="print the result as JSON.", show_default=False)],
+)
+
+
+def command_of(verb: Verb) -> Callable[..., int]:
+    """Give what the parser calls: the verb's function, with what came of it printed; it returns the exit code."""
+
+    def command(*given: Any, as_json: bool = False, **asked: Any) -> int:
+        names = inspect.signature(verb.function).parameters
+        result = verb.function(*given, **asked)
+        return show(verb.told(result, {**dict(zip(names, given, strict=False)), **asked}), as_json=as_json)
+
+    parameters = _parameters(verb)
+    command.__name__, command.__doc__ = verb.name, verb.function.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(command)["__signature__"] = inspect.Signature(parameters)
+    return command
+
+
+def _parameters(verb: Verb) -> list[inspect.Parameter]:
+    hints = get_type_hints(verb.function, include_extras=True)
+    first, *others = inspect.signature(verb.function).parameters.values()
+    kinds = [(first, inspect.Parameter.POSITIONAL_ONLY), *((other, inspect.Parameter.KEYWORD_ONLY) for other in others)]
+    parameters = [_asked(parameter.replace(kind=kind), typed(hints[parameter.name])) for parameter, kind in kinds]
+    return [*parameters, AS_JSON] if verb.as_json else parameters
+
+
+def _asked(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
+    """With its type; what Python has as one name by default is shown, since a list has none that the parser takes."""
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    default = parameter.default
+    if list[str] not in (base, *get_args(base)) or default in (None, inspect.Parameter.empty):
+        return parameter.replace(annotation=hint)
+    shown = Parameter(show_default=default if isinstance(default, str) else ",".join(map(str, default)) or False)
+    listed = [default] if isinstance(default, str) else [*map(str, default)]
+    return parameter.replace(annotation=Annotated[hint, shown], default=listed)
+
+
+def typed(hint: Any) -> Any:
+    """Give the type of what is typed on a terminal where Python takes more: names, one name, or a number.
+
+    Example:
+        >>> typed(str | Sequence[str] | None)
+        list[str] | None
+        >>> typed(str | Sequence[int])
+        <class 'str'>
+    """
+    if get_origin(hint) is Annotated:
+        base, *notes = get_args(hint)
+        return Annotated[(typed(base), *notes)]
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kind = list[str] if _takes_names(kinds) else next((simple for simple in (str, float) if simple in kinds), hint)
+    return kind | None if kind is not hint and NoneType in kinds else kind
+
+
+def _takes_names(kinds: Sequence[Any]) -> bool:
+    elements = [element for kind in kinds if get_origin(kind) is Sequence for element in get_args(kind)]
+    return any(element is str or str in get_args(element) for element in elements)
+
+
+def show(outcome: Outcome, *, as_json: bool) -> int:
+    """Print an outcome, data on stdout and remarks on stderr, and give its exit code."""
+    if as_json:
+        print_json(outcome.json)
+    else:
+        _show(outcome)
+    for remark in outcome.remarks:
+        _remark(remark)
+    return outcome.exit_code
+
+
+def _show(outcome: Outcome) -> None:
+    print_sections(outcome.sections)
+    for table in outcome.tables:
+        print_table(table.columns, table.rows, title=table.title or None)
+    models = outcome.run.header.models if outcome.run else ()
+    for name, how in {model.name: model.planted for model in models if model.planted}.items():
+        _remark(f"{name} is a test model: {how}.")  # before its numbers are believed
+    for line in outcome.lines:
+        sys.stdout.write(f"{printable(line)}\n")
+
+
+def _remark(line: str) -> None:
+    sys.stderr.write(f"{printable(line)}\n")

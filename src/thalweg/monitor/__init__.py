@@ -1,8 +1,8 @@
 """What happens inside a model while it is being trained?
 
-In reading order: ``_options`` what is asked · ``_monitor`` any loop · ``_trainer`` transformers' Trainer ·
-``_lightning`` Lightning · ``_record`` the run directory · ``_scalars`` numbers for trackers · ``_alarms`` what should
-not pass unnoticed · ``_untouched`` how training is left as it is · ``_sharded`` weights that several processes hold.
+In reading order: ``_options`` what is asked, and the alarms · ``_monitor`` any loop · ``_trainer`` transformers'
+Trainer · ``_lightning`` Lightning · ``_record`` the run directory, and numbers for trackers · ``_untouched`` how
+training is left as it is, with weights that several processes hold too.
 """
 
 from typing import TYPE_CHECKING

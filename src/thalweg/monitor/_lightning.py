@@ -33,12 +33,7 @@ class ThalwegLightningCallback(Callback):
     The Lightning module holds one Hugging Face model, under whatever name.
 
     Args:
-        tokenizer: the model's.
-        out: run directory.
-        name: what the run calls the model.
-        prompts: data of the prompts, or a list of texts.
-        text_field: field of the data that holds the text.
-        options: interval, prompts, thresholds, alarms.
+        tokenizer, out, name, prompts, text_field, options: as for :class:`~thalweg.monitor.Monitor`.
 
     Attributes:
         monitor: what measures.
@@ -83,9 +78,9 @@ class ThalwegLightningCallback(Callback):
         if self.monitor.should_stop:
             trainer.should_stop = True
 
-    def _log(self, trainer: Any, found: dict[str, float] | None) -> None:
-        for logger in trainer.loggers if found else ():
-            logger.log_metrics(found, step=trainer.global_step)
+    def _log(self, trainer: Any, numbers: dict[str, float] | None) -> None:
+        for logger in trainer.loggers if numbers else ():
+            logger.log_metrics(numbers, step=trainer.global_step)
 
 
 def _wrapped(trainer: Any, pl_module: Any) -> nn.Module:

@@ -13,11 +13,9 @@ import torch
 from torch import nn
 
 from thalweg.errors import UsageError
-from thalweg.monitor._alarms import Watch
-from thalweg.monitor._options import Alarm, MonitorOptions
+from thalweg.monitor._options import Alarm, MonitorOptions, Watch
 from thalweg.monitor._record import Ending, Record
-from thalweg.monitor._sharded import is_sharded
-from thalweg.monitor._untouched import generators_kept
+from thalweg.monitor._untouched import generators_kept, is_sharded
 
 Take = Callable[[nn.Module, int], dict[str, float] | None]
 """A way to measure: :meth:`Monitor.begin`, :meth:`Monitor.step` or :meth:`Monitor.measure`."""
@@ -102,7 +100,7 @@ class Monitor:
         Without it, what is wrong with model or directory is told at the first measurement, as any other failure.
 
         Args:
-            model: the model to be trained, as for :meth:`step`.
+            model: as for :meth:`step`.
             step: optimizer steps done, where a training is taken up again.
 
         Returns:
@@ -138,21 +136,21 @@ class Monitor:
             return None
         with generators_kept(model):
             since = time.perf_counter()
-            found = self._measured(model, step)
+            numbers = self._measured(model, step)
             self._last = step
             self.seconds += time.perf_counter() - since
-            raised = self._watch.look(step, found) if found else []
+            raised = self._watch.look(step, numbers) if numbers else []
         self._agree(model, bool(raised))
-        if not found:
-            return found
-        named = {f"thalweg/{name}": value for name, value in found.items() if math.isfinite(value)}
+        if not numbers:
+            return numbers
+        named = {f"thalweg/{name}": value for name, value in numbers.items() if math.isfinite(value)}
         return {**named, "thalweg/alarms": float(len(raised))} if self.options.alarms.any else named
 
     def finish(self, model: nn.Module | None = None, step: int | None = None) -> dict[str, float] | None:
         """Measure a last time, if a model is given, and close the run as finished."""
-        found = self.measure(model, step) if model is not None and step is not None else None
+        numbers = self.measure(model, step) if model is not None and step is not None else None
         self._close("finished")
-        return found
+        return numbers
 
     def __enter__(self) -> "Monitor":
         return self

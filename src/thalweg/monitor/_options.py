@@ -1,8 +1,12 @@
-"""What a monitor is asked, checked before training begins."""
+"""What a monitor is asked, checked before training begins, and when it raises its voice."""
 
+import logging
+import math
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -104,3 +108,46 @@ class MonitorOptions:
             massive_ratio=self.massive_ratio,
             progress=False,
         )
+
+
+_log = logging.getLogger("thalweg.monitor")
+
+
+class Watch:
+    """Keeps what the alarms need of earlier measurements."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self.alarms = alarms
+        self.raised = list[Alarm]()
+        self._ratios = deque[float](maxlen=(alarms.ratio_growing_for or 0) + 1)
+
+    def look(self, step: int, numbers: dict[str, float]) -> list[Alarm]:
+        """Raise what there is to raise at this step."""
+        raised = [*self._massive(step, numbers), *self._growing(step, numbers)]
+        self.raised += raised
+        for alarm in raised:
+            _log.warning("%s", alarm.message)
+            if self.alarms.on_alarm is not None:
+                self.alarms.on_alarm(alarm)
+        return raised
+
+    def _massive(self, step: int, numbers: dict[str, float]) -> Iterator[Alarm]:
+        limit, peak = self.alarms.massive_above, numbers.get("peak_value/max", 0.0)
+        if limit is None:
+            return
+        if abs(peak) > limit:
+            said = f"step {step}: an activation of {peak:.4g} is above the limit of {limit:g}."
+            yield Alarm("massive activation", step, peak, said)
+        elif states := numbers.get("nonfinite_states", 0.0):
+            said = f"step {step}: {states:.0f} states hold NaN or Inf; the limit is {limit:g}."
+            yield Alarm("massive activation", step, math.inf, said)
+
+    def _growing(self, step: int, numbers: dict[str, float]) -> Iterator[Alarm]:
+        times, ratio = self.alarms.ratio_growing_for, numbers.get("norm_ratio/max")
+        if times is None or ratio is None:
+            return
+        self._ratios.append(ratio)
+        if len(self._ratios) == times + 1 and all(before < after for before, after in pairwise(self._ratios)):
+            first = self._ratios[0]
+            said = f"step {step}: the norm ratio grew over {times} measurements, from {first:.4g} to {ratio:.4g}."
+            yield Alarm("growing norm ratio", step, ratio, said)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +23,9 @@ from thalweg.experiments import (
     write_emergence,
 )
 from thalweg.monitor._options import MonitorOptions
-from thalweg.monitor._scalars import scalars
-from thalweg.monitor._sharded import is_sharded
-from thalweg.monitor._untouched import untouched
+from thalweg.monitor._untouched import is_sharded, untouched
 from thalweg.prompts import Shard, Source, Tokenization, open_source, read_shards, source_of_texts, tokenization
 from thalweg.store import (
-    Coverage,
     DataFacts,
     Findings,
     FindingsWriter,
@@ -38,6 +36,50 @@ from thalweg.store import (
     open_run,
 )
 
+SHOWN = 24
+"""Curves of one metric at most; the run directory has every state and block."""
+METRICS = (
+    ("state", "entropy_normalized", min, "min"),
+    ("state", "norm_ratio", max, "max"),
+    ("block", "sink_rate", max, "max"),
+)
+
+
+def scalars(profile: pl.DataFrame, layers: pl.DataFrame) -> dict[str, float]:
+    """What trackers are told of one step, from its rows of the profile and by prompt and state.
+
+    ``entropy_normalized/state_03``, ``norm_ratio/max``, ``sink_rate/block_02``, ``peak_value/max`` (largest magnitude,
+    with its sign), ``entropy_bound/slack`` (nats, least over states and prompts), ...; the extremes are over blocks,
+    and over states that a block wrote. Of a deep model, evenly spaced states and blocks. What is undefined is left out.
+    """
+    means = {
+        (site, metric, index): mean
+        for site, metric, index, mean in profile.select("site", "metric", "index", "mean").iter_rows()
+        if mean is not None and math.isfinite(mean)
+    }
+    numbers = dict[str, float]()
+    for site, metric, choose, word in METRICS:
+        shown = _spaced(sorted({index for place, _, index in means if place == site}))
+        by_index = {index: mean for (place, name, index), mean in means.items() if (place, name) == (site, metric)}
+        numbers |= {f"{metric}/{site}_{index:02d}": by_index[index] for index in shown if index in by_index}
+        if written := [mean for index, mean in by_index.items() if index > 0 or site == "block"]:
+            numbers[f"{metric}/{word}"] = choose(written)
+    peaks = layers["peak_value"].drop_nans().drop_nulls()
+    if len(peaks):
+        numbers["peak_value/max"] = float(max(peaks, key=abs))
+    slack = (layers["entropy_bound_massive"] - layers["entropy"]).drop_nans().drop_nulls()
+    if len(slack):
+        numbers["entropy_bound/slack"] = float(min(slack))
+    return numbers
+
+
+def _spaced(indices: Sequence[int]) -> list[int]:
+    """All of them, or ``SHOWN`` from the first to the last."""
+    if len(indices) <= SHOWN:
+        return list(indices)
+    return [indices[round(at * (len(indices) - 1) / (SHOWN - 1))] for at in range(SHOWN)]
+
+
 HEADER = "run.json"
 Ending = Literal["finished", "interrupted", "failed"]
 
@@ -46,18 +88,8 @@ _writing: WeakValueDictionary[Path, "Record"] = WeakValueDictionary()
 """Who writes where in this process: a training begun anew in the same session takes the directory over."""
 
 
-def step_name(step: int) -> str:
-    """The revision that stands for a training step: ``step100``."""
-    return f"step{step}"
-
-
 class Record:
-    """Measures a model in training and adds it to the run.
-
-    Raises:
-        DataError: the prompts cannot be read.
-        RunError: the directory holds other files, or a run with other options.
-    """
+    """Measures a model in training, as revision ``step100``, and adds it to the run."""
 
     def __init__(
         self,
@@ -87,14 +119,7 @@ class Record:
     def begin(self, model: nn.Module, step: int, *, measures: bool, writes: bool = True) -> None:
         """Refuse a model that cannot be measured and a directory that cannot be used, before the training.
 
-        Args:
-            model: in training, wrapped or not.
-            step: optimizer steps done.
-            measures: whether a measurement of this step follows.
-            writes: as for :meth:`measure`.
-
-        Raises:
-            UsageError: what it is, and what to do.
+        ``measures``: whether a measurement of this step follows; ``writes``: as for :meth:`measure`.
         """
         if not (writes or is_sharded(model)):
             return
@@ -106,11 +131,8 @@ class Record:
     def measure(self, model: nn.Module, step: int, *, writes: bool = True) -> dict[str, float]:
         """Measure the model as it is now; a measurement of the same step that is there gives way.
 
-        Args:
-            model: in training, wrapped or not.
-            step: optimizer steps done.
-            writes: False on every process but the first, which computes along where the weights are shared and leaves
-                the files alone.
+        ``writes`` is False on every process but the first: it computes along where the weights are shared, and leaves
+        the files alone.
         """
         shared = is_sharded(model)
         if not (writes or shared):
@@ -142,19 +164,16 @@ class Record:
 
     def _scalars(self, writer: FindingsWriter, facts: ModelFacts) -> dict[str, float]:
         aggregate(writer, self.known)
-        covered = self._coverage(writer, facts.revision)
+        pair = (self.name, facts.revision, self.source.name)
+        covered = next(coverage for coverage in writer.header.coverage if coverage.pair == pair)
         if not covered.prompts_kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in covered.skipped.items())
             raise DataError(f"no prompt could be measured ({reasons}). Give shorter prompts, or a smaller max_length.")
         write_emergence(writer)
         self.known = _averages(writer.reading())
         profile = self.known["profile"].filter(model=self.name, revision=facts.revision)
-        layers = writer.reading().only(covered.pair).table("layers")
+        layers = writer.reading().only(pair).table("layers")
         return {**scalars(profile, layers.collect()), "nonfinite_states": float(covered.nonfinite_states)}
-
-    def _coverage(self, writer: FindingsWriter, revision: str) -> Coverage:
-        pair = (self.name, revision, self.source.name)
-        return next(coverage for coverage in writer.header.coverage if coverage.pair == pair)
 
     def _subject(self, plain: Any) -> Subject:
         """The model's parts, found and proved once; what depends on weights is made anew each time."""
@@ -181,7 +200,7 @@ class Record:
         text = config.get_text_config(decoder=True)
         facts = ModelFacts(
             name=self.name,
-            revision=step_name(step),
+            revision=f"step{step}",
             weights=f"step {step} of a training",
             configuration=identity_of_configuration(config, self.tokenizer),
             dtype=str(subject.model.dtype).removeprefix("torch."),
@@ -211,17 +230,16 @@ class Record:
         return writer
 
     def _opened(self, facts: ModelFacts, *, enters: bool = True) -> FindingsWriter:
-        """Create the run, or go on with it, and complete what a killed process left without its averages.
-
-        The step enters the run unless it is not measured now.
-        """
+        """Create the run, or go on with it, and complete what a killed process left without its averages."""
         self._refuse_other_shape(facts)
         place = self.out.resolve()
         if (other := _writing.get(place)) is not None and other is not self:
             other.close()
         models = (facts,) if enters else open_run(self.out).header.models
         header = RunHeader(models=models, **self._asked())
-        writer = open_survey(self.out, header, self._session(), grown=True)
+        resolved = {**vars(self.options), "every": self.interval}
+        session = Session(resolved=resolved, versions=versions(), hardware=hardware())
+        writer = open_survey(self.out, header, session, grown=True)
         _writing[place] = self
         try:
             aggregate(writer)
@@ -232,29 +250,19 @@ class Record:
             raise
         return writer
 
-    def _session(self) -> Session:
-        resolved = {**vars(self.options), "every": self.interval}
-        return Session(resolved=resolved, versions=versions(), hardware=hardware())
-
     def _asked(self) -> dict[str, Any]:
         """What has to be the same for every measurement of a run."""
         source, options = self.source, self.options
         return {
             "data": (DataFacts(name=source.name, hash=source.hash, template=source.template),),
-            "max_length": options.max_length,
-            "thresholds": Thresholds(
-                tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position
-            ),
-            "seed": options.seed,
-            "variants": options.variants,
-            "keep_text": options.keep_text,
+            "thresholds": Thresholds(**{name: getattr(options, name) for name in Thresholds.model_fields}),
+            **{name: getattr(options, name) for name in ("max_length", "seed", "variants", "keep_text")},
         }
 
     def _refuse_other_directory(self) -> None:
         """Before the training, rather than at its first measurement."""
         if not (self.out / HEADER).exists():
-            # A process killed before the header was there leaves a lock and its temporary file.
-            left = (".lock", HEADER)
+            left = (".lock", HEADER)  # with its temporary file, by a process killed before the header was there
             if self.out.is_dir() and not all(entry.name.startswith(left) for entry in self.out.iterdir()):
                 raise RunError(f"{self.out} holds other files and no run. Choose another out.")
             if self.out.is_file():

@@ -27,12 +27,7 @@ class ThalwegCallback(TrainerCallback):
     others.
 
     Args:
-        tokenizer: the model's.
-        out: run directory, as for :class:`~thalweg.monitor.Monitor`.
-        name: what the run calls the model.
-        prompts: data of the prompts, or a list of texts.
-        text_field: field of the data that holds the text.
-        options: interval, prompts, thresholds, alarms.
+        tokenizer, out, name, prompts, text_field, options: as for :class:`~thalweg.monitor.Monitor`.
 
     Attributes:
         monitor: what measures.
@@ -85,23 +80,19 @@ class ThalwegCallback(TrainerCallback):
     ) -> TrainerControl:
         # The wrapped one where there is a wrapper: it knows how sharded weights are gathered.
         wrapped = getattr(self.trainer, "model_wrapped", None)
-        own: nn.Module = wrapped if isinstance(wrapped, nn.Module) else model
         take = take or (self.monitor.measure if control.should_training_stop else self.monitor.step)
-        found = take(own, state.global_step)
-        if found and self.trainer is not None:
-            self._log(self.trainer, args, state, control, found)
+        numbers = take(wrapped if isinstance(wrapped, nn.Module) else model, state.global_step)
+        if numbers and self.trainer is not None:
+            # trainer.log would end the wish, raised in this very step, that the loss be logged.
+            state.log_history.append({**numbers, "epoch": state.epoch, "step": state.global_step})
+            handler = copy.copy(self.trainer.callback_handler)
+            handler.callbacks = [
+                each for each in handler.callbacks if each is not self and not isinstance(each, SPEAKING)
+            ]
+            handler.call_event("on_log", args, state, control, logs=dict(numbers))
         if self.monitor.should_stop:
             control.should_training_stop = True
         return control
-
-    def _log(
-        self, trainer: Trainer, args: Any, state: TrainerState, control: TrainerControl, found: dict[str, float]
-    ) -> None:
-        # trainer.log would end the wish, raised in this very step, that the loss be logged.
-        state.log_history.append({**found, "epoch": state.epoch, "step": state.global_step})
-        handler = copy.copy(trainer.callback_handler)
-        handler.callbacks = [one for one in handler.callbacks if one is not self and not isinstance(one, SPEAKING)]
-        handler.call_event("on_log", args, state, control, logs=dict(found))
 
 
 def watch(

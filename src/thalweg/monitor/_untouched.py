@@ -2,40 +2,74 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from thalweg.capture import attention_implementation
 from thalweg.errors import ModelError
-from thalweg.monitor._sharded import gathered
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a forward pass needs every process: FSDP, or weights that are distributed tensors."""
+    modules = (isinstance(module, FullyShardedDataParallel | FSDPModule) for module in model.modules())
+    return any(modules) or any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
+@contextmanager
+def gathered(model: nn.Module, body: nn.Module) -> Iterator[None]:
+    """Make whole what ``body`` reads and what is not gathered by its own forward pass: the units that hold it.
+
+    The blocks inside gather their own weights one after the other, as in training, so that no process ever holds the
+    whole model. Every process has to come here, and to run the same passes.
+    """
+    with ExitStack() as stack:
+        for unit in _holding(model, body, FullyShardedDataParallel):
+            stack.enter_context(FullyShardedDataParallel.summon_full_params(unit, recurse=False, writeback=False))
+        _settle_roots(model)
+        units: list[Any] = _holding(model, body, FSDPModule)
+        for unit in units:
+            unit.unshard()
+            stack.callback(unit.reshard)
+        yield
+
+
+def _holding(model: nn.Module, body: nn.Module, kind: type) -> list[nn.Module]:
+    units = (module for module in model.modules() if isinstance(module, kind) and module is not body)
+    return [unit for unit in units if any(inner is body for inner in unit.modules())]
+
+
+def _settle_roots(model: nn.Module) -> None:
+    # The first unit that runs becomes FSDP's root. Before the first training step that would be a block of the body,
+    # and the training's own root would be refused afterwards; outer units come first in modules().
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module._get_fsdp_state()._lazy_init()
+
 
 ANY_DTYPE = ("eager", "sdpa")
 
 
 def plain_model(model: nn.Module) -> PreTrainedModel:
-    """The Hugging Face model inside whatever wraps it: torch.compile, DDP, FSDP, PEFT, a Lightning module.
-
-    Raises:
-        ModelError: there is none inside, or more than one.
-    """
-    found, inside = list[PreTrainedModel](), set[int]()
+    """The one Hugging Face model inside whatever wraps it: torch.compile, DDP, FSDP, PEFT, a Lightning module."""
+    outermost, inside = list[PreTrainedModel](), set[int]()
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and id(module) not in inside:
-            found.append(module)
+            outermost.append(module)
             inside |= {id(part) for part in module.modules()}
-    if len(found) != 1:
-        names = ", ".join(type(one).__name__ for one in found) or "none"
+    if len(outermost) != 1:
+        names = ", ".join(type(each).__name__ for each in outermost) or "none"
         raise ModelError(
             f"the monitor looks at one transformers model; {type(model).__name__} holds {names}. Pass the model itself."
         )
-    return found[0]
+    return outermost[0]
 
 
 @contextmanager
@@ -43,7 +77,7 @@ def generators_kept(model: nn.Module | None = None) -> Iterator[None]:
     """Whatever is drawn in here, the generators of Python, NumPy and torch go on as if nothing had been."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whatever the training loop draws from
     weights = () if model is None else model.parameters()
-    devices = {one.device.index or 0 for one in weights if one.device.type == "cuda"}
+    devices = {weight.device.index or 0 for weight in weights if weight.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=sorted(devices)):
             yield
@@ -63,12 +97,12 @@ def untouched(model: nn.Module) -> Iterator[PreTrainedModel]:
     plain = plain_model(model)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        for kind in {"cpu", *(one.device.type for one in plain.parameters())}:
+        for kind in {"cpu", *(weight.device.type for weight in plain.parameters())}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported, which takes a second
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for module in model.modules():
-            stack.callback(_Memory.of(module).restore)
+            stack.callback(_restoring(module))
         stack.enter_context(_attention_for_any_dtype(plain))
         stack.enter_context(gathered(model, plain.get_decoder()))
         model.eval()
@@ -85,37 +119,32 @@ def _attention_for_any_dtype(plain: PreTrainedModel) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class _Memory:
-    """What one module holds beside its weights: attributes, ``training`` among them, hooks, and buffers."""
+def _restoring(module: nn.Module) -> Callable[[], None]:
+    """What puts back all that a module holds now beside its weights: attributes, as ``training``, hooks and buffers."""
+    attributes, buffers = dict(vars(module)), dict(module._buffers)
+    values = {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
+    # transformers leaves its own where states are asked for, as by our proofs, and would put them there twice.
+    hooks = {name: dict(held) for name, held in attributes.items() if "_hooks" in name and isinstance(held, dict)}
 
-    module: nn.Module
-    attributes: dict[str, Any]
-    hooks: dict[str, dict[int, Any]]
-    buffers: dict[str, Tensor | None]
-    values: dict[str, Tensor]
+    def restore() -> None:
+        for name in vars(module).keys() - attributes.keys():
+            del vars(module)[name]
+        _put_back(vars(module), attributes)
+        for name, held in hooks.items():
+            if attributes[name] != held:
+                attributes[name].clear()
+                attributes[name].update(held)
+        for name in module._buffers.keys() - buffers.keys():
+            del module._buffers[name]
+        _put_back(module._buffers, buffers)
+        for name, value in values.items():
+            buffer = buffers[name]
+            if buffer is not None and not torch.equal(buffer, value):
+                buffer.copy_(value)
 
-    @classmethod
-    def of(cls, module: nn.Module) -> "_Memory":
-        buffers = dict(module._buffers)
-        values = {name: buffer.clone() for name, buffer in buffers.items() if buffer is not None}
-        # transformers leaves its own where states are asked for, as by our proofs, and would put them there twice.
-        hooks = {name: dict(held) for name, held in vars(module).items() if "_hooks" in name and isinstance(held, dict)}
-        return cls(module, dict(vars(module)), hooks, buffers, values)
+    return restore
 
-    def restore(self) -> None:
-        own, buffers = vars(self.module), self.module._buffers
-        for name in own.keys() - self.attributes.keys():
-            del own[name]
-        own.update({name: value for name, value in self.attributes.items() if own.get(name, own) is not value})
-        for name, hooks in self.hooks.items():
-            if own[name] != hooks:
-                own[name].clear()
-                own[name].update(hooks)
-        for name in buffers.keys() - self.buffers.keys():
-            del buffers[name]
-        buffers.update({name: tensor for name, tensor in self.buffers.items() if buffers.get(name) is not tensor})
-        for name, value in self.values.items():
-            tensor = buffers[name]
-            if tensor is not None and not torch.equal(tensor, value):
-                tensor.copy_(value)
+
+def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """Those alone that are other objects now."""
+    now.update({name: value for name, value in before.items() if now.get(name, now) is not value})

@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import shlex
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -14,20 +17,15 @@ from markupsafe import Markup
 
 from thalweg.catalogue import METRICS
 from thalweg.experiments import experiments, labels
-from thalweg.report._facts import how_to_finish, how_to_survey, run_facts
-from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, keys, plotly_script
-from thalweg.store import Run, open_run, os_errors_as_run_errors, write_whole
+from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, counted, keys, listing, plotly_script
+from thalweg.store import Coverage, ModelFacts, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
 
 
 def write_page(run: Run, file: Path) -> None:
-    """Write the run's page.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write the run's page; RunError where the file cannot be written."""
     page = _settled(run)
     with os_errors_as_run_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +82,8 @@ def _titles(run: Run) -> list[str]:
 def _chapters(run: Run) -> list[Chapter]:
     """What every experiment shows, without what is for the terminal alone."""
     every = (chapter for experiment in experiments() for chapter in experiment.chapters(run))
-    on_page = (
-        replace(chapter, sections=[section for section in chapter.sections if section.only != "terminal"])
-        for chapter in every
-    )
-    return [chapter for chapter in on_page if chapter.sections]
+    on_page = ((chapter, [section for section in chapter.sections if section.only != "terminal"]) for chapter in every)
+    return [replace(chapter, sections=sections) for chapter, sections in on_page if sections]
 
 
 def _charts(section: Section) -> list[Chart]:
@@ -111,9 +106,101 @@ def _cell(value: Any) -> str:
 
 def _policy(*scripts: str) -> str:
     # The browser runs these two scripts and nothing else, and asks no network for anything.
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def run_facts(run: Run) -> dict[str, dict[str, str]]:
+    """Everything the header says, in groups; checkpoints of one model together."""
+    header, session = run.header, run.session
+    models, covered = dict[str, list[ModelFacts]](), dict[str, list[Coverage]]()
+    for model in header.models:
+        models.setdefault(f"Model {model.name}", []).append(model)
+    for pair in run.coverage:
+        covered.setdefault(f"{pair.model} on {pair.data}", []).append(pair)
+    return {
+        "Run": _run(run),
+        **{title: _models(checkpoints) for title, checkpoints in models.items()},
+        **{f"Data {data.name}": {"hash": data.hash, "template": data.template} for data in header.data},
+        **{title: _coverage(pairs) for title, pairs in covered.items()},
+        "Packages": dict(sorted(session.versions.items())),
+        "Hardware": {name: str(value) for name, value in sorted(session.hardware.items())},
+    }
+
+
+def how_to_finish(run: Run) -> str | None:
+    """The command that goes on with the run; None where a monitor writes it as long as its training goes on."""
+    if "every" in run.session.resolved:
+        return None
+    command = shlex.join(run.session.command) or "thalweg survey ..."
+    out = shlex.join(["--out", str(run.path)])
+    return command if "--out" in command else f"{command} {out}"
+
+
+def how_to_survey(run: Run) -> str:
+    """The command that adds a survey to a run that experiments have made, but for its options."""
+    names = dict.fromkeys(model.name for model in run.header.models)
+    return shlex.join(["thalweg", "survey", *names, "--out", str(run.path)])
+
+
+def _run(run: Run) -> dict[str, str]:
+    header, session = run.header, run.session
+    options = ", ".join(f"{name} {value}" for name, value in session.resolved.items() if value not in (None, False))
+    return {
+        "status": run.status,
+        "command": shlex.join(session.command) or "from Python",
+        "options": options or "none",
+        "longest prompt": counted(header.max_length, "token"),
+        "tau": str(header.thresholds.tau),
+        "massive ratio": str(header.thresholds.massive_ratio),
+        "sink position": str(header.thresholds.sink_position),
+        "seed": str(header.seed),
+        "started": _moment(session.started),
+        "last written": _moment(session.updated),
+        "seconds": amount(session.seconds),
+        "format": str(header.format),
+    }
+
+
+def _models(checkpoints: Sequence[ModelFacts]) -> dict[str, str]:
+    """What they have in common is told once."""
+    common = _model(checkpoints[0])
+    if len(checkpoints) == 1:
+        return common
+    named = {counted(len(checkpoints), "checkpoint"): ", ".join(model.revision for model in checkpoints)}
+    return named | {name: value for name, value in common.items() if name not in ("revision", "weights")}
+
+
+def _model(model: ModelFacts) -> dict[str, str]:
+    blocks = "all blocks" if model.softmax_blocks is None else f"blocks {listing(model.softmax_blocks)}"
+    facts = {
+        "revision": model.revision + (f" ({model.commit})" if model.commit else ""),
+        "weights": model.weights,
+        "size": f"{model.blocks} blocks, {model.heads} heads" + (f", width {model.width}" if model.width else ""),
+        "parameters": None if model.parameters is None else f"{model.parameters:,}",
+        "dtype": model.dtype,
+        "attention read through": model.attention or "not known yet",
+        "softmax attention in": blocks,
+        "positions": model.positions or "not known yet",
+        "BOS": f"{model.bos}: {model.bos_token or 'none added'}",
+        "planted": model.planted or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _coverage(pairs: Sequence[Coverage]) -> dict[str, str]:
+    """Counts of all checkpoints of a model on a data set, added up."""
+    skipped = sum((Counter(pair.skipped) for pair in pairs), Counter[str]())
+    return {
+        "rows read": f"{sum(pair.rows_read for pair in pairs):,}",
+        "prompts kept": f"{sum(pair.prompts_kept for pair in pairs):,}",
+        "skipped": "; ".join(f"{reason}: {number:,}" for reason, number in sorted(skipped.items())) or "none",
+        "too short for a sink rate": f"{sum(pair.short_prompts for pair in pairs):,}",
+        "states with NaN or infinity": f"{sum(pair.nonfinite_states for pair in pairs):,}",
+        "states that break a bound": f"{sum(pair.bound_violations for pair in pairs):,}",
+    }
+
+
+def _moment(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}" if moment else "not yet"

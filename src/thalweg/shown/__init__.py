@@ -1,8 +1,8 @@
 """What does a person see? One vocabulary for it, and the painters that draw it.
 
-In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences · ``_labels`` titles and units of axes ·
-``_drawn`` what a panel shows, as numbers · ``_matplotlib``, ``_plotly`` and ``_terminal`` the painters, loaded when
-something is painted; ``thalweg.mplstyle`` the look on paper.
+In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences, titles and units of axes · ``_drawn``
+what a panel shows, as numbers · ``_matplotlib``, ``_plotly`` and ``_terminal`` the painters, loaded when something is
+painted; ``thalweg.mplstyle`` the look on paper.
 """
 
 from importlib import import_module
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from thalweg.ranges import ranges
 from thalweg.shown._drawn import Key, keys
-from thalweg.shown._labels import from_zero_to_one, title, unit
 from thalweg.shown._section import (
     DASHES,
     GREY,
@@ -40,12 +39,15 @@ from thalweg.shown._words import (
     amount,
     change,
     counted,
+    from_zero_to_one,
     interval,
     listing,
     number,
     percent,
     span_of,
     spans,
+    title,
+    unit,
 )
 
 if TYPE_CHECKING:
@@ -104,19 +106,14 @@ __all__ = [
 ]
 
 _PAINTERS = {
-    "Chart": "_plotly",
-    "chart_of": "_plotly",
-    "figure_of": "_matplotlib",
-    "files_of": "_matplotlib",
-    "plotly_script": "_plotly",
-    "print_json": "_terminal",
-    "print_sections": "_terminal",
-    "print_table": "_terminal",
-    "printable": "_terminal",
+    "_matplotlib": ("figure_of", "files_of"),
+    "_plotly": ("Chart", "chart_of", "plotly_script"),
+    "_terminal": ("print_json", "print_sections", "print_table", "printable"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in _PAINTERS:
-        return getattr(import_module(f"{__name__}.{_PAINTERS[name]}"), name)
+    for painter, names in _PAINTERS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{painter}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

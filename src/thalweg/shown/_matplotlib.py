@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from functools import wraps
 from importlib.resources import files
+from itertools import groupby
 from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Section, Ticks
+from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Section, Ticks
 
 STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
 DIVERGING = "RdBu_r"
@@ -100,18 +101,24 @@ def plain(text: str) -> str:
 
 def _paint(axes: Axes, panel: Panel) -> None:
     """One panel; what comes later lies on top."""
+    thinned = 1 - _SHADE * (1 - np.array(to_rgb(drawn.PHASE)))  # on white paper, as thin as the page shows it
     for span in panel.spans:
         ends = span.first - 0.5, span.last + 0.5
-        axes.axvspan(*ends, color=_thinned(drawn.PHASE), linewidth=0, zorder=0, label=plain(span.name))
+        axes.axvspan(*ends, color=thinned, linewidth=0, zorder=0, label=plain(span.name))
     if panel.heat is not None:
         _add_heat(axes, panel.heat)
     for line in panel.lines:
         _add_line(axes, line, log=panel.log_y)
     _add_bars(axes, panel.bars)
     for points in panel.points:
-        _add_points(axes, points, log=panel.log_y)
+        values, label = (
+            drawn.visible(points.rows["mean"], log=panel.log_y),
+            plain(points.name) if points.named else None,
+        )
+        axes.plot(points.rows["at"].to_numpy(), values, "o", color=points.color, label=label)
     for rule in (rule for upright in (False, True) for rule in drawn.rules(panel, upright=upright)):
-        _add_rule(axes, rule)
+        draw = axes.axvline if rule.upright else axes.axhline
+        draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
     axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y))
     _set_up(axes, panel)
     _set_along(axes, panel)
@@ -134,16 +141,6 @@ def _add_bars(axes: Axes, bars: tuple[Bars, ...]) -> None:
         spread, label = drawn.whiskers(each), plain(each.name) if each.named else None
         heights = drawn.visible(each.rows["mean"])
         axes.bar(at, heights, width, yerr=spread, color=each.color, ecolor="#444444", label=label)
-
-
-def _add_points(axes: Axes, points: Points, *, log: bool) -> None:
-    values, label = drawn.visible(points.rows["mean"], log=log), plain(points.name) if points.named else None
-    axes.plot(points.rows["at"].to_numpy(), values, "o", color=points.color, label=label)
-
-
-def _add_rule(axes: Axes, rule: Rule) -> None:
-    draw = axes.axvline if rule.upright else axes.axhline
-    draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
 
 
 def _add_heat(axes: Axes, heat: Heat) -> None:
@@ -188,20 +185,12 @@ def _set_along(axes: Axes, panel: Panel) -> None:
 
 def _add_scales(figure: Figure, every: list[Axes], section: Section) -> None:
     """A colour bar for all panels whose lines follow the same colours."""
-    by_scale = list[tuple[Scale, list[Axes]]]()
-    for axes, scale in zip(every, (panel.scale for panel in section.panels), strict=False):
-        if scale is None:
-            continue
-        if by_scale and by_scale[-1][0] == scale:
-            by_scale[-1][1].append(axes)
-        else:
-            by_scale.append((scale, [axes]))
-    for scale, beside in by_scale:
-        colors = LinearSegmentedColormap.from_list(
-            "scale", [*scale.colors, scale.colors[-1]][: max(2, len(scale.colors))]
-        )
-        values = ScalarMappable(Normalize(scale.low, scale.high), colors)
-        bar = figure.colorbar(values, ax=beside, label=plain(scale.title), pad=0.01)
+    scaled = [(axes, panel.scale) for axes, panel in zip(every, section.panels, strict=False) if panel.scale]
+    for scale, group in groupby(scaled, key=lambda pair: pair[1]):
+        colors = scale.colors if len(scale.colors) > 1 else [*scale.colors] * 2
+        shades = LinearSegmentedColormap.from_list("scale", list(colors))
+        values = ScalarMappable(Normalize(scale.low, scale.high), shades)
+        bar = figure.colorbar(values, ax=[axes for axes, _ in group], label=plain(scale.title), pad=0.01)
         places, names = _named(scale.ticks)
         bar.set_ticks(places, labels=names)
 
@@ -235,8 +224,3 @@ def _add_legend(figure: Figure, every: list[Axes], section: Section, width: floa
 
 def _named(ticks: Ticks) -> tuple[list[float | int], list[str]]:
     return list(ticks.places), list(map(plain, ticks.names))
-
-
-def _thinned(color: str) -> np.ndarray:
-    """The colour on white paper as thin as the page shows it."""
-    return 1 - _SHADE * (1 - np.array(to_rgb(color)))

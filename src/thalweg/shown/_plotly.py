@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Span, Ticks
+from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Ticks
 
 STYLES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _BLUES = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0")
@@ -70,53 +70,46 @@ def _traces(panel: Panel) -> Iterator[_Dict]:
         yield _scale(panel.scale)
 
 
+def _scatter(mode: str, x: Any, y: Any, **look: Any) -> _Dict:
+    return {"type": "scatter", "mode": mode, "x": x, "y": y, **look}
+
+
 def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
     at, mean = drawn.visible(line.rows["at"], log=panel.log_x), drawn.visible(line.rows["mean"], log=panel.log_y)
     band = drawn.edges(line, log=panel.log_y)
     if band is not None:
         yield from _band(line, at, *band)
-    dots = 1 if line.dash == "-" and not line.step else 0
-    yield {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": _numbers(at),
-        "y": _numbers(mean),
-        "line": {
-            "color": line.color,
-            "dash": STYLES[line.dash],
-            "width": line.width or 2,
-            "shape": "hvh" if line.step else "linear",
-        },
-        "marker": {"size": 4, "opacity": dots},
-        "hovertemplate": "%{y:.4~g}",
-        "connectgaps": False,
+    dots, shape = 1 if line.dash == "-" and not line.step else 0, "hvh" if line.step else "linear"
+    yield _scatter(
+        "lines+markers",
+        _numbers(at),
+        _numbers(mean),
+        line={"color": line.color, "dash": STYLES[line.dash], "width": line.width or 2, "shape": shape},
+        marker={"size": 4, "opacity": dots},
+        hovertemplate="%{y:.4~g}",
+        connectgaps=False,
         **_inked(line.color),
         **_naming(line.name, drawn.group_of(line), named=line.named),
-    }
+    )
 
 
 def _band(line: Line, at: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Iterator[_Dict]:
     # One closed shape for every stretch without a gap: a filled line would bridge the gaps.
+    look = {"fill": "toself", "fillcolor": _thinned(line.color), "line": {"width": 0}, "hoverinfo": "skip"}
     for stretch in drawn.stretches(lower + at):
         low, high = (list(zip(_numbers(at[stretch]), _numbers(edge[stretch]), strict=True)) for edge in (lower, upper))
         x, y = zip(*high, *reversed(low), strict=True)
-        yield {
-            "type": "scatter",
-            "mode": "lines",
-            "x": x,
-            "y": y,
-            "fill": "toself",
-            "fillcolor": _thinned(line.color),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            **_naming(line.name, drawn.group_of(line), named=False),
-        }
+        yield _scatter("lines", x, y, **look, **_naming(line.name, drawn.group_of(line), named=False))
 
 
 def _bars(bars: Sequence[Bars], panel: Panel) -> Iterator[_Dict]:
     places, width = drawn.bar_places(bars)
     for each, middle in zip(bars, places, strict=True):
-        at, spread = drawn.visible(each.rows["at"]), drawn.whiskers(each)
+        at, spread, error = drawn.visible(each.rows["at"]), drawn.whiskers(each), {}
+        if spread is not None:
+            sides = {"array": _numbers(spread[1]), "arrayminus": _numbers(spread[0])}
+            look = {"color": "#777777", "thickness": 1.2, "width": 0}
+            error = {"error_y": {"type": "data", "symmetric": False, **sides, **look}}
         yield {
             "type": "bar",
             "x": _numbers(at),
@@ -125,74 +118,57 @@ def _bars(bars: Sequence[Bars], panel: Panel) -> Iterator[_Dict]:
             "offset": _numbers(middle - at - width / 2),
             "marker": {"color": each.color},
             "hovertemplate": "%{y:.4~g}",
-            **({} if spread is None else {"error_y": _whiskers(spread)}),
+            **error,
             **_naming(each.name, each.name, named=each.named),
         }
 
 
-def _whiskers(spread: np.ndarray) -> _Dict:
-    below, above = map(_numbers, spread)
-    look = {"color": "#777777", "thickness": 1.2, "width": 0}
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
-
-
 def _points(points: Points, panel: Panel) -> _Dict:
     labels = points.rows["label"] if "label" in points.rows.columns else []
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": _numbers(drawn.visible(points.rows["at"], log=panel.log_x)),
-        "y": _numbers(drawn.visible(points.rows["mean"], log=panel.log_y)),
-        "marker": {"size": 6, "color": points.color},
-        "text": [_literal(str(label)) for label in labels],
-        "hovertemplate": "%{text}: %{y:.4~g}" if len(labels) else "%{y:.4~g}",
+    return _scatter(
+        "markers",
+        _numbers(drawn.visible(points.rows["at"], log=panel.log_x)),
+        _numbers(drawn.visible(points.rows["mean"], log=panel.log_y)),
+        marker={"size": 6, "color": points.color},
+        text=[_literal(str(label)) for label in labels],
+        hovertemplate="%{text}: %{y:.4~g}" if len(labels) else "%{y:.4~g}",
         **_inked(points.color),
         **_naming(points.name, points.name, named=points.named),
-    }
+    )
 
 
 def _level(rule: Rule, panel: Panel) -> _Dict:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": _numbers(np.array(drawn.extent(panel))),
-        "y": _numbers(np.array([rule.value] * 2)),
-        "line": {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
-        "hovertemplate": "%{y:.4~g}",
+    return _scatter(
+        "lines",
+        _numbers(np.array(drawn.extent(panel))),
+        _numbers(np.array([rule.value] * 2)),
+        line={"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
+        hovertemplate="%{y:.4~g}",
         **_inked(rule.color),
         **_naming(rule.name, rule.name, named=True),
-    }
+    )
 
 
 def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
     cells, ends = drawn.cells(heat), (heat.low, heat.high)
     shown, (low, high) = (np.log10(cells), map(math.log10, ends)) if heat.log else (cells, ends)
-    place = f"{_quantity(panel.x)} %{{x}}, {_quantity(panel.y)} %{{y}}"
+    along, up = (_literal(axis.split(" [")[0]) for axis in (panel.x, panel.y))  # without their units
+    bar = {"title": {"text": _literal(heat.unit)}, **_COLOUR_BAR, **(_decades(low, high) if heat.log else {})}
     yield {
         "type": "heatmap",
         "z": [_numbers(row) for row in shown],
         "zmin": low,
         "zmax": high,
         "colorscale": _stops(DIVERGING) if heat.diverging else "Cividis",
-        "colorbar": {
-            "title": {"text": _literal(heat.unit)},
-            **_COLOUR_BAR,
-            **(_decades(low, high) if heat.log else {}),
-        },
-        "hovertemplate": f"{place}<br>%{{{'customdata' if heat.log else 'z'}:.3~g}}<extra></extra>",
+        "colorbar": bar,
+        "hovertemplate": f"{along} %{{x}}, {up} %{{y}}<br>%{{{'customdata' if heat.log else 'z'}:.3~g}}<extra></extra>",
         **({"customdata": [_numbers(row) for row in cells]} if heat.log else {}),
     }
     if heat.dots is not None:
         columns, rows = drawn.marks(heat)
-        yield {
-            "type": "scatter",
-            "mode": "markers",
-            "x": columns.tolist(),
-            "y": rows.tolist(),
-            "marker": {"size": 4, "color": INK},
-            "hovertemplate": f"{_literal(heat.dotted)}<extra></extra>",
-            **_naming(heat.dotted, heat.dotted, named=bool(heat.dotted)),
-        }
+        look = {"marker": {"size": 4, "color": INK}, "hovertemplate": f"{_literal(heat.dotted)}<extra></extra>"}
+        named = _naming(heat.dotted, heat.dotted, named=bool(heat.dotted))
+        yield _scatter("markers", columns.tolist(), rows.tolist(), **look, **named)
 
 
 def _decades(low: float, high: float) -> _Dict:
@@ -205,7 +181,7 @@ def _scale(scale: Scale) -> _Dict:
     bar = {"title": {"text": _literal(scale.title), "side": "right"}, **_COLOUR_BAR, **_marks(scale.ticks)}
     marker = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low], "showscale": True, "colorbar": bar}
     marker["colorscale"] = _stops(scale.colors)
-    return {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": marker, "showlegend": False}
+    return _scatter("markers", [None], [None], marker=marker, showlegend=False)
 
 
 def _stops(colors: Sequence[str]) -> list[tuple[float, str]]:
@@ -216,9 +192,10 @@ def _stops(colors: Sequence[str]) -> list[tuple[float, str]]:
 
 def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
     room = 14 * max(0, named - 4)  # for what does not fit into two rows
+    height = 280 if panel.heat is None else max(240, min(620, 120 + 14 * len(panel.heat.grid)))
     below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
     return {
-        "height": _height(panel.heat) + (50 + room if named else 0),
+        "height": height + (50 + room if named else 0),
         "margin": {"l": 58, "r": 12, "t": 8, "b": 100 + room if named else 44},
         "hovermode": "x unified" if panel.heat is None else "closest",
         "showlegend": named > 0,
@@ -226,16 +203,9 @@ def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
         "barmode": "overlay",
         "xaxis": {"title": {"text": _literal(panel.x), "standoff": 6}, "zeroline": False, **_along(panel)},
         "yaxis": {"title": {"text": _literal(panel.y)}, "zeroline": False, "automargin": True, **_up(panel, data)},
-        "shapes": [
-            *(_shaded(span) for span in panel.spans),
-            *(_upright(rule) for rule in drawn.rules(panel, upright=True)),
-        ],
+        "shapes": list(_shapes(panel)),
         "annotations": list(_remarks(panel)),
     }
-
-
-def _height(heat: Heat | None) -> int:
-    return 280 if heat is None else max(240, min(620, 120 + 14 * len(heat.grid)))
 
 
 def _along(panel: Panel) -> _Dict:
@@ -261,24 +231,16 @@ def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
     return axis
 
 
-def _shaded(span: Span) -> _Dict:
-    look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
-    return {
-        **_standing(span.first - 0.5, span.last + 0.5),
-        "type": "rect",
-        "name": _literal(span.name),
-        "showlegend": True,
-        **look,
-    }
-
-
-def _upright(rule: Rule) -> _Dict:
-    look = {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5}
-    return {**_standing(rule.value, rule.value), "type": "line", "line": look}
-
-
-def _standing(first: float | int, last: float | int) -> _Dict:
-    return {"x0": first, "x1": last, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"}
+def _shapes(panel: Panel) -> Iterator[_Dict]:
+    """What stands from bottom to top: shaded spans and upright rules."""
+    full = {"y0": 0, "y1": 1, "yref": "y domain"}
+    for span in panel.spans:
+        look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
+        ends = {"x0": span.first - 0.5, "x1": span.last + 0.5, "xref": "x", **full}
+        yield {**ends, "type": "rect", "name": _literal(span.name), "showlegend": True, **look}
+    for rule in drawn.rules(panel, upright=True):
+        look = {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5}
+        yield {"x0": rule.value, "x1": rule.value, "xref": "x", **full, "type": "line", "line": look}
 
 
 def _remarks(panel: Panel) -> Iterator[_Dict]:
@@ -304,11 +266,6 @@ def _inked(color: str) -> _Dict:
 
 def _marks(ticks: Ticks) -> _Dict:
     return {"tickvals": list(ticks.places), "ticktext": list(map(_literal, ticks.names))}
-
-
-def _quantity(axis: str) -> str:
-    """What an axis shows, without its unit."""
-    return _literal(axis.split(" [")[0])
 
 
 def _literal(text: str) -> str:

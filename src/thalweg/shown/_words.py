@@ -1,8 +1,9 @@
-"""Numbers and lists as people read them: every number that stands in a sentence is written here."""
+"""What is written beside numbers: every number that stands in a sentence, and the titles and units of axes."""
 
 import math
 from collections.abc import Iterable, Sequence
 
+from thalweg.catalogue import METRICS
 from thalweg.ranges import runs
 
 GAP = "\N{EN DASH}"
@@ -36,7 +37,7 @@ def change(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """Write a change with its interval: ``+0.140 [+0.120, +0.160]``."""
     if math.isnan(value):
         return "-"
-    shown, *ends = (f"{round(one, 3) + 0.0:+.3f}" for one in (value, low, high))  # no minus before zero
+    shown, *ends = (f"{round(each, 3) + 0.0:+.3f}" for each in (value, low, high))  # no minus before zero
     return shown if math.isnan(low) else f"{shown} [{', '.join(ends)}]"
 
 
@@ -82,3 +83,24 @@ def spans(numbers: Iterable[int]) -> str:
 def span_of(first: int, last: int, what: str = "state") -> str:
     """Write which states: ``state 4`` or ``states 2-6``."""
     return f"{what} {first}" if first == last else f"{what}s {first}-{last}"
+
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+# Quantities that one panel derives from columns; everything else comes from the catalogue.
+_DERIVED_UNITS = {"sigma1": "activation units"}
+
+
+def title(metric: str) -> str:
+    """Give the metric's title, with a capital, or its name where the catalogue has none."""
+    words = _BY_NAME[metric].title if metric in _BY_NAME else metric.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def unit(metric: str) -> str:
+    """Give the metric's unit in words; a score or a ratio may have none."""
+    return (_BY_NAME[metric].unit if metric in _BY_NAME else _DERIVED_UNITS.get(metric)) or "no unit"
+
+
+def from_zero_to_one(metric: str) -> bool:
+    """Say whether the metric's values lie between 0 and 1, so that its axis shows all of that."""
+    return metric in _BY_NAME and (_BY_NAME[metric].low, _BY_NAME[metric].high) == (0.0, 1.0)

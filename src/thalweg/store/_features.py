@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -21,10 +22,20 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from thalweg.errors import RunError
-from thalweg.store._checksums import FileFacts, damaged, facts_of, is_whole, require_whole
-from thalweg.store._documents import read_document, write_document
-from thalweg.store._facts import Facts
-from thalweg.store._files import TEMPORARY, make_directory, remove, write_whole
+from thalweg.store._files import (
+    TEMPORARY,
+    Facts,
+    FileFacts,
+    damaged,
+    facts_of,
+    is_whole,
+    make_directory,
+    read_document,
+    remove,
+    require_whole,
+    write_document,
+    write_whole,
+)
 from thalweg.store._findings_header import settings_key
 
 FEATURES = "features"
@@ -142,8 +153,7 @@ class FeatureStore:
         """
         if len(digests) != len(rows) or rows.ndim != 3 or len(set(digests)) < len(digests):
             raise ValueError(f"expected {len(digests)} different texts as rows x states x width, got {rows.shape}")
-        if not self._begun:
-            self._begin()
+        self._begin()
         name = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
         content = io.BytesIO()
         np.save(content, rows, allow_pickle=False)
@@ -166,7 +176,9 @@ class FeatureStore:
         return Features(self._files, pairs[:, 0], pairs[:, 1])
 
     def _begin(self) -> None:
-        """Make the directory, say in it what the key stands for, and remove what a killed writer left."""
+        """Make the directory, say in it what the key stands for, and remove what a killed writer left; once."""
+        if self._begun:
+            return
         make_directory(self.directory)
         kept = set(chain.from_iterable((file.name, file.with_suffix(".json").name) for file, _ in self._files))
         ours = (path for path in self.directory.iterdir() if _OURS.fullmatch(path.name.removesuffix(TEMPORARY)))
@@ -182,15 +194,11 @@ class FeatureStore:
 
 def _intact(path: Path) -> FeatureRecord | None:
     """A part's record, where it and the part hold what was written; otherwise both go, and are measured again."""
-    file = path.with_suffix(".npy")
-    try:
-        record = read_document(path, FeatureRecord)
-    except RunError:
-        record, said = None, damaged(path)
-    else:
-        said = damaged(file)
-    if record is not None and is_whole(file, record.file):
+    record, wrong = None, path
+    with suppress(RunError):
+        record, wrong = read_document(path, FeatureRecord), path.with_suffix(".npy")
+    if record is not None and is_whole(wrong, record.file):
         return record
-    _log.warning("%s; its texts are measured again.", said)
-    remove(path, file)
+    _log.warning("%s; its texts are measured again.", damaged(wrong))
+    remove(path, path.with_suffix(".npy"))
     return None

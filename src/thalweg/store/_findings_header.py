@@ -9,11 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from thalweg.store._checksums import FileFacts
-from thalweg.store._columns import Table, Tables
-from thalweg.store._documents import read_document, write_document
-from thalweg.store._dtypes import dtype_name, dtype_of
-from thalweg.store._facts import Count, Facts
+from thalweg.store._files import Count, Facts, FileFacts, read_document, write_document
+from thalweg.store._tables import Tables, dtype_of
 
 HEADER = "header.json"
 Kind = Literal["parts", "whole", "plan"]
@@ -78,11 +75,9 @@ class Coverage(PartCounts):
 
 
 class TableFacts(Facts):
-    """One table of the findings, so that they can be read without the experiment.
+    """One table of the findings and its columns' types by name, so that they can be read without the experiment.
 
-    Attributes:
-        kind: written in parts; whole, from the parts; or a plan, before the parts.
-        columns: names and types, in order.
+    It is written in parts; whole, from the parts; or, a plan, before them.
     """
 
     kind: Kind
@@ -163,7 +158,9 @@ def table_facts(tables: Tables) -> dict[str, TableFacts]:
     """What the header says of the tables."""
     kinds: dict[str, Kind] = {name: "plan" if name in tables.plans else "whole" for name in tables.wholes}
     return {
-        name: TableFacts(kind=kinds.get(name, "parts"), columns=_columns(table))
+        name: TableFacts(
+            kind=kinds.get(name, "parts"), columns={column.name: str(column.dtype) for column in table.columns}
+        )
         for name, table in {**tables.parts, **tables.wholes}.items()
     }
 
@@ -176,13 +173,5 @@ def write_findings_header(directory: Path, header: FindingsHeader) -> FindingsHe
 
 
 def read_findings_header(directory: Path) -> FindingsHeader:
-    """Read header.json.
-
-    Raises:
-        RunError: it is damaged or of a newer thalweg.
-    """
+    """Read header.json; RunError where it is damaged or of a newer thalweg."""
     return read_document(directory / HEADER, FindingsHeader)
-
-
-def _columns(table: Table) -> dict[str, str]:
-    return {name: dtype_name(dtype) for name, dtype in table.schema.items()}

@@ -1,14 +1,45 @@
-"""run.json: what everything in a run was measured of, on and with."""
+"""run.json: what everything in a run was measured of, on and with, and what makes two runs the same run."""
 
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from thalweg.store._facts import Count, Facts
-from thalweg.store._identity import RunIdentity
+from thalweg.errors import RunError
+from thalweg.store._files import Count, Facts, parsed, read_document, write_document
 
+HEADER = "run.json"
 FORMAT = 2
+_TODO = "Restore it, or measure again with another --out."
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What changes a number: models, weights, data, templates, lengths, thresholds, seed.
+
+    How many rows, in which batches, on which engine and device, changes none and is left out.
+
+    Attributes:
+        models: by ``name@revision``: weights, dtype, BOS policy and token.
+        data: by name: hash and template.
+        settings: by option name.
+    """
+
+    models: Mapping[str, Mapping[str, str | None]]
+    data: Mapping[str, Mapping[str, str]]
+    settings: Mapping[str, object]
+
+    def differences(self, asked: "RunIdentity") -> list[str]:
+        """Say in readable lines how what is asked for differs from this, the run's; none if they are one."""
+        lines = _names_differ("models", self.models.keys(), asked.models.keys())
+        lines += _names_differ("data", self.data.keys(), asked.data.keys())
+        for mine, theirs in ((self.models, asked.models), (self.data, asked.data)):
+            for name in sorted(mine.keys() & theirs.keys()):
+                lines += _values_differ(mine[name], theirs[name], of=f" of {name}")
+        return lines + _values_differ(self.settings, asked.settings)
 
 
 class ModelFacts(Facts):
@@ -94,31 +125,73 @@ class RunHeader(Facts):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "RunHeader":
-        models = [(model.name, model.revision) for model in self.models]
-        if len(set(models)) < len(models):
+        if len(self.by_name) < len(self.models):
             raise ValueError("a model is named twice with the same revision")
-        names = [data.name for data in self.data]
-        if len(set(names)) < len(names):
+        if len({data.name for data in self.data}) < len(self.data):
             raise ValueError("two data sets have the same name")
         return self
 
     @property
+    def by_name(self) -> dict[tuple[str, str], ModelFacts]:
+        """The models by name and revision."""
+        return {(model.name, model.revision): model for model in self.models}
+
+    @property
+    def pairs(self) -> list[tuple[str, str, str]]:
+        """Model, revision and data of all that a survey of the run measures."""
+        return [(*name, data.name) for name in self.by_name for data in self.data]
+
+    @property
     def identity(self) -> RunIdentity:
         """What changes a number: two runs with the same identity can be one."""
+        of_model, of_data = {"weights", "configuration", "dtype", "bos", "bos_token"}, {"hash", "template"}
+        settings = self.model_dump(include={"max_length", "seed", "variants", "keep_text"})
         return RunIdentity(
-            models={f"{model.name}@{model.revision}": _model_identity(model) for model in self.models},
-            data={data.name: {"hash": data.hash, "template": data.template} for data in self.data},
-            settings={
-                "max_length": self.max_length,
-                "tau": self.thresholds.tau,
-                "massive_ratio": self.thresholds.massive_ratio,
-                "sink_position": self.thresholds.sink_position,
-                "seed": self.seed,
-                "variants": self.variants,
-                "keep_text": self.keep_text,
-            },
+            models={f"{each.name}@{each.revision}": each.model_dump(include=of_model) for each in self.models},
+            data={each.name: each.model_dump(include=of_data) for each in self.data},
+            settings={**settings, **self.thresholds.model_dump()},
         )
 
 
-def _model_identity(model: ModelFacts) -> dict[str, str | None]:
-    return {name: getattr(model, name) for name in ("weights", "configuration", "dtype", "bos", "bos_token")}
+def _names_differ(what: str, mine: Set[str], theirs: Set[str]) -> list[str]:
+    if mine == theirs:
+        return []
+    return [f"{what}: run has {', '.join(sorted(mine))}, asked for {', '.join(sorted(theirs))}"]
+
+
+def _values_differ(mine: Mapping[str, object], theirs: Mapping[str, object], of: str = "") -> list[str]:
+    return [
+        f"{name}{of}: run has {_say(mine.get(name))}, asked for {_say(theirs.get(name))}"
+        for name in sorted(mine.keys() | theirs.keys())
+        if mine.get(name) != theirs.get(name)
+    ]
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def write_header(run: Path, header: RunHeader) -> None:
+    """Write run.json whole."""
+    write_document(run / HEADER, header)
+
+
+def read_header(run: Path) -> RunHeader:
+    """Read run.json; RunError where it is not there, not JSON, of another format, or not what was written."""
+    path = run / HEADER
+    if not path.is_file():
+        reason = "it has no run.json" if run.is_dir() else "there is no such directory"
+        raise RunError(f"{run} is no thalweg run: {reason}. Pass the directory that `thalweg survey --out` wrote.")
+    version = parsed(path, todo=_TODO).get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise RunError(
+            f"{run} was written by a newer thalweg: format {version}, this one reads format {FORMAT}. Upgrade thalweg."
+        )
+    if isinstance(version, int) and version < FORMAT:
+        raise RunError(
+            f"{run} was written by a development version of thalweg (format {version}): measure it again, with another "
+            "--out."
+        )
+    return read_document(path, RunHeader, todo=_TODO)

@@ -1,7 +1,7 @@
 """Opening findings for writing: new ones, or the same ones again, in a run that is there or in a new one."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -10,13 +10,20 @@ import filelock
 from pydantic import JsonValue
 
 from thalweg.errors import RunError
-from thalweg.store._columns import Tables
-from thalweg.store._files import TEMPORARY, make_directory, os_errors_as_run_errors
+from thalweg.store._files import (
+    TEMPORARY,
+    FileFacts,
+    damaged,
+    is_whole,
+    make_directory,
+    os_errors_as_run_errors,
+    remove,
+)
 from thalweg.store._findings_header import HEADER as FINDINGS_HEADER
 from thalweg.store._findings_header import FindingsHeader, Pair, Session, read_findings_header, table_facts
-from thalweg.store._header import ModelFacts, RunHeader
-from thalweg.store._held import Held, held_in, wholes_in
-from thalweg.store._run_file import HEADER, read_header, write_header
+from thalweg.store._header import HEADER, ModelFacts, RunHeader, read_header, write_header
+from thalweg.store._shards import Held, ShardRecord, is_ours, is_pair_folder, read_record, record_files
+from thalweg.store._tables import Tables
 from thalweg.store._writer import FindingsWriter
 
 Joins = Literal["whole", "grown", "part", "models"]
@@ -60,7 +67,7 @@ def open_findings(
         RunError: the directory holds another run or other files, cannot be written, or is being written by another
             process.
     """
-    run = Path(path)
+    run, session = Path(path), session or Session()
     _make(run)
     lock = _locked(run) if holding is None else holding.hold()
     try:
@@ -70,33 +77,23 @@ def open_findings(
             settings=dict(settings),
             tables=table_facts(tables),
             started=datetime.now(UTC),
-            **dict(session or Session()),
+            **dict(session),
         )
-        return _opened(run, stored, asked, tables, _pairs(stored, header, joins) if tables.parts else set(), lock)
+        directory = run / experiment / asked.key
+        make_directory(directory)
+        begun = _begun(directory, asked)
+        held = _held_in(directory, begun)
+        begun = begun.model_copy(update={"wholes": _wholes_in(directory, begun), "status": "started"})
+        measured = stored if joins in ("whole", "grown") else header  # of a run that is surveyed, all
+        now = set[Pair](measured.pairs if tables.parts and joins != "models" else ())
+        # What was measured earlier, on other data too, stays readable.
+        held = {pair: held.get(pair) or Held(directory, pair) for pair in stored.pairs if pair in now | held.keys()}
+        writer = FindingsWriter(run, stored, begun, tables, held, session, lock)
+        writer.update()
+        return writer
     except BaseException:
         lock.release()
         raise
-
-
-def _opened(
-    run: Path,
-    run_header: RunHeader,
-    asked: FindingsHeader,
-    tables: Tables,
-    pairs: Iterable[Pair],
-    lock: filelock.BaseFileLock,
-) -> FindingsWriter:
-    directory = run / asked.experiment / asked.key
-    make_directory(directory)
-    header = _begun(directory, asked)
-    before = held_in(directory, header)
-    header = header.model_copy(update={"wholes": wholes_in(directory, header), "status": "started"})
-    listed = _all_pairs(run_header)  # what was measured earlier, on other data too, stays readable
-    held = {pair: before.get(pair) or Held(directory, pair) for pair in listed if pair in before or pair in pairs}
-    session = Session(**{name: getattr(asked, name) for name in Session.model_fields})
-    writer = FindingsWriter(run, run_header, header, tables, held, session, lock)
-    writer.update()
-    return writer
 
 
 def _begun(directory: Path, asked: FindingsHeader) -> FindingsHeader:
@@ -156,34 +153,25 @@ def _joined(run: Path, asked: RunHeader, joins: Joins) -> RunHeader:
     return header
 
 
-def _pairs(run_header: RunHeader, asked: RunHeader, joins: Joins) -> set[Pair]:
-    """The models and data that are measured now; of a run that is surveyed, all."""
-    if joins == "models":
-        return set()
-    return set(_all_pairs(run_header if joins in ("whole", "grown") else asked))
-
-
-def _all_pairs(header: RunHeader) -> list[Pair]:
-    return [(model.name, model.revision, data.name) for model in header.models for data in header.data]
-
-
 def _resumed(run: Path, stored: RunHeader, asked: RunHeader, *, grown: bool) -> RunHeader:
     if not stored.data:
         stored = stored.model_copy(update={name: getattr(asked, name) for name in _OF_PROMPTS})
     if grown:
-        stored, asked = _with_both_models(stored, asked)
+        mine, theirs = stored.by_name, asked.by_name  # each keeps its own facts of a model that both name
+        stored = stored.model_copy(update={"models": tuple((mine | theirs | mine).values())})
+        asked = asked.model_copy(update={"models": tuple((mine | theirs).values())})
     _refuse_another(run, stored, asked)
-    known = _by_name(stored)
-    models = tuple(_filled(model, known[name]) for name, model in _by_name(asked).items())
+    known = stored.by_name
+    models = tuple(_filled(model, known[name]) for name, model in asked.by_name.items())
     return asked.model_copy(update={"models": models, "started": stored.started})
 
 
 def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader, joins: Joins) -> None:
     """What is asked for must be among the run's; what a survey alone depends on may differ."""
-    models, names = _by_name(asked), {data.name for data in asked.data}
+    models, names = asked.by_name, {data.name for data in asked.data}
     free = _OF_PROMPTS if joins == "models" else ("seed", "variants", "keep_text")
     comparable = asked.model_copy(update={name: getattr(stored, name) for name in free})
-    of_models = tuple(model for name, model in _by_name(stored).items() if name in models)
+    of_models = tuple(model for name, model in stored.by_name.items() if name in models)
     of_data = stored.data if joins == "models" else tuple(data for data in stored.data if data.name in names)
     common = stored.model_copy(update={"models": of_models or stored.models, "data": of_data or stored.data})
     _refuse_another(run, common, comparable)
@@ -194,19 +182,58 @@ def _refuse_another(run: Path, stored: RunHeader, asked: RunHeader) -> None:
         raise RunError(f"{run} belongs to another run; {'; '.join(lines)}. Choose another --out, or the same options.")
 
 
-def _by_name(header: RunHeader) -> dict[tuple[str, str], ModelFacts]:
-    return {(model.name, model.revision): model for model in header.models}
-
-
-def _with_both_models(stored: RunHeader, asked: RunHeader) -> tuple[RunHeader, RunHeader]:
-    mine, theirs = _by_name(stored), _by_name(asked)
-    return (
-        stored.model_copy(update={"models": tuple((theirs | mine)[name] for name in mine | theirs)}),
-        asked.model_copy(update={"models": tuple((mine | theirs)[name] for name in mine | theirs)}),
-    )
-
-
 def _filled(asked: ModelFacts, known: ModelFacts) -> ModelFacts:
     # What was learned by loading the model stays known when nothing is left to measure and it is not loaded again.
     learned = {name: value for name, value in known if getattr(asked, name) is None}
     return asked.model_copy(update=learned)
+
+
+def _held_in(directory: Path, header: FindingsHeader) -> dict[Pair, Held]:
+    """Read what is finished; what is damaged is named and removed, and what a killed writer left is removed."""
+    records = dict[Pair, list[ShardRecord]]()
+    for folder in sorted(path for path in directory.iterdir() if is_pair_folder(path.name)):
+        for record in _intact(folder):
+            records.setdefault((record.model, record.revision, record.data), []).append(record)
+    held = {pair: Held(directory, pair, of_pair) for pair, of_pair in records.items()}
+    plans = {directory / f"{name}.parquet": header.wholes.get(name, ()) for name in header.named("plan")}
+    if not all(is_whole(file, *known) for file, known in plans.items()):  # they say how the parts were measured
+        for shards in held.values():
+            shards.empty()
+    return held
+
+
+def _wholes_in(directory: Path, header: FindingsHeader) -> dict[str, tuple[FileFacts, ...]]:
+    """The tables that are not in parts and are as they were written; others, and what a killed writer left, go."""
+    whole = dict[str, tuple[FileFacts, ...]]()
+    remove(directory / f"{FINDINGS_HEADER}{TEMPORARY}")
+    for name in (*header.named("whole"), *header.named("plan")):
+        file = directory / f"{name}.parquet"
+        if facts := tuple(each for each in header.wholes.get(name, ()) if is_whole(file, each)):
+            whole[name] = facts
+        elif file.exists():
+            _log.warning("%s; it is made again.", damaged(file))
+            remove(file)
+        remove(directory / f"{file.name}{TEMPORARY}")
+    return whole
+
+
+def _intact(folder: Path) -> Iterator[ShardRecord]:
+    """The shards whose files hold what was written; others are named, and every other file of ours is removed."""
+    intact = [record for path in record_files(folder) if (record := _checked(path))]
+    kept = {path.name for record in intact for path in record.files(folder).values()} | {each.name for each in intact}
+    remove(*(path for path in folder.iterdir() if is_ours(path.name) and path.name not in kept))
+    yield from intact
+
+
+def _checked(path: Path) -> ShardRecord | None:
+    try:
+        record = read_record(path)
+    except RunError:
+        _log.warning("%s is damaged; its rows are measured again.", path)
+        return None
+    for table, file in record.files(path.parent).items():
+        if not is_whole(file, record.parts[table]):
+            rows = f"{record.first_row} to {record.stop_row - 1}"
+            _log.warning("%s; rows %s of %s are measured again.", damaged(file), rows, record.data)
+            return None
+    return record

@@ -1,15 +1,99 @@
 """Reading a run: lazy tables of what is finished, without torch and without the model."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.store._findings import Findings, findings_of
-from thalweg.store._findings_header import Coverage, FindingsHeader, Status
-from thalweg.store._header import RunHeader
-from thalweg.store._run_file import read_header
+from thalweg.store._files import damaged, is_whole, require_whole
+from thalweg.store._findings_header import HEADER, Coverage, FindingsHeader, Pair, Status, read_findings_header
+from thalweg.store._header import RunHeader, read_header
+from thalweg.store._shards import pair_folder, records_in
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One experiment of a run, for reading.
+
+    Attributes:
+        directory: ``RUN/<experiment>/<key>``.
+        header: what was asked and how far it came.
+    """
+
+    directory: Path
+    header: FindingsHeader
+
+    @property
+    def run(self) -> Path:
+        """The run's directory."""
+        return self.directory.parents[1]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The tables made from the parts that have not been written yet, as after a run that was stopped."""
+        return tuple(name for name in self.header.named("whole") if not self.has(name))
+
+    def has(self, name: str) -> bool:
+        """Whether a table that is not in parts has been written."""
+        return name in self.header.wholes and self._whole(name).exists()
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """Give the rows of one table that are finished; none yet is an empty table.
+
+        Rows of parts come sorted: models and data sets as listed in the header, then prompt.
+
+        Raises:
+            ValueError: there is no such table.
+            RunError: a file of it is damaged or missing.
+        """
+        tables = self.header.tables
+        if name not in tables:
+            raise ValueError(f"expected one of {', '.join(tables)} as table of {self.header.experiment}, got {name!r}")
+        frames = list(self._parts(name) if tables[name].kind == "parts" else self._written(name))
+        return pl.concat(frames) if frames else pl.LazyFrame(schema=tables[name].types)
+
+    def only(self, *pairs: Pair) -> "Findings":
+        """The same of these models on these data sets, in this order: no part of another one is opened."""
+        covered = {coverage.pair: coverage for coverage in self.header.coverage}
+        chosen = tuple(covered[pair] for pair in pairs if pair in covered)
+        return Findings(self.directory, self.header.model_copy(update={"coverage": chosen}))
+
+    def _whole(self, name: str) -> Path:
+        return self.directory / f"{name}.parquet"
+
+    def _written(self, name: str) -> Iterator[pl.LazyFrame]:
+        if not self.has(name):
+            return
+        file = self._whole(name)
+        if not is_whole(file, *self.header.wholes[name]):
+            now = read_findings_header(self.directory).wholes.get(name, ())  # a writer may have replaced it meanwhile
+            if not is_whole(file, *now):
+                raise RunError(f"{damaged(file)}. Run the same command again: it is made anew.")
+        yield pl.scan_parquet(file)
+
+    def _parts(self, name: str) -> Iterator[pl.LazyFrame]:
+        schema, ordered = self.header.tables[name].types, list[Path]()
+        for pair in self.header.coverage:
+            folder = self.directory / pair_folder(*pair.pair)
+            records = records_in(folder)
+            files = [require_whole(record.files(folder)[name], record.parts[name]) for record in records]
+            if any(after.first_row < before.stop_row for before, after in pairwise(records)):  # rows were tried again
+                yield from _scanned(ordered, schema)
+                yield from (frame.sort("prompt", maintain_order=True) for frame in _scanned(files, schema))
+                ordered = []
+            else:
+                ordered += files
+        yield from _scanned(ordered, schema)
+
+
+def _scanned(files: list[Path], schema: dict[str, Any]) -> Iterator[pl.LazyFrame]:
+    if files:
+        yield pl.scan_parquet(files, schema=schema)
+
 
 SURVEY = "survey"
 AGGREGATES = ("profile", "phases", "coupling")
@@ -74,8 +158,7 @@ class Run:
     @property
     def survey(self) -> Findings | None:
         """The survey, as it is on disk now; None where the run holds other experiments alone."""
-        surveys = self.experiments(SURVEY)
-        return surveys[-1] if surveys else None
+        return next(reversed(self.experiments(SURVEY)), None)
 
     @property
     def session(self) -> FindingsHeader:
@@ -119,7 +202,11 @@ class Run:
 
     def experiments(self, experiment: str) -> list[Findings]:
         """What the run holds of one experiment, such as ``ablation``: one entry for each settings, the latest last."""
-        return findings_of(self.path, experiment)
+        files = sorted((self.path / experiment).glob(f"*/{HEADER}"))
+        findings = [Findings(file.parent, read_findings_header(file.parent)) for file in files]
+        return sorted(
+            findings, key=lambda each: (each.header.updated is not None, each.header.updated, each.header.key)
+        )
 
     def _aggregate(self, table: str) -> pl.LazyFrame:
         survey = self.survey
@@ -140,8 +227,7 @@ class Run:
         survey = self.survey
         if survey is None:
             return Findings(self.path / SURVEY, FindingsHeader(experiment=SURVEY, status="finished"))
-        pairs = ((model.name, model.revision, data.name) for model in self.header.models for data in self.header.data)
-        return survey.only(*pairs)
+        return survey.only(*self.header.pairs)
 
 
 def open_run(path: str | Path) -> Run:

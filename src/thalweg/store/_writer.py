@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -11,18 +12,12 @@ import filelock
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.store._checksums import facts_of
-from thalweg.store._columns import Tables
-from thalweg.store._conform import conform
-from thalweg.store._documents import write_document
-from thalweg.store._files import make_directory, remove, write_whole
-from thalweg.store._findings import Findings
+from thalweg.store._files import facts_of, make_directory, remove, write_document, write_whole
 from thalweg.store._findings_header import FindingsHeader, Pair, PartCounts, Session, Status, write_findings_header
-from thalweg.store._header import ModelFacts, RunHeader
-from thalweg.store._held import Held
-from thalweg.store._names import Shard
-from thalweg.store._run_file import write_header
-from thalweg.store._shards import Rows, record_of
+from thalweg.store._header import ModelFacts, RunHeader, write_header
+from thalweg.store._reader import Findings
+from thalweg.store._shards import Held, Rows, Shard, ShardRecord
+from thalweg.store._tables import Tables, conform
 
 
 class FindingsWriter:
@@ -91,7 +86,9 @@ class FindingsWriter:
         files = {name: _parquet(frame) for name, frame in frames.items()}
         facts = {name: facts_of(content) for name, content in files.items()}
         kept = list(frames.values())[-1]["prompt"].n_unique()
-        record = record_of(shard, facts, kept, counts or PartCounts(), retry or {})
+        record = ShardRecord(
+            **asdict(shard), parts=facts, retry=dict(retry or {}), counts=counts or PartCounts(), prompts_kept=kept
+        )
         self._drop_answers(**dict(self.session))
         make_directory(held.folder)
         remove(held.folder / record.name)  # of rows that were tried before and are not done
@@ -129,7 +126,10 @@ class FindingsWriter:
             RunError: the directory cannot be written.
         """
         if model is not None:
-            self._learn(model)
+            header = _with(self.run_header, model)
+            if lines := self.run_header.identity.differences(header.identity):
+                raise ValueError(f"expected facts that leave the run the same run; {'; '.join(lines)}")
+            self._write_run(header)
         self._write(
             status=status or self.header.status,
             seconds=self._seconds_before + time.monotonic() - self._since,
@@ -149,7 +149,7 @@ class FindingsWriter:
         Raises:
             RunError: the run holds this name and revision with other weights, dtype or BOS.
         """
-        known = {(each.name, each.revision): each for each in self.run_header.models}
+        known = self.run_header.by_name
         stored = known.setdefault((model.name, model.revision), model)
         grown = self.run_header.model_copy(update={"models": tuple(known.values())})
         if lines := grown.identity.differences(_with(grown, model).identity):
@@ -206,12 +206,6 @@ class FindingsWriter:
         if header != self.run_header:
             write_header(self.path, header)
             self.run_header = header
-
-    def _learn(self, model: ModelFacts) -> None:
-        header = _with(self.run_header, model)
-        if lines := self.run_header.identity.differences(header.identity):
-            raise ValueError(f"expected facts that leave the run the same run; {'; '.join(lines)}")
-        self._write_run(header)
 
     def _of(self, model: str, revision: str) -> list[Held]:
         return [held for pair, held in self._held.items() if pair[:2] == (model, revision)]

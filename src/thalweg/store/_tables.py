@@ -3,9 +3,12 @@
 Schemas, the page about the run directory and the labels of figures are made from these rows.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import polars as pl
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,43 @@ class Tables:
     plans: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Table:
-        """Give one table.
-
-        Raises:
-            ValueError: there is no such table.
-        """
+        """Give one table; ValueError where there is no such one."""
         known = {**self.parts, **self.wholes}
         if name not in known:
             raise ValueError(f"expected one of {', '.join(known)} as table, got {name!r}")
         return known[name]
+
+
+_PLAIN = ("Boolean", "Date", "Datetime", "Float32", "Float64", "Int8", "Int16", "Int32", "Int64", "String")
+_LIST = re.compile(r"List\((.+)\)\Z")
+
+
+def dtype_of(name: str) -> Any:
+    """Give the type of a name, such as ``Float64`` or ``List(Int64)``; ValueError where no such type is stored."""
+    if inner := _LIST.match(name):
+        return pl.List(dtype_of(inner[1]))
+    if name not in _PLAIN:
+        raise ValueError(f"expected one of {', '.join(_PLAIN)} or a List of one as type of a column, got {name!r}")
+    return getattr(pl, name)()
+
+
+def conform(name: str, frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Give the frame with the table's columns, types and row order; gaps in floats that are not absent are NaN.
+
+    ValueError where a column is missing, unexpected, or holds what its type cannot; ``name`` is for that.
+    """
+    wanted = table.schema
+    missing = [column for column in wanted if column not in frame.columns]
+    unexpected = [column for column in frame.columns if column not in wanted]
+    if missing or unexpected:
+        raise ValueError(
+            f"table {name}: expected the columns of its schema; "
+            f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
+        )
+    try:
+        frame = frame.select(list(wanted)).cast(pl.Schema(wanted))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"table {name}: a column cannot be stored as its type: {error}") from error
+    gaps = [column for column, dtype in wanted.items() if dtype.is_float() and column not in table.absent]
+    frame = frame.with_columns(pl.col(gaps).fill_null(float("nan")))
+    return frame.sort(table.order, maintain_order=True) if table.order else frame

@@ -1,17 +1,66 @@
-"""Are a model's parts where thalweg looks for them? Every check on a few tokens, before anything is measured."""
+"""What is there to measure, and are a model's parts where thalweg looks for them? Asked before anything is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from thalweg.options import LoadOptions
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "listing", "verify"]
 
-BUNDLED_MODEL = "reference"
 NEEDED = "states and attention"
 """What every verb that measures needs; of the rest, only the verb that needs it refuses."""
+
+
+def listing(what: Literal["metrics", "models", "data"]) -> list[dict[str, str]]:
+    """List every metric with its unit and range, the model families proved by tests, or the data sets by short name.
+
+    On the command line:
+
+        thalweg list metrics
+
+    Args:
+        what: what to list.
+
+    Returns:
+        A row for each, by the names of the columns.
+
+    Example:
+        >>> listing("metrics")[0]["metric"]
+        'sink_norm'
+    """
+    return {"metrics": _metrics, "models": _models, "data": _data}[what]()
+
+
+def _metrics() -> list[dict[str, str]]:
+    from thalweg.catalogue import METRICS
+
+    columns = {"metric": "name", "of": "site", "unit": "unit", "range": "range", "reads as": "reads_as"}
+    return [{column: getattr(metric, name) for column, name in columns.items()} for metric in METRICS]
+
+
+def _models() -> list[dict[str, str]]:
+    from thalweg.capture import PROVED
+
+    return [{"family": family, "attention seen through": path} for family, path in sorted(PROVED.items())]
+
+
+def _data() -> list[dict[str, str]]:
+    from thalweg.prompts import list_data
+
+    return [
+        {
+            "name": data.name,
+            "hub id": data.hub_id or "-",
+            "config": ", ".join(data.configs) or data.data_dir or "-",
+            "split": data.split,
+            "fields": " + ".join(data.fields),
+            "access": "gated" if data.gated else "",
+            "note": data.note,
+        }
+        for data in list_data()
+    ]
 
 
 @dataclass(frozen=True)
@@ -41,7 +90,7 @@ class Verification:
         return all(check.passed for check in self.checks if check.capability == NEEDED)
 
 
-def verify(model: str | Path = BUNDLED_MODEL, *, options: LoadOptions | None = None) -> Verification:
+def verify(model: str | Path = "reference", *, options: LoadOptions | None = None) -> Verification:
     """Prove on a few tokens that the parts of a model are where thalweg looks for them, a line a check.
 
     States equal Hugging Face's own; block input, attention and MLP add up to block output; attention streamed equals
