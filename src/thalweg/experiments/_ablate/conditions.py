@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from thalweg.experiments._index_list import index_text
+from thalweg.experiments._options import index_text
 from thalweg.interventions import Intervention, Remove, Replace, Rescale
 from thalweg.prompts import Prompt
 

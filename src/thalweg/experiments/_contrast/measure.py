@@ -10,9 +10,8 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.compared import NAME, compare
 from thalweg.experiments._contrast.prompts import SHARE, Asked, select
 from thalweg.experiments._contrast.tables import TABLES
-from thalweg.experiments._facts import versions
 from thalweg.experiments._options import BUNDLED_DATA, SurveyOptions, ThresholdOptions, survey_options
-from thalweg.experiments._prepare import command_line, prepare
+from thalweg.experiments._prepare import command_line, prepare, versions
 from thalweg.experiments._survey import survey
 from thalweg.store import Findings, FindingsWriter, Run, Session, open_findings
 

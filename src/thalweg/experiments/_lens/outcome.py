@@ -5,10 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._declared import Experiment
+from thalweg.experiments._declared import Experiment, Outcome, sections_of
+from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._outcome import Outcome, sections_of
-from thalweg.experiments._outcome import outcome as read
 from thalweg.store import Findings, open_run
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
-from thalweg.experiments._views import SHADED, held, shaded
+from thalweg.experiments._views import SHADED, Pair, held, labels, pairs, shaded, surveyed_span
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
 from thalweg.store import Findings, Run, slug
 

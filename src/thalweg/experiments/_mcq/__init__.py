@@ -8,8 +8,7 @@ from cyclopts import Parameter
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._mcq.tables import TABLES
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, survey_options
-from thalweg.experiments._typed import TASKS, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, TASKS, Names, PassOptions, survey_options, switched_off_by
 from thalweg.store import Findings
 
 

@@ -8,8 +8,7 @@ from cyclopts import Parameter
 
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._mteb.tables import TABLES
-from thalweg.experiments._options import BUNDLED_MODEL, TextOptions
-from thalweg.experiments._typed import CODES, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, CODES, TextOptions, switched_off_by
 from thalweg.store import Findings
 
 

@@ -7,10 +7,9 @@ from cyclopts import Parameter
 
 from thalweg.errors import DataError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_options
+from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, survey_options
 from thalweg.experiments._probe.recipe import Recipe
 from thalweg.experiments._probe.tables import TABLES
-from thalweg.experiments._typed import FLATTENED
 from thalweg.options import Switch
 from thalweg.store import Findings
 
