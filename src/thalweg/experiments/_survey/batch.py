@@ -1,7 +1,7 @@
 """One batch of prompts to rows of the survey's tables: what a pass shows is reduced by metrics and nothing is kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class _StateRows:
             self.rows.append({**key, "tokens": len(prompt), **measured.metrics})
             self.nonfinite += not measured.finite
             for massive in measured.massive:
-                self.massive.append({**key, **vars(massive), "token_id": prompt.tokens[massive.position]})
+                self.massive.append({**key, **asdict(massive), "token_id": prompt.tokens[massive.position]})
 
 
 class _HeadRows:
