@@ -7,15 +7,28 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from thalweg.experiments import Experiment, Names, PromptOptions, Reduced, loaded, measure_prompts, measured_pairs
-from thalweg.experiments import prepare, read, shared_columns, unfinished
+from thalweg.experiments import (
+    Experiment,
+    Names,
+    PromptOptions,
+    Reduced,
+    loaded,
+    measure_prompts,
+    measured_pairs,
+    prepare,
+    read,
+    shared_columns,
+    unfinished,
+)
 from thalweg.prompts import Prompt
 from thalweg.shown import Chapter, Line, Panel, Section, Table, number
 from thalweg.store import Column, Findings, Run, Tables
 from thalweg.store import Table as Columns
 
 SPREAD = Column("spread", pl.Float64(), "standard deviation over tokens of ln(row norm)", "nats")
-BY_PROMPT = Columns("one prompt and state", (*shared_columns.KEY, shared_columns.STATE, SPREAD), order=("prompt", "state"))
+BY_PROMPT = Columns(
+    "one prompt and state", (*shared_columns.KEY, shared_columns.STATE, SPREAD), order=("prompt", "state")
+)
 BY_STATE = Columns("one state", (*shared_columns.DATA_KEY, shared_columns.STATE, SPREAD))
 TABLES = Tables(parts={"prompts": BY_PROMPT}, wholes={"means": BY_STATE})
 
@@ -48,7 +61,9 @@ def spread(
 
 
 def _measured(subject: object, batch: Sequence[Prompt]) -> pl.DataFrame:
-    norms = Reduced(lambda _, seen: torch.stack([rows.double().norm(dim=-1).log().std() for rows in seen.prompts]).cpu())
+    norms = Reduced(
+        lambda _, seen: torch.stack([rows.double().norm(dim=-1).log().std() for rows in seen.prompts]).cpu()
+    )
     read(subject, batch, norms)
     values = torch.stack(norms.rows, 1)
     rows = pl.DataFrame({"prompt": [prompt.row for prompt in batch], "spread": values.tolist()})
@@ -71,7 +86,9 @@ def _section(name: str, stem: str, findings: Findings, means: pl.DataFrame) -> S
         name,
         stem,
         sentences=[f"Rows differ most at state {most['state']}: ln(norm) by {number(most['spread'])} nats"],
-        panels=[Panel("Spread of row norms", "state", "[nats]", (Line("spread", means.select(at="state", mean="spread")),))],
+        panels=[
+            Panel("Spread of row norms", "state", "[nats]", (Line("spread", means.select(at="state", mean="spread")),))
+        ],
         tables=[Table(name, ("state", "spread"), means.select("state", "spread").rows())],
         key=findings.header.key,
     )

@@ -6,7 +6,7 @@ import pytest
 
 from saved import llama, save
 from thalweg.capture import _load, fetch_weights, identify_model, load_model
-from thalweg.experiments._checkpoints.fetching import Fetching
+from thalweg.experiments._checkpoints.measure import Fetching
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_leaving_early_stops_the_thread_and_waits_for_nothing(model, monkeypatch
         while not stopped():
             asked.append(stopped())
 
-    monkeypatch.setattr("thalweg.experiments._checkpoints.fetching.fetch_weights", endless)
+    monkeypatch.setattr("thalweg.experiments._checkpoints.measure.fetch_weights", endless)
     with Fetching() as fetching:
         fetching.begin(model)
         thread = fetching._thread
@@ -107,7 +107,7 @@ def test_an_error_while_fetching_is_left_to_whoever_loads(model, monkeypatch):
     def failing(*_):
         raise OSError("no disk")
 
-    monkeypatch.setattr("thalweg.experiments._checkpoints.fetching.fetch_weights", failing)
+    monkeypatch.setattr("thalweg.experiments._checkpoints.measure.fetch_weights", failing)
     with Fetching() as fetching:
         fetching.begin(model)
         fetching.wait()

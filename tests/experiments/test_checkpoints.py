@@ -23,18 +23,17 @@ from saved import configured, llama, save
 from thalweg.capture import load_model
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, RunError, UsageError
 from thalweg.experiments import checkpoints
-from thalweg.experiments._checkpoints.fetching import fetch_weights
 from thalweg.experiments._checkpoints.listed import list_checkpoints
-from thalweg.experiments._survey.measure import ModelSurvey
-from thalweg.experiments._survey.rows import measure_batch
+from thalweg.experiments._checkpoints.measure import fetch_weights
+from thalweg.experiments._survey.measure import ModelSurvey, measure_batch
 from thalweg.monitor import MonitorOptions, watch
 from thalweg.reference import byte_tokenizer
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=1)
 TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
 STEPS = [f"step{step}" for step in VALUES]
-LOAD, FETCH = "thalweg.experiments._over_prompts.load_model", "thalweg.experiments._checkpoints.fetching.fetch_weights"
-MEASURE = "thalweg.experiments._survey.rows.measure_batch"
+LOAD, FETCH = "thalweg.experiments._over_prompts.load_model", "thalweg.experiments._checkpoints.measure.fetch_weights"
+MEASURE = "thalweg.experiments._survey.measure.measure_batch"
 
 
 @pytest.fixture(scope="module", autouse=True)

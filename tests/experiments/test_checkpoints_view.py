@@ -12,9 +12,16 @@ from tests.synthetic_run import PLANTED, build_run
 from tests.synthetic_training import CHECKPOINTS, SIZES, TRAINED, build_sizes, build_training, checkpoint
 
 from thalweg.experiments import pairs
-from thalweg.experiments._checkpoints.axis import compared_sizes, short_count, size_ticks, trainings
-from thalweg.experiments._checkpoints.reached import CHECKPOINT_COLUMNS, SIZE_COLUMNS, TRAINING_METRICS
-from thalweg.experiments._checkpoints.shades import shades
+from thalweg.experiments._checkpoints.axis import (
+    CHECKPOINT_COLUMNS,
+    SIZE_COLUMNS,
+    TRAINING_METRICS,
+    compared_sizes,
+    shades,
+    short_count,
+    size_ticks,
+    trainings,
+)
 from thalweg.experiments._checkpoints.view import chapters
 from thalweg.shown import GREY, INK, Ticks
 

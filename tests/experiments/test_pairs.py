@@ -7,9 +7,7 @@ import pytest
 from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, open_survey, part_tables, write_aggregates
 
 from thalweg.experiments import labels, pairs
-from thalweg.experiments._curves import along, curves, share_of_depth
-from thalweg.experiments._pairs import compress_span
-from thalweg.experiments._views import shaded
+from thalweg.experiments._views import along, compress_span, curves, shaded, share_of_depth
 from thalweg.shown import Span
 from thalweg.store import Shard, open_run
 

@@ -78,7 +78,7 @@ def test_batch_size_changes_no_number(model, data, tmp_path):
 
 SLOWED = """
 import sys, time
-import thalweg.experiments._survey.rows as survey
+import thalweg.experiments._survey.measure as survey
 own = survey.measure_batch
 survey.measure_batch = lambda *arguments: (time.sleep(0.2), own(*arguments))[1]
 from thalweg.cli import main

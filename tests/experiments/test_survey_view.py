@@ -11,6 +11,7 @@ from tests.synthetic_run import (
     PLAIN,
     PLANTED,
     Plant,
+    add_findings,
     build_run,
     header,
     open_survey,
@@ -20,11 +21,18 @@ from tests.synthetic_run import (
 )
 
 from thalweg.experiments import pairs
-from thalweg.experiments._survey.answers import massive_answer, sink_answer, where_answer
-from thalweg.experiments._survey.heads import shortest_prompt, sink_scores, sinking_heads, strongest_heads
-from thalweg.experiments._survey.massive import massive_rows
+from thalweg.experiments._survey.answers import (
+    massive_answer,
+    massive_rows,
+    shortest_prompt,
+    sink_answer,
+    sink_scores,
+    sinking_heads,
+    strongest_heads,
+    where_answer,
+)
 from thalweg.experiments._survey.theorem import bound_curves, theorem_section, theorem_verdict
-from thalweg.experiments._survey.view import DEPTH_COLUMNS, KEY, cards, chapters
+from thalweg.experiments._survey.view import DEPTH_COLUMNS, cards, chapters
 from thalweg.shown import GREY, PALETTE, Rule, Span
 from thalweg.store import Shard, open_run
 
@@ -384,7 +392,7 @@ def test_a_model_without_attention_rows_has_no_map(tmp_path):
 def test_the_verb_prints_the_means_by_depth_and_nothing_else(run):
     printed = [section for chapter in chapters(run) for section in chapter.sections if section.key]
     [section] = printed
-    assert section.key == KEY
+    assert section.key == run.survey.header.key
     assert list(section.sentences) == []
     assert [table.title for table in section.tables] == ["lab/planted on words", "lab/plain on words"]
     for table, pair in zip(section.tables, pairs(run), strict=True):
@@ -452,7 +460,7 @@ def test_what_was_planted_is_said_before_any_answer(tmp_path):
 
 
 def test_a_run_of_experiments_alone_shows_no_survey(tmp_path):
-    with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
+    with add_findings(tmp_path, header((PLAIN,), ("words",)), "clip", {}) as writer:
         writer.update(status="finished")
     run = open_run(tmp_path)
     assert list(chapters(run)) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.measure import MOST, gamma_list, log_grid
-from thalweg.experiments._index_list import index_list, index_text
+from thalweg.experiments._options import index_list, index_text
 
 
 @given(st.sets(st.integers(0, 40), min_size=1))

@@ -1,6 +1,5 @@
 """Whatever an experiment shows, paper and page show the numbers of the same panels."""
 
-import thalweg
 from tests.advised import with_lens, with_mteb, with_training
 from tests.compared_run import with_ablation, with_clip
 from tests.contrasted import contrasted_run
@@ -12,6 +11,7 @@ from tests.scored_run import with_mcq
 from tests.synthetic_run import PLANTED, build_run, header, open_survey, write_aggregates
 from tests.synthetic_training import CHECKPOINTS
 
+import thalweg
 from thalweg.experiments import experiments, write_emergence
 from thalweg.store import open_run
 

@@ -3,14 +3,12 @@
 In a folder: ``__init__`` the public function, whose signature is the Python call and the command line; ``measure`` what
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
-The driver, in reading order: :mod:`._declared` (what an experiment is), :mod:`._options` (what is asked) and
-:mod:`._typed` (how that is typed), :mod:`._columns` (what tables hold), :mod:`._prepare` and :mod:`._facts` (models,
-data, what a run says about itself), :mod:`._pass` (one batch through a model, whoever reads it), :mod:`._blocks`
-(running text in blocks), :mod:`._over_prompts` (shards of prompts to parts of a run), :mod:`._features` (texts at
-every state, each measured once), :mod:`._index_list` (blocks as a person writes them), :mod:`._intervened` and
-:mod:`._sink_scan` (one batch under an intervention, and what the sink's row is made of), :mod:`._outcome` (what is
-told of a result); for views :mod:`._pairs` (models and data, and what to call them), :mod:`._views` (what a run holds
-of an experiment, and what several views tell) and :mod:`._curves` (curves through depth).
+The driver, in reading order: :mod:`._declared` (what an experiment is, and what is told of its result),
+:mod:`._options` (what is asked, and how that is typed), :mod:`._columns` (what tables hold), :mod:`._prepare` (models,
+data, what a run says about itself), :mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts`
+(shards of prompts, or of blocks of text, to parts of a run), :mod:`._features` (texts at every state, each measured
+once), :mod:`._intervened` (one batch under an intervention, and what the sink's row is made of), and for views
+:mod:`._views` (models, data and their names, curves through depth, what a run holds of an experiment).
 """
 
 from importlib import import_module
@@ -21,25 +19,23 @@ from thalweg.experiments._attribute import attribute
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
-from thalweg.experiments._declared import Experiment
+from thalweg.experiments._declared import Experiment, Outcome
 from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._outcome import Outcome
-from thalweg.experiments._pairs import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.experiments._probe import Recipe, probe
 from thalweg.experiments._survey import survey
+from thalweg.experiments._views import Pair, labels, latest_pairs, pairs, surveyed_span
 from thalweg.store import Tables
 
 if TYPE_CHECKING:
     from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
-    from thalweg.experiments._checkpoints.emergence import write_emergence
-    from thalweg.experiments._facts import hardware, learned_facts, versions
+    from thalweg.experiments._checkpoints.measure import write_emergence
     from thalweg.experiments._features import TextFeatures, features
-    from thalweg.experiments._survey.findings import open_survey
-    from thalweg.experiments._survey.rows import aggregate, measure_rows
+    from thalweg.experiments._prepare import hardware, learned_facts, versions
+    from thalweg.experiments._survey.measure import aggregate, measure_rows, open_survey
 
 __all__ = [
     "BUILT_IN",
@@ -128,21 +124,16 @@ def register(experiment: Experiment) -> Experiment:
 
 
 _WITH_TORCH = {
-    "TextFeatures": "_features",
-    "aggregate": "_survey.rows",
-    "attributed": "_attribute.measure",
-    "features": "_features",
-    "hardware": "_facts",
-    "learned_facts": "_facts",
-    "measure_rows": "_survey.rows",
-    "open_survey": "_survey.findings",
-    "versions": "_facts",
-    "write_emergence": "_checkpoints.emergence",
-    "writing_blocks_of": "_attribute.measure",
+    "_attribute.measure": ("attributed", "writing_blocks_of"),
+    "_checkpoints.measure": ("write_emergence",),
+    "_features": ("TextFeatures", "features"),
+    "_prepare": ("hardware", "learned_facts", "versions"),
+    "_survey.measure": ("aggregate", "measure_rows", "open_survey"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in _WITH_TORCH:
-        return getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    for file, names in _WITH_TORCH.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{file}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

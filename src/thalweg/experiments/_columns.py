@@ -15,9 +15,7 @@ COMPRESS_FIRST = Column("compress_first", SMALL, "first state of the compress ph
 COMPRESS_LAST = Column("compress_last", SMALL, "last state of the compress phase; null without one", "state")
 DATA = Column("data", TEXT, "name of the data set: short name, hub name, or the file's name")
 DIFFERENCE = Column(
-    "difference",
-    NUMBER,
-    "mean of the paired differences from `intact`; where `geometric`, of the factor",
+    "difference", NUMBER, "mean of the paired differences from `intact`; where `geometric`, of the factor"
 )
 GEOMETRIC = Column("geometric", FLAG, "whether averages are of logarithms, as for ratios")
 HAS_MASSIVE_ACTIVATIONS = Column("has_massive_activations", FLAG, "whether any state is massive for the model")
@@ -40,6 +38,7 @@ STATE = Column("state", SMALL, "0..L", "state")
 STD = Column("std", NUMBER, "standard deviation over prompts (ddof 1); where `geometric`, that of the logarithm")
 TOKENS = Column("tokens", SMALL, "T, the number of real tokens", "tokens")
 
+AVERAGE = (MEAN, STD, LOW, HIGH, N, GEOMETRIC)
 MODEL_KEY = (MODEL, REVISION)
 DATA_KEY = (*MODEL_KEY, DATA)
 KEY = (*DATA_KEY, PROMPT)

@@ -1,5 +1,6 @@
 """Features of texts at every state: each text is measured once, in one forward pass, and never again in this run."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,14 +43,7 @@ class TextFeatures:
         options: SurveyOptions | None = None,
         subject: Callable[[], Subject] | None = None,
     ) -> None:
-        """Find what the run holds; nothing is loaded yet.
-
-        Args:
-            model: identified; loaded once a text is missing.
-            run: the run's directory.
-            pooling: "mean" over a text's tokens, or its "last" token.
-            options: as for a survey; ``max_length``, ``bos`` and how the model is loaded change the features.
-            subject: gives the model, loaded and proved, where another one has it already.
+        """Find what the run holds; nothing is loaded yet. The arguments are those of `features`.
 
         Raises:
             UsageError: the pooling is unknown.
@@ -72,7 +66,7 @@ class TextFeatures:
                 "bos_token": self._how.bos.token,
             },
         )
-        self.measured, self.skipped = 0, dict[str, int]()
+        self.measured, self.skipped = 0, Counter[str]()
 
     def __call__(self, texts: Sequence[str], *, title: str = "features") -> Features:
         """Give the features of texts, in their order: rows x states x width.
@@ -100,48 +94,34 @@ class TextFeatures:
         return loaded(self._model) if self._load is None else self._load()
 
     def _measure(self, texts: Sequence[str], title: str) -> None:
-        source = source_of_texts(texts)
-        shards = read_shards(source, self._how, size=self._rows_of_a_part())
-        shards = (shard for shard in shards if self._kept(shard))
+        shards = read_shards(source_of_texts(texts), self._how, size=self._rows_of_a_part())
         with progress_bar(title, len(texts), shown=self._options.progress) as progress:
             for shard in shards:  # one at a time, so that a model is loaded only for texts that have tokens
-                run_shards(
-                    [shard],
-                    measure=self._pooled,
-                    finish=self._write,
-                    options=batching(self.subject, self._options),
-                    progress=progress,
-                )
-
-    def _kept(self, shard: Rows) -> bool:
-        if not shard.prompts:
-            self._count(shard)
-        return bool(shard.prompts)
+                if not shard.prompts:
+                    self.skipped.update(skip_counts(shard))
+                    continue
+                batches = batching(self.subject, self._options)
+                run_shards([shard], measure=self._pooled, finish=self._write, options=batches, progress=progress)
 
     def _rows_of_a_part(self) -> int:
         config = self._model.config.get_text_config(decoder=True)
         row = 4 * (config.num_hidden_layers + 1) * config.hidden_size
         return max(1, min(PART_ROWS, PART_BYTES // row))
 
-    def _pooled(self, batch: Sequence[Prompt]) -> tuple[list[int], np.ndarray]:
-        """Which rows these are, and their features."""
+    def _pooled(self, batch: Sequence[Prompt]) -> tuple[list[str], np.ndarray]:
+        """The digests of these texts, and their features."""
         pool = POOLINGS[self._pooling]
         states = Reduced(lambda _, seen: pool(seen.padded, seen.lengths).cpu())
         read(self.subject, batch, states)
         self.measured += len(batch)
-        return [prompt.row for prompt in batch], torch.stack(states.rows, 1).numpy()
+        return [prompt.sha256 for prompt in batch], torch.stack(states.rows, 1).numpy()
 
-    def _write(self, shard: Rows, results: list[tuple[list[int], np.ndarray]]) -> None:
-        self._count(shard)
+    def _write(self, shard: Rows, results: list[tuple[list[str], np.ndarray]]) -> None:
+        self.skipped.update(skip_counts(shard))
         if not results:
             return
-        digests = {prompt.row: prompt.sha256 for prompt in shard.prompts}
-        written = [digests[row] for rows, _ in results for row in rows]
-        self.store.write(written, np.concatenate([values for _, values in results]))
-
-    def _count(self, shard: Rows) -> None:
-        for reason, count in skip_counts(shard).items():
-            self.skipped[reason] = self.skipped.get(reason, 0) + count
+        digests = [digest for batch, _ in results for digest in batch]
+        self.store.write(digests, np.concatenate([values for _, values in results]))
 
 
 def features(
@@ -156,11 +136,11 @@ def features(
     """Give the pooled states of texts under a model, measuring only what the run does not hold.
 
     Args:
-        model: identified; it is loaded only if a text is missing.
+        model: identified; loaded once a text is missing.
         texts: any.
         run: the run's directory, open for writing by the caller.
         pooling: "mean" over a text's tokens, or its "last" token.
-        options: as for a survey.
+        options: as for a survey; ``max_length``, ``bos`` and how the model is loaded change the features.
         subject: gives the model, loaded and proved, where another one has it already.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One batch of prompts under an intervention, to rows: the survey's own formulas, those that verdicts need."""
+"""One batch of prompts under an intervention, to rows by the survey's formulas; and what the sink's row is made of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, IdentifiedModel, Subject, Unembedding, unembedding_of
-from thalweg.experiments._over_prompts import loaded
-from thalweg.experiments._pass import StateSeen, lengths_of, read
+from thalweg.engines import run_shards
+from thalweg.experiments._over_prompts import batching, loaded
+from thalweg.experiments._pass import SinkRows, StateSeen, lengths_of, read
+from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Intervention
-from thalweg.prompts import Prompt
+from thalweg.prompts import Prompt, read_shards
 from thalweg.store import Thresholds
 
 LOGITS = 2**24
@@ -22,7 +24,7 @@ LOGITS = 2**24
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio", "row_position")
 
 Rows = dict[str, pl.DataFrame]
-"""By table: states, blocks, losses."""
+"""By table, ``states``, ``blocks`` and ``losses``, without model, revision and data."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,16 @@ class OnDemand:
     @cached_property
     def _proved(self) -> tuple[Subject, Unembedding]:
         """Both at once: a model without a loss is refused now, not after what comes before the first one."""
-        subject = loaded(self.model, "additive parts")
-        return subject, unembedding_of(subject)
+        return (subject := loaded(self.model, "additive parts")), unembedding_of(subject)
 
 
 def intervened(
     model: OnDemand, batch: Sequence[Prompt], thresholds: Thresholds, interventions: Sequence[Intervention] = ()
 ) -> Rows:
-    """Run one batch through the body of the model once, changed, and reduce everything on the way.
-
-    Returns:
-        Rows of ``states``, ``blocks`` and ``losses``, without model, revision and data.
-
-    Raises:
-        ModelError: a token has no row in the model's embedding.
-        OverflowInFloat16: a float16 state holds an Inf.
-    """
-    states, losses = _StateRows(batch, thresholds), _Losses(batch, model)
-    blocks = _BlockRows(batch, thresholds)
-    read(model.subject, batch, states, losses, blocks, interventions=interventions)
-    rows = {"states": states.rows, "blocks": blocks.rows, "losses": losses.rows}
+    """Run one batch through the body of the model once, changed, and reduce everything on the way."""
+    states, blocks = _StateRows(batch, thresholds, model), _BlockRows(batch, thresholds)
+    read(model.subject, batch, states, blocks, interventions=interventions)
+    rows = {"states": states.rows, "blocks": blocks.rows, "losses": states.losses}
     return {name: pl.DataFrame(records, infer_schema_length=None) for name, records in rows.items()}
 
 
@@ -77,32 +69,21 @@ def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> 
 
 
 class _StateRows:
-    """What verdicts need of every state."""
+    """What verdicts need of every state; the last one is read as a prediction while it is there."""
 
-    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds) -> None:
-        self.batch, self.thresholds = batch, thresholds
-        self.rows = list[dict[str, Any]]()
+    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds, model: OnDemand) -> None:
+        self.batch, self.thresholds, self.unembedding = batch, thresholds, model.unembedding
+        self.last = len(model.subject.parts.blocks)
+        self.rows, self.losses = list[dict[str, Any]](), list[dict[str, Any]]()
 
     def state(self, index: int, seen: StateSeen, /) -> None:
         sink, ratio = self.thresholds.sink_position, self.thresholds.massive_ratio
         for prompt, rows in zip(self.batch, seen.prompts, strict=True):
             measured = metrics.measure_state(rows, sink_position=sink, massive_ratio=ratio).metrics
             self.rows.append({"prompt": prompt.row, "state": index, **{name: measured[name] for name in STATE}})
-
-
-class _Losses:
-    """The last state, read as a prediction while it is there."""
-
-    def __init__(self, batch: Sequence[Prompt], model: OnDemand) -> None:
-        self.batch, self.unembedding = batch, model.unembedding
-        self.last = len(model.subject.parts.blocks)
-        self.rows = list[dict[str, Any]]()
-
-    def state(self, index: int, seen: StateSeen, /) -> None:
-        if index == self.last:
-            for prompt, rows in zip(self.batch, seen.prompts, strict=True):
+            if index == self.last:
                 loss = _loss(self.unembedding, rows, prompt)
-                self.rows.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
+                self.losses.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
 
 
 class _BlockRows:
@@ -136,3 +117,36 @@ def _loss(unembedding: Unembedding, state: Tensor, prompt: Prompt) -> float:
             logits = unembedding.logits(rows[None])[0]
             losses.append(metrics.next_token_loss(logits, wanted.to(logits.device)).double().cpu())
     return float(torch.cat(losses).mean()) if losses else torch.nan
+
+
+ROWS = 64
+"""Under a causal mask the first token's row is the same in every prompt that begins with it."""
+
+
+def scanned(prepared: Prepared, loading: OnDemand) -> metrics.SinkCoordinates:
+    """The massive coordinates of the sink's row on one data set, over its first 64 rows whatever the limit."""
+    options, subject = prepared.options, loading.subject
+    shards = read_shards(prepared.sources[0], prepared.tokenizations[0], limit=ROWS, size=ROWS)
+    rows, stand_out = list[Tensor](), list[list[metrics.SinkRow]]()
+
+    def measure(batch: Sequence[Prompt]) -> _Scanned:
+        scan = _Scanned(options.sink_position)
+        read(subject, batch, scan)
+        return scan
+
+    def keep(_: object, scans: list[_Scanned]) -> None:
+        for scan in scans:
+            for number in range(len(scan.rows[0])):
+                row, states = scan.of(number)
+                rows.append(row)
+                stand_out.append(states)
+
+    run_shards(shards, measure=measure, finish=keep, options=batching(subject, options))
+    return metrics.sink_coordinates(rows, stand_out, massive_ratio=options.massive_ratio)
+
+
+class _Scanned(SinkRows):
+    """The sink's rows as a measurement has them, to the last bit: a row clamped to its peak is then the row itself."""
+
+    def attention(self, block: int, seen: AttentionSeen, /) -> None:
+        """Nothing of it is asked for, but with it the pass is that of the measurement."""

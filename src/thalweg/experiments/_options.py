@@ -1,19 +1,22 @@
 """What an experiment can be asked, checked before anything is loaded; each takes as much of it as it needs.
 
-On the command line these are options of the same names, said here for both.
+On the command line these are options of the same names, said here for both; below is how a person types what is
+something else in Python.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from pydantic import Field, SkipValidation
 
 from thalweg.errors import UsageError
 from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions, Switch
+from thalweg.ranges import ranges
 from thalweg.validated import Says, validated
 
 BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
@@ -124,16 +127,84 @@ class SurveyOptions(PromptOptions):
 
 
 def survey_options(options: Any) -> SurveyOptions:
-    """Give options as those of a survey: what an experiment is not asked has its default.
-
-    Args:
-        options: of an experiment; None for the defaults.
-
-    Raises:
-        UsageError: they are something else.
-    """
+    """Give options, or None for the defaults, as those of a survey: what an experiment is not asked has its default."""
     if options is None or isinstance(options, SurveyOptions):
         return options or SurveyOptions()
     if not isinstance(options, PassOptions):
         raise UsageError(f"options must be thalweg.SurveyOptions(limit=..., ...); got {type(options).__name__}.")
     return SurveyOptions(**vars(options))
+
+
+def _pieces(_: Any, tokens: Sequence[Token]) -> list[str]:
+    return [piece.strip() for token in tokens for piece in token.value.split(",")]
+
+
+def _named(_: Any, tokens: Sequence[Token]) -> list[str]:
+    return [piece for piece in _pieces(_, tokens) if piece]
+
+
+def _codes(_: Any, tokens: Sequence[Token]) -> list[str]:
+    codes = _named(_, tokens)
+    return [] if codes == ["all"] else codes
+
+
+MODEL = Parameter(name="MODEL")
+PIECES = Parameter(n_tokens=-1, converter=_pieces)
+"""Several by commas, or repeated; what is empty is refused later."""
+TASKS = Parameter(n_tokens=-1, converter=_named, name=("--task", "--tasks"))
+"""The same without what is empty."""
+CODES = Parameter(n_tokens=-1, converter=_codes)
+"""The same, where the word all stands for none in particular."""
+FLATTENED = Parameter(name="*")
+"""An object by its fields."""
+
+
+def switched_off_by(option: str) -> Parameter:
+    """Give what is on the name of the option that turns it off, its only one on the command line."""
+    return Parameter(name="", negative=option, show_default=False)
+
+
+PIECE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def index_list(option: str, given: str | Sequence[int], last: int) -> tuple[int, ...]:
+    """Read blocks or states as a person writes them, or their numbers: every one once, ascending, at most ``last``.
+
+    Example:
+        >>> index_list("--blocks", "0,5-7", last=7)
+        (0, 5, 6, 7)
+    """
+    what = option.removeprefix("--")
+    pairs = _pairs(option, given) if isinstance(given, str) else [(number, number) for number in given]
+    if not pairs:
+        raise UsageError(f"{option} names nothing; expected numbers and ranges such as 0,5-7.")
+    for first, end in pairs:
+        if isinstance(first, bool) or not isinstance(first, int):
+            raise UsageError(f"{option} takes whole numbers; got {first!r}.")
+        if first > end:
+            raise UsageError(f"{option} {first}-{end} runs backwards; write {end}-{first}.")
+        if first < 0 or end > last:
+            wrong = first if not 0 <= first <= last else end
+            raise UsageError(f"{option} {wrong} is out of range; this model has {what} 0 to {last}.")
+    return tuple(sorted({number for first, end in pairs for number in range(first, end + 1)}))
+
+
+def index_text(numbers: Sequence[int]) -> str:
+    """Write ascending numbers as `index_list` reads them.
+
+    Example:
+        >>> index_text((0, 5, 6, 7))
+        '0,5-7'
+    """
+    return ranges(numbers, ",")
+
+
+def _pairs(option: str, text: str) -> list[tuple[int, int]]:
+    pairs = list[tuple[int, int]]()
+    for piece in text.split(",") if text.strip() else []:
+        written = PIECE.fullmatch(piece.strip())
+        if written is None or not piece.isascii():
+            raise UsageError(f"{option} takes numbers and ranges such as 0,5-7; got {piece.strip()!r} in {text!r}.")
+        first, end = written.groups()
+        pairs.append((int(first), int(end or first)))
+    return pairs

@@ -4,6 +4,7 @@ A row that did not fit into memory is written down as one to be tried again, and
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,20 @@ import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
 from thalweg.engines import OUT_OF_MEMORY, BatchOptions, Progress, progress_bar, run_shards
-from thalweg.experiments._blocks import BlockReading
+from thalweg.errors import UsageError
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
-from thalweg.prompts import Prompt, Source, Tokenization, Window, read_shards, require_prompts
+from thalweg.prompts import (
+    Prompt,
+    Source,
+    TokenBlocks,
+    Tokenization,
+    Window,
+    is_running_text,
+    read_shards,
+    require_prompts,
+    token_blocks,
+)
 from thalweg.prompts import Shard as Rows
 from thalweg.store import FindingsWriter, PartCounts, Shard
 
@@ -29,14 +40,54 @@ Key = dict[str, str]
 Tables = Callable[[Sequence[Prompt], list[Result], Key], Mapping[str, pl.DataFrame]]
 """A shard's prompts, the results of its batches, and the key columns: the tables in parts, empty ones with their
 columns where no prompt was kept."""
+LONGEST = 2048
+"""Tokens of a block where the model sets no limit."""
+
+
+class BlockReading:
+    """Reads every data set of an experiment in blocks; a text is turned into tokens once."""
+
+    def __init__(self, prepared: Prepared, length: int) -> None:
+        self._prepared, self._length = prepared, length
+        self._blocks = dict[str, TokenBlocks]()
+
+    def shards(self, source: Source, done: Sequence[Window]) -> Iterator[Rows]:
+        """The blocks that are missing."""
+        return self.blocks(source).shards(size=self._prepared.options.shard_rows, done=done)
+
+    def missing(self, source: Source, done: Sequence[Window]) -> int:
+        """How many they are."""
+        return self.blocks(source).count - sum(window.stop - window.first for window in done)
+
+    def blocks(self, source: Source) -> TokenBlocks:
+        """The whole text in blocks, as far as the limit."""
+        if source.name not in self._blocks:
+            how, limit = self._prepared.tokenizations[0], self._prepared.options.limit
+            self._blocks[source.name] = token_blocks(source, how, length=self._length, limit=limit)
+        return self._blocks[source.name]
+
+
+def length_of_blocks(prepared: Prepared, blocks: bool | None, asked: int | None) -> int | None:
+    """How long blocks are, by default the model's context or 2048; None where every row is read by itself.
+
+    Where ``blocks`` is None, the data decide: lines of a .txt file and WikiText-2 are pieces of one text, rows of
+    anything else are texts of their own.
+    """
+    kinds = {is_running_text(source) for source in prepared.sources} if blocks is None else {blocks}
+    if len(kinds) > 1:
+        raise UsageError("--data names running text and separate rows; say --blocks or --no-blocks, or run them apart.")
+    if kinds != {True}:
+        if asked is not None:
+            raise UsageError(f"--block-length {asked}: these rows are read one by one; add --blocks to join them.")
+        return None
+    context = prepared.models[0].context
+    if asked is not None and context is not None and asked > context:
+        raise UsageError(f"--block-length must be at most the model's context of {context} tokens; got {asked}.")
+    return asked or context or LONGEST
 
 
 def loaded(model: IdentifiedModel, *capabilities: Capability) -> Subject:
-    """Load a model and prove what an experiment needs of it.
-
-    Raises:
-        ModelError, ProofError: it cannot be loaded, or a proof fails.
-    """
+    """Load a model and prove what an experiment needs of it."""
     subject = subject_of(load_model(model))
     for capability in ("states and attention", *capabilities):
         require(subject, capability)
@@ -47,13 +98,7 @@ def loaded(model: IdentifiedModel, *capabilities: Capability) -> Subject:
 class Passage:
     """One data set through one model: what is done, what is missing, and the way to measure it.
 
-    Attributes:
-        model: identified.
-        how: makes its prompts.
-        source: the data.
-        writer: of the findings.
-        options: limit, shards and batches.
-        reading: reads the data in blocks; row by row by default.
+    ``reading`` reads the data in blocks; without it they are read row by row.
     """
 
     model: IdentifiedModel
@@ -86,11 +131,7 @@ class Passage:
         return read_shards(self.source, self.how, limit=options.limit, size=options.shard_rows, done=self.done)
 
     def measure(self, title: str, write: Callable[[Iterable[Rows], Key, Progress], None]) -> None:
-        """Measure what is missing, with a bar.
-
-        Raises:
-            DataError: the data gave no prompt.
-        """
+        """Measure what is missing, with a bar."""
         revision = "" if self.model.revision in UNNAMED else f" at {self.model.revision}"
         bar = f"{title}{Path(self.model.name).name}{revision} on {self.source.name}"
         with progress_bar(bar, self._to_come(), shown=self.options.progress) as progress:
@@ -126,27 +167,18 @@ def measure_prompts(
     nonfinite: Callable[[Sequence[Result]], int] | None = None,
     batches: BatchOptions | None = None,
 ) -> None:
-    """Measure what is missing of every data set and write it shard by shard.
+    """Measure what is missing of every data set with the first model, ``subject``, and write it shard by shard.
 
-    Args:
-        prepared: its first model is ``subject``.
-        writer: of the findings.
-        subject: the loaded model.
-        measure: what one batch of prompts gives.
-        tables: what is written of a shard.
-        title: of the bar.
-        reading: reads the data in blocks; row by row by default.
-        nonfinite: how many states with NaN or Inf a shard's results hold, where the experiment counts them.
-        batches: how prompts share a forward pass; by the device by default.
+    ``nonfinite`` says how many states with NaN or Inf a shard's results hold, where the experiment counts them.
     """
 
     def counts(_: Sequence[Prompt], results: list[Result], __: Mapping[str, pl.DataFrame]) -> PartCounts:
         return PartCounts(nonfinite_states=nonfinite(results) if nonfinite else 0)
 
-    how = batches or batching(subject, prepared.options)
-
     def write(shards: Iterable[Rows], key: Key, progress: Progress) -> None:
         write_shards(shards, writer, key, measure, tables, counts=counts, batches=how, progress=progress)
+
+    how = batches or batching(subject, prepared.options)
 
     for passage in passages(prepared, writer, reading):
         passage.measure(f"{title}: ", write)
@@ -163,42 +195,28 @@ def write_shards(
     batches: BatchOptions,
     progress: Progress | None = None,
 ) -> None:
-    """Measure shards and write each when it is whole.
-
-    Args:
-        shards: rows, tokenized.
-        writer: of the findings.
-        key: model, revision and data of the rows.
-        measure: what one batch of prompts gives.
-        tables: what is written of a shard.
-        counts: what the tables cannot say; the rows that were skipped are counted here.
-        batches: how prompts share a forward pass.
-        progress: told of every batch and shard.
-    """
+    """Measure shards and write each when it is whole; ``counts`` are those that the tables cannot say."""
 
     def finish(shard: Rows, results: list[Result]) -> None:
+        rows, skipped = tables(shard.prompts, results, key), skip_counts(shard)
         again = {row.row: row.reason for row in shard.skipped if row.reason == OUT_OF_MEMORY}
-        rows = tables(shard.prompts, results, key)
-        counted = counts(shard.prompts, results, rows)
-        skipped = {reason: count for reason, count in skip_counts(shard).items() if reason != OUT_OF_MEMORY}
-        place = Shard(**key, first_row=shard.first, stop_row=shard.stop)
-        writer.write_part(place, rows, counts=counted.model_copy(update={"skipped": skipped}), retry=again)
+        skipped.pop(OUT_OF_MEMORY, None)
+        counted = counts(shard.prompts, results, rows).model_copy(update={"skipped": skipped})
+        writer.write_part(Shard(**key, first_row=shard.first, stop_row=shard.stop), rows, counts=counted, retry=again)
 
     run_shards(shards, measure=measure, finish=finish, options=batches, progress=progress)
 
 
-def passages(prepared: Prepared, writer: FindingsWriter, reading: BlockReading | None = None) -> list[Passage]:
-    """The first model on every data set."""
-    model, how, options = prepared.models[0], prepared.tokenizations[0], prepared.options
+def passages(
+    prepared: Prepared, writer: FindingsWriter, reading: BlockReading | None = None, *, number: int = 0
+) -> list[Passage]:
+    """The first model, or another one, on every data set."""
+    model, how, options = prepared.models[number], prepared.tokenizations[number], prepared.options
     return [Passage(model, how, source, writer, options, reading) for source in prepared.sources]
 
 
 def unfinished(prepared: Prepared, writer: FindingsWriter, reading: BlockReading | None = None) -> bool:
-    """Whether rows of some data set are still to be measured, which is when weights have to be loaded.
-
-    Raises:
-        DataError: a data set is finished and gave no prompt.
-    """
+    """Whether rows of some data set are still to be measured, which is when weights have to be loaded."""
     for passage in passages(prepared, writer, reading):
         if passage.is_unfinished:
             return True
@@ -214,5 +232,4 @@ def batching(subject: Subject, options: SurveyOptions) -> BatchOptions:
 
 def skip_counts(shard: Rows) -> dict[str, int]:
     """Rows that gave no prompt, by reason."""
-    reasons = [row.reason for row in shard.skipped]
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    return dict(sorted(Counter(row.reason for row in shard.skipped).items()))

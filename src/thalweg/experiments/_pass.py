@@ -25,10 +25,7 @@ from thalweg.shapes import Float, Int
 class StateSeen:
     """One state of a batch: views of what the model holds, which must not be kept.
 
-    Attributes:
-        prompts: each prompt's own rows, token x width, real tokens only.
-        padded: the same, padded on the right.
-        lengths: real tokens of each prompt, where the state is.
+    ``prompts`` has each prompt's own rows, token x width, real tokens only; ``padded`` has them padded on the right.
     """
 
     prompts: tuple[Tensor, ...]
@@ -42,7 +39,6 @@ class StateReader(Protocol):
 
     def state(self, index: int, seen: StateSeen, /) -> None:
         """X(index), 0..L in order, before the final norm."""
-        ...
 
 
 @runtime_checkable
@@ -51,7 +47,6 @@ class AttentionReader(Protocol):
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
         """The attention of a block that has softmax attention; padded on the right, must not be kept."""
-        ...
 
 
 @runtime_checkable
@@ -60,7 +55,6 @@ class ContributionReader(Protocol):
 
     def contribution(self, block: int, part: Summand, rows: Float[Tensor, "batch chosen width"], /) -> None:
         """What one part of a block adds to the rows at the chosen positions, float64 on the processor."""
-        ...
 
 
 Reader = StateReader | AttentionReader | ContributionReader
@@ -76,17 +70,8 @@ def read(
 ) -> None:
     """Run one batch through the body of the model once and show it to every reader.
 
-    Args:
-        subject: the model.
-        batch: the prompts.
-        readers: each is shown what it has a method for.
-        interventions: what to change in the model; readers see it changed.
-        positions: at which rows contributions are read.
-
-    Raises:
-        ModelError: a token has no row in the model's embedding.
-        OverflowInFloat16: a float16 state holds an Inf.
-        ProofError: contributions are read, and a block leaves something else than its input plus what it adds.
+    Readers see the model as the interventions change it; contributions are read at the rows of ``positions``. A block
+    that leaves something else than its input plus what it adds is refused, and so is an Inf of float16.
     """
     tokens, lengths = token_batch(subject, batch), lengths_of(batch)
     with ExitStack() as stack:
@@ -102,11 +87,7 @@ def lengths_of(batch: Sequence[Prompt]) -> Int[Tensor, " batch"]:
 
 
 def token_batch(subject: Subject, batch: Sequence[Prompt]) -> Int[Tensor, "batch token"]:
-    """The batch's tokens, padded on the right, where the model takes them in.
-
-    Raises:
-        ModelError: a token has no row in the model's embedding.
-    """
+    """The batch's tokens, padded on the right, where the model takes them in; the model has to have a row for each."""
     tokens = torch.from_numpy(padded(batch))
     embedding: Any = subject.model.get_input_embeddings()
     rows = embedding.weight.shape[0]
@@ -161,8 +142,10 @@ class _Shown:
 
     def state(self, index: int, state: Tensor, /) -> None:
         prompts = tuple(rows[:length] for rows, length in zip(state, self.lengths.tolist(), strict=True))
-        for rows in prompts:
-            _refuse_overflow(index, rows)
+        if state.dtype == torch.float16 and any(rows.isinf().any() for rows in prompts):
+            raise OverflowInFloat16(
+                f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
+            )
         seen = StateSeen(prompts, state, self.lengths.to(state.device))
         for reader in self.of_states:
             reader.state(index, seen)
@@ -194,15 +177,3 @@ def _watching(subject: Subject, shown: _Shown, positions: Sequence[int]) -> Iter
         yield observe(subject, shown, shown.lengths)
     if not shown.of_contributions and not shown.of_attention:
         yield watch_states(subject, shown.state)
-
-
-def _refuse_overflow(index: int, state: Tensor) -> None:
-    """Stop at the first Inf of a float16 state, real tokens only.
-
-    Raises:
-        OverflowInFloat16: it holds one.
-    """
-    if state.dtype == torch.float16 and state.isinf().any():
-        raise OverflowInFloat16(
-            f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
-        )

@@ -1,32 +1,34 @@
-"""What every experiment begins with: models and data are named and identified, before anything is loaded."""
+"""What every experiment begins with: models and data are named and identified, before anything is loaded.
 
+With them goes what a run says about itself: models, data, packages, machine.
+"""
+
+import os
+import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from thalweg.capture import IdentifiedModel, identify_model
+import torch
+
+from thalweg.capture import IdentifiedModel, Subject, identify_model, positions_of
 from thalweg.errors import UsageError
-from thalweg.experiments._facts import data_facts, hardware, model_facts, versions
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
-from thalweg.reference import bundled_directory
-from thalweg.store import FindingsWriter, RunHeader, Session, Tables, Thresholds, open_findings
+from thalweg.reference import bundled_directory, how_planted
+from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
+
+_ALWAYS = ("thalweg", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "polars", "numpy")
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Models, data and the header of a run; no weights yet.
 
-    Attributes:
-        models: identified, in the order given.
-        tokenizations: how each model's tokenizer makes prompts.
-        sources: the data sets.
-        header: what run.json would say.
-        session: how this command runs.
-        path: the run's directory.
-        options: as given.
+    ``tokenizations`` say how each model's tokenizer makes prompts, ``header`` is what run.json would say.
     """
 
     models: list[IdentifiedModel]
@@ -48,21 +50,13 @@ class Prepared:
         return {"model": self.model.name, "revision": self.model.revision}
 
     def of_one_model(self, experiment: str) -> "Prepared":
-        """The same, for an experiment that takes one model.
-
-        Raises:
-            UsageError: there are several.
-        """
+        """The same, for an experiment that takes one model; several are refused."""
         if len(self.models) != 1:
             raise UsageError(f"{experiment} takes one model at a time; got {len(self.models)}.")
         return self
 
     def opened(self, experiment: str, settings: Mapping[str, Any], tables: Tables) -> FindingsWriter:
-        """Open an experiment of the run for writing; without sources it has data of its own, and models alone join.
-
-        Raises:
-            RunError: the run belongs to others, cannot be written, or is being written.
-        """
+        """Open an experiment of the run for writing; without sources it has data of its own, and models alone join."""
         joins = "part" if self.sources else "models"
         return open_findings(self.path, self.header, experiment, settings, tables, session=self.session, joins=joins)
 
@@ -80,18 +74,9 @@ def prepare(
     out: str | Path | None = None,
     options: PassOptions | None = None,
 ) -> Prepared:
-    """Name and identify models and data.
+    """Name and identify models and data; with ``own_data`` the experiment reads its data itself.
 
-    Args:
-        models: as for a survey.
-        data: as for a survey.
-        own_data: the experiment reads its data itself, and ``data`` is left alone.
-        packages: whose versions the experiment's numbers depend on, beside those that all depend on.
-        out: as for a survey.
-        options: as for a survey.
-
-    Raises:
-        UsageError: a model, a data set or an option cannot be used; the message says what to do.
+    The versions of ``packages`` are written down, beside those that all numbers depend on.
     """
     options = survey_options(options)
     names, sources = named(models), [] if own_data else open_sources(data, options)
@@ -101,22 +86,14 @@ def prepare(
 
 
 def named(models: Names) -> list[str]:
-    """The names of models as a run knows them.
-
-    Raises:
-        UsageError: there is none, or one is given twice.
-    """
+    """The names of models as a run knows them."""
     names = [str(Path(name)) if Path(name).is_dir() else name for name in _names("models", models)]
     _refuse_repeats("MODEL", names)
     return names
 
 
 def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
-    """The data sets, found and opened.
-
-    Raises:
-        UsageError: one cannot be read, or is given twice.
-    """
+    """The data sets, found and opened."""
     wanted = _names("data", data)
     sources = [open_source(name, text_field=options.text_field, whole_file=options.whole_file) for name in wanted]
     _refuse_repeats("--data", [source.name for source in sources])
@@ -135,25 +112,9 @@ def prepared_from(
         tokenization(model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context)
         for model in models
     ]
-    header = _header(models, tokenizations, sources, options)
-    return Prepared(list(models), tokenizations, list(sources), header, session(options, packages), path, options)
-
-
-def session(options: SurveyOptions, packages: Sequence[str] = ()) -> Session:
-    """How this command runs; ``packages`` are those that its numbers depend on, beside those that all depend on."""
-    used = versions(*packages)
-    return Session(command=command_line(), resolved=_resolved(options), versions=used, hardware=hardware())
-
-
-def _header(
-    models: Sequence[IdentifiedModel],
-    tokenizations: Sequence[Tokenization],
-    sources: Sequence[Source],
-    options: SurveyOptions,
-) -> RunHeader:
-    return RunHeader(
-        models=tuple(model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
-        data=tuple(data_facts(source) for source in sources),
+    header = RunHeader(
+        models=tuple(_model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
+        data=tuple(DataFacts(name=source.name, hash=source.hash, template=source.template) for source in sources),
         max_length=options.max_length,
         thresholds=Thresholds(
             tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position
@@ -162,10 +123,9 @@ def _header(
         variants=options.variants,
         keep_text=options.keep_text,
     )
-
-
-def _resolved(options: SurveyOptions) -> dict[str, Any]:
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(options).items()}
+    resolved = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(options).items()}
+    session = Session(command=command_line(), resolved=resolved, versions=versions(*packages), hardware=hardware())
+    return Prepared(list(models), tokenizations, list(sources), header, session, path, options)
 
 
 def _names(what: str, given: Names) -> list[str]:
@@ -186,3 +146,58 @@ def _refuse_repeats(option: str, names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UsageError(f"{option} {repeated[0]} is given twice; name each once. Two files need two names.")
+
+
+def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
+    """What is known of a model before its weights are loaded."""
+    config = model.config.get_text_config(decoder=True)
+    return ModelFacts(
+        name=model.name,
+        revision=model.revision,
+        commit=model.commit,
+        weights=model.weights,
+        configuration=model.configuration,
+        dtype=model.dtype,
+        blocks=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        width=config.hidden_size,
+        bos=how.bos.policy,
+        bos_token=how.bos.token,
+        planted=how_planted(model.name),
+    )
+
+
+def learned_facts(facts: ModelFacts, subject: Subject, blocks: tuple[int, ...]) -> ModelFacts:
+    """The same with what only the loaded model tells; ``blocks`` are those with softmax attention."""
+    return facts.model_copy(
+        update={
+            "attention": subject.path,
+            "positions": positions_of(subject.model).kind,
+            "parameters": subject.model.num_parameters(),
+            "softmax_blocks": None if len(blocks) == facts.blocks else blocks,
+        }
+    )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that numbers depend on: those of every experiment, and ``packages``."""
+    known = {"python": platform.python_version()}
+    for package in (*_ALWAYS, *packages):
+        try:
+            known[package] = version(package)
+        except PackageNotFoundError:  # a checkout that was never installed
+            continue
+    return known
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: processor, cores in use, accelerators."""
+    facts: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        facts["cuda"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return facts

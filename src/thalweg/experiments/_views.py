@@ -1,29 +1,195 @@
-"""What views share: what a run holds of an experiment, what to call it, and what stands in several of them."""
+"""What views share: a run's models and data sets and their names, curves through depth, what an experiment found.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+Spread of a curve is one standard deviation to each side, as in the paper; for ratios, which are averaged as logarithms,
+it is one multiplicative standard deviation. A state or block without a value is there with NaN, and drawn as a gap.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from thalweg.experiments._pairs import Pair, file_name, labels, pairs
-from thalweg.shown import Span, interval, span_of
-from thalweg.store import Findings, Run
+from thalweg.shown import Line, Panel, Span, from_zero_to_one, interval, span_of, title, unit
+from thalweg.store import Findings, ModelFacts, Run, RunHeader, slug
 
+THROUGH_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
+"""What the paper draws through depth (Figures 2 and 12 to 14), each with what it belongs to."""
 SHADED = "Shaded: the compress phase, where the run has a survey of the model."
+_COLUMNS = ("series", "model", "revision", "data", "metric", "site", "index", "depth", "mean", "lower", "upper", "n")
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model on one data set.
+
+    Attributes:
+        model: the model's name.
+        revision: its revision.
+        data: the data set's name.
+        blocks: the model's number of blocks, L.
+    """
+
+    model: str
+    revision: str
+    data: str
+    blocks: int
+
+    @property
+    def rows(self) -> pl.Expr:
+        """The condition that picks this pair's rows out of any table."""
+        return (pl.col("model") == self.model) & (pl.col("revision") == self.revision) & (pl.col("data") == self.data)
+
+
+def pairs(run: Run, data: str | None = None) -> list[Pair]:
+    """Give every model on every data set, or on the one named, in the header's order."""
+    names = [facts.name for facts in run.header.data if data in (None, facts.name)]
+    return [Pair(model.name, model.revision, name, model.blocks) for name in names for model in run.header.models]
+
+
+def latest_pairs(run: Run, data: str | None = None) -> list[Pair]:
+    """Give the same, of each model's checkpoints the last one of the training alone."""
+    orders = dict[tuple[str, str, str], int]()
+    for experiment in run.experiments("checkpoints"):
+        curves = experiment.table("curves").select("model", "revision", "data", "order").unique().collect()
+        orders |= {(model, revision, name): order for model, revision, name, order in curves.iter_rows()}
+    # what was never measured comes before all
+    in_order = sorted(pairs(run, data), key=lambda pair: orders.get((pair.model, pair.revision, pair.data), -1))
+    last = {(pair.model, pair.data): pair for pair in in_order}
+    return [last[place] for place in dict.fromkeys((pair.model, pair.data) for pair in pairs(run, data))]
+
+
+def labels(header: RunHeader) -> dict[tuple[str, str], str]:
+    """Give each model the shortest name that still tells it from the others.
+
+    Args:
+        header: the run's header.
+
+    Returns:
+        By (model, revision): the last piece of the name, or all of it, with the revision where that is needed; a model
+        whose massive activation was planted is never shown without saying so.
+    """
+    models = header.models
+    pieces = [_marked(model, model.name.rstrip("/").rsplit("/", 1)[-1] or model.name) for model in models]
+    names = [_marked(model, model.name) for model in models]
+    revisions = [_marked(model, f"{model.name}@{model.revision}") for model in models]
+    shortest = next((told for told in (pieces, names) if len(set(told)) == len(told)), revisions)
+    return {(model.name, model.revision): name for model, name in zip(models, shortest, strict=True)}
+
+
+def label_of(run: Run, pair: Pair) -> str:
+    """Give the short name of the pair's model."""
+    return labels(run.header)[pair.model, pair.revision]
+
+
+def heading(run: Run, pair: Pair) -> str:
+    """Give what stands above what is shown of a pair: ``gpt2 on gsm8k``."""
+    return f"{label_of(run, pair)} on {pair.data}"
+
+
+def ending(run: Run, data: str) -> str:
+    """Give the end of the name of a figure of one data set; nothing where the run has no other."""
+    return f"_{slug(data)}" if len(run.header.data) > 1 else ""
+
+
+def file_name(run: Run, pair: Pair) -> str:
+    """Give what the names of a pair's figures have in common."""
+    return f"{slug(pair.model, pair.revision)}{ending(run, pair.data)}"
+
+
+def phases_row(run: Run, pair: Pair) -> dict[str, Any] | None:
+    """Give the pair's row of ``phases``, None where it has not been written."""
+    if "phases" in run.missing:
+        return None
+    rows = run.phases.filter(pair.rows).collect()
+    return rows.row(0, named=True) if rows.height else None
+
+
+def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
+    """Give the first and last state of the compress phase, None where there is none or it is not known."""
+    row = phases_row(run, pair)
+    if row is None or None in (row["compress_first"], row["compress_last"]):
+        return None
+    return row["compress_first"], row["compress_last"]
+
+
+def surveyed_span(run: Run, model: str, revision: str) -> tuple[int, int] | None:
+    """Give the compress phase of a model whatever it was surveyed on, for what is measured on data of its own.
+
+    Args:
+        run: that may hold a survey of the model.
+        model: its name.
+        revision: its revision.
+
+    Returns:
+        First and last state on the first of the run's data sets that has them, None where none has.
+    """
+    of_model = (pair for pair in pairs(run) if (pair.model, pair.revision) == (model, revision))
+    return next((span for pair in of_model if (span := compress_span(run, pair)) is not None), None)
+
+
+def _marked(model: ModelFacts, name: str) -> str:
+    return name if model.planted is None or "planted" in name else f"{name} (planted)"
+
+
+def curves(run: Run, which: Sequence[Pair], metrics: Sequence[str]) -> pl.DataFrame:
+    """Give the profile of some metrics as curves: a row per pair, metric and state or block, none left out.
+
+    ``depth`` is the index over the number of blocks, so that a block stands where the state it reads stands.
+    """
+    names = labels(run.header)
+    profile = run.profile.filter(pl.col("metric").is_in(list(metrics))).collect()
+    frames = [_pair_curves(profile, pair, names[pair.model, pair.revision]) for pair in which]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.Float64))
+
+
+def along(rows: pl.DataFrame, at: str) -> pl.DataFrame:
+    """Give curves as the rows of a line, along ``index``, ``depth`` or what else the axis shows."""
+    return rows.select(pl.col(at).alias("at"), "mean", "lower", "upper")
+
+
+def metric_panel(metric: str, x: str, lines: Iterable[Line], **more: Any) -> Panel:
+    """Give a panel of one metric with the catalogue's title, unit and range; norms are on a logarithmic axis."""
+    is_norm = metric in ("sink_norm", "norm_ratio")
+    panel = Panel(title(metric), x, f"[{unit(metric)}]", tuple(lines), log_y=is_norm, share=from_zero_to_one(metric))
+    return replace(panel, **more)
+
+
+def share_of_depth(which: Sequence[Pair]) -> bool:
+    """Say whether models differ in depth, so that they can be compared by share of it only."""
+    return len({pair.blocks for pair in which}) > 1
+
+
+def _pair_curves(profile: pl.DataFrame, pair: Pair, series: str) -> pl.DataFrame:
+    rows = profile.filter(pair.rows)
+    rows = rows.join(_grid(rows, pair), on=["metric", "site", "index"], how="right")
+    mean, std = pl.col("mean").fill_null(_NAN), pl.col("std").fill_nan(0.0).fill_null(0.0)
+    return rows.with_columns(
+        series=pl.lit(series),
+        model=pl.lit(pair.model),
+        revision=pl.lit(pair.revision),
+        data=pl.lit(pair.data),
+        depth=pl.col("index") / max(pair.blocks, 1),
+        mean=mean,
+        lower=pl.when("geometric").then(mean * (-std).exp()).otherwise(mean - std).fill_null(_NAN),
+        upper=pl.when("geometric").then(mean * std.exp()).otherwise(mean + std).fill_null(_NAN),
+        n=pl.col("n").fill_null(0),
+    ).select(_COLUMNS)
+
+
+def _grid(rows: pl.DataFrame, pair: Pair) -> pl.DataFrame:
+    places = rows.select("metric", "site").unique(maintain_order=True)
+    count = pl.when(pl.col("site") == "state").then(pair.blocks + 1).otherwise(pair.blocks)
+    return places.with_columns(pl.int_ranges(0, count, dtype=pl.Int32).alias("index")).explode("index")
 
 
 @dataclass(frozen=True)
 class MeasuredPair:
     """What an experiment found by one of its settings, of one model on one data set.
 
-    Attributes:
-        pair: the model and the data set.
-        findings: of these settings.
-        name: of model and data set, as ``gpt2 on gsm8k``.
-        stem: of its figure's file; the latest settings have the plain one.
-        latest: whether no later settings found anything of the same.
+    ``stem`` is that of its figure's file: the latest settings, after which none found anything, have the plain one.
     """
 
     pair: Pair
@@ -43,37 +209,22 @@ class MeasuredPair:
 
 
 def held(every: Sequence[Findings], table: str, *rows: pl.Expr) -> list[Findings]:
-    """Give the findings that have something to show.
-
-    Args:
-        every: of one experiment.
-        table: what has to be written of them.
-        *rows: conditions on the rows of which there has to be one.
-    """
+    """Give the findings that have rows of a table under all conditions."""
     return [findings for findings in every if findings.table(table).filter(*rows).head(1).collect().height]
 
 
 def measured_pairs(run: Run, experiment: str, table: str, *given: pl.Expr) -> Iterator[MeasuredPair]:
     """Give what a run holds of an experiment: models and data sets in the header's order, the latest settings first.
 
-    Args:
-        run: the run.
-        experiment: its name.
-        table: which has rows where there is something to show.
-        *given: conditions on those rows.
+    Findings are left out whose ``table`` has no rows under the conditions ``given``.
     """
-    names, every = labels(run.header), run.experiments(experiment)
+    every = run.experiments(experiment)
     for pair in pairs(run):
         some = held(every, table, pair.rows, *given)
         for findings in reversed(some):
             latest = findings is some[-1]
-            stem = figure_stem(run, pair, experiment, "" if latest else findings.header.key)
-            yield MeasuredPair(pair, findings, f"{names[pair.model, pair.revision]} on {pair.data}", stem, latest)
-
-
-def figure_stem(run: Run, pair: Pair, what: str, key: str = "") -> str:
-    """Name a figure's file: the data set where the run has several, the key of all but the latest settings."""
-    return f"{what}_{file_name(run, pair)}{f'_{key}' if key else ''}"
+            stem = f"{experiment}_{file_name(run, pair)}{'' if latest else f'_{findings.header.key}'}"
+            yield MeasuredPair(pair, findings, heading(run, pair), stem, latest)
 
 
 def settings_words(findings: Findings) -> str:
@@ -103,11 +254,7 @@ def model_of(findings: Findings) -> tuple[str, str]:
 
 
 def stems(names: Mapping[str, str]) -> dict[str, str]:
-    """Name the figures' files, without an ending: of several of one name the latest has it as it is.
-
-    Args:
-        names: what each figure would be called, by the key of its findings, the latest last.
-    """
+    """Name figures' files by the key of their findings, the latest last: of one name, the latest has it as it is."""
     latest = {name: key for key, name in names.items()}
     return {key: name if latest[name] == key else f"{name}_{key}" for key, name in names.items()}
 

@@ -20,11 +20,10 @@ from thalweg import averages
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
-from thalweg.experiments._index_list import index_list, index_text
-from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
+from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined, scanned
+from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
-from thalweg.experiments._sink_scan import scanned
 from thalweg.interventions import Intervention, Remove, Replace, Rescale
 from thalweg.prompts import Prompt, Source
 from thalweg.store import Findings, FindingsWriter, Thresholds

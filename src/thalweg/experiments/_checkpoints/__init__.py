@@ -10,8 +10,7 @@ from cyclopts import Parameter
 from thalweg.errors import ThalwegError
 from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, survey_options
-from thalweg.experiments._typed import MODEL, PIECES
+from thalweg.experiments._options import BUNDLED_DATA, MODEL, PIECES, Names, SurveyOptions, survey_options
 from thalweg.store import Run, open_run
 
 
@@ -80,10 +79,9 @@ def checkpoints(
         >>> found.run.experiments("checkpoints")[-1].table("emergence").collect()  # doctest: +SKIP
     """
     from thalweg.experiments._checkpoints.listed import list_checkpoints, refuse_a_run_of_other_shapes
-    from thalweg.experiments._checkpoints.measure import _measure, _sum_up
+    from thalweg.experiments._checkpoints.measure import measure, sum_up
     from thalweg.experiments._prepare import open_sources, prepared_from
-    from thalweg.experiments._survey.findings import open_survey
-    from thalweg.experiments._survey.measure import ModelSurvey
+    from thalweg.experiments._survey.measure import ModelSurvey, open_survey
 
     options = survey_options(options)
     sources = open_sources(data, options)
@@ -93,16 +91,13 @@ def checkpoints(
         refuse_a_run_of_other_shapes(open_run(path).header, listed.models)
     prepared = prepared_from(listed.models, sources, path, options)
     with open_survey(path, prepared.header, prepared.session, grown=True) as writer:
-        surveys = [
-            ModelSurvey(model, how, writer, options)
-            for model, how in zip(prepared.models, prepared.tokenizations, strict=True)
-        ]
+        surveys = [ModelSurvey(prepared, number, writer) for number in range(len(prepared.models))]
         try:
-            failed = _measure(surveys, sources, writer, prefetch=prefetch)
+            failed = measure(surveys, writer, prefetch=prefetch)
         except ThalwegError:
-            _sum_up(writer)  # what came before can be looked at
+            sum_up(writer)  # what came before can be looked at
             raise
-        _sum_up(writer)
+        sum_up(writer)
         if failed and not any(pair.prompts_kept for pair in writer.header.coverage):
             raise next(iter(failed.values()))
         writer.update(status="finished")
@@ -116,5 +111,5 @@ EXPERIMENT = Experiment(
     group="Measure",
     answers=("emergence", "curves"),
     view="thalweg.experiments._checkpoints.view",
-    outcome="thalweg.experiments._checkpoints.outcome",
+    outcome="thalweg.experiments._checkpoints.view",
 )

@@ -1,30 +1,64 @@
-"""Where checkpoints of a training, or models of several sizes, stand along an axis."""
+"""Where checkpoints of a training, or models of several sizes, stand along an axis, their colours, what they reach."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from thalweg.experiments._checkpoints.shades import shades
-from thalweg.experiments._pairs import Pair, pairs
-from thalweg.shown import Ticks
+from thalweg.experiments._views import Pair, pairs
+from thalweg.shown import Table, Ticks
 from thalweg.store import Run
 
 BESIDE_LOG = 0.5
+TRAINING_METRICS = {
+    "max_norm_ratio": "norm_ratio",
+    "max_sink_rate": "sink_rate",
+    "min_entropy_normalized": "entropy_normalized",
+}
+"""The three curves over training, each with the metric through depth whose extreme it is."""
+
+TRAINING_TITLES = {
+    "max_norm_ratio": "Largest norm ratio",
+    "max_sink_rate": "Largest sink rate",
+    "min_entropy_normalized": "Least normalized entropy",
+}
+"""What to call them."""
+
+_REACHED = (
+    "max norm ratio",
+    "at state",
+    "max sink rate",
+    "at block",
+    "min normalized entropy",
+    "at state",
+    "state 1's entropy",
+)
+CHECKPOINT_COLUMNS = ("step", *_REACHED)
+SIZE_COLUMNS = ("model", "parameters", *_REACHED)
+# Viridis, whose palest end is left out.
+_STOPS = (
+    "9bd93c 77d153 5ac864 3fbc73 2ab07f 20a486 1f978b 228b8d 277e8e "
+    "2c718e 32648e 39568c 3f4788 453781 482677 481467 440154"
+)
+_RAMP = np.array([[int(stop[at : at + 2], 16) for at in (0, 2, 4)] for stop in _STOPS.split()])
+
+
+def shades(places: Sequence[float] | np.ndarray) -> list[str]:
+    """Give the colours of places between 0, the lightest, and 1, the darkest."""
+    channels = [np.interp(places, np.linspace(0, 1, len(_RAMP)), channel) for channel in _RAMP.T]
+    return ["#" + "".join(f"{round(value):02x}" for value in color) for color in zip(*channels, strict=True)]
 
 
 @dataclass(frozen=True)
 class TrainingAxis:
     """Where the checkpoints of one model on one data set stand.
 
-    Attributes:
-        model: the model's name.
-        data: the data set's name.
-        rows: one row a checkpoint in the order of training: ``revision order step at label``; ``at`` is log10 of the
-            step, with step 0 and what has no step set half a decade aside, or the order where steps are not known.
-        title: of the axis.
-        column_title: of an axis on which every checkpoint has a column of the same width.
+    ``rows`` has one a checkpoint in the order of training: ``revision order step at label``; ``at`` is log10 of the
+    step, with step 0 and what has no step set half a decade aside, or the order where steps are not known. On the axis
+    of ``column_title`` every checkpoint has a column of the same width.
     """
 
     model: str
@@ -59,11 +93,7 @@ class TrainingAxis:
 
 
 def trainings(curves: pl.DataFrame) -> list[TrainingAxis]:
-    """Give the models that have several checkpoints, on each data set.
-
-    Args:
-        curves: the table ``curves`` of the checkpoints.
-    """
+    """Give the models that have several checkpoints, on each data set, by the table ``curves``."""
     groups = curves.group_by("model", "data", maintain_order=True)
     return [_axis(str(model), str(data), rows) for (model, data), rows in groups if rows["revision"].n_unique() > 1]
 
@@ -132,3 +162,35 @@ def _apart(places: Sequence[float], names: Sequence[str], room: int) -> Ticks:
         shown.pop()
     shown.append(first)
     return Ticks([at for at, _ in reversed(shown)], [name for _, name in reversed(shown)])
+
+
+def checkpoint_table(curves: pl.DataFrame, model: str, data: str) -> Table:
+    """Give what each checkpoint of a model reaches on one data set, in the order of training."""
+    rows = curves.filter(model=model, data=data).sort("order", maintain_order=True)
+    cells = [[name if step is None else step, *reached] for (name, step), reached in _reached(rows, "revision", "step")]
+    return Table(f"{model} on {data}", CHECKPOINT_COLUMNS, cells, folded="Every checkpoint")
+
+
+def size_table(compared: pl.DataFrame, data: str) -> Table:
+    """Give what each of the compared models reaches, the smallest first."""
+    cells = [[model, count, *reached] for (model, count), reached in _reached(compared, "model", "parameters")]
+    return Table(f"models on {data}", SIZE_COLUMNS, cells)
+
+
+def emergence_sentence(row: dict[str, Any]) -> str:
+    """Say when a phenomenon emerges, by one row of ``emergence``."""
+    reason = f"; {row['reason']}" if row["reason"] else ""
+    if row["order"] is None:
+        return f"no {row['phenomenon']} ({row['definition']}){reason}"
+    where = row["revision"] if row["step"] is None else f"step {row['step']}"
+    return f"{row['phenomenon']} from {where} on ({row['definition']}){reason}"
+
+
+def _reached(curves: pl.DataFrame, *key: str) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    groups = curves.group_by("model", "revision", maintain_order=True)
+    return [(rows.select(key).row(0), _values(rows)) for _, rows in groups]
+
+
+def _values(rows: pl.DataFrame) -> list[Any]:
+    places = {metric: (value, index) for metric, value, index in rows.select("metric", "value", "index").iter_rows()}
+    return [*(cell for metric in TRAINING_METRICS for cell in places[metric]), places["first_entropy_normalized"][0]]

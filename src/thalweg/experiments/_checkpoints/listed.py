@@ -20,12 +20,9 @@ _Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Listed:
-    """What can be measured and what cannot.
+    """What can be measured, in the order of training, and by revision or directory why the rest is left out.
 
-    Attributes:
-        models: identified, in the order of training.
-        missing: by revision or directory, why it is left out.
-        directory: what the run's directory is called by default.
+    ``directory`` is what the run's is called by default.
     """
 
     models: list[IdentifiedModel]
@@ -34,102 +31,90 @@ class Listed:
 
 
 def list_checkpoints(
-    models: Names | None,
-    revisions: Sequence[str] | None,
-    directory: str | Path | None,
-    options: SurveyOptions,
+    models: Names | None, revisions: Sequence[str] | None, directory: str | Path | None, options: SurveyOptions
 ) -> Listed:
-    """Find and identify what is asked for; weights are not read.
-
-    Raises:
-        UsageError: what is asked for cannot be understood, nothing of it is there, or two of them do not belong
-            together.
-    """
+    """Find and identify what is asked for; weights are not read."""
     if revisions is not None and directory is not None:
         raise UsageError("--revisions are on the hub and --checkpoint-dir is here; pass one of them.")
     if options.revision is not None and (revisions is not None or directory is not None):
         raise UsageError("--revision goes with models of several sizes; name checkpoints with --revisions.")
+    names = [] if models is None else named(models)
     if revisions is not None:
-        found = _on_the_hub(models, revisions, options)
+        listed = _on_the_hub(names, revisions, options)
     elif directory is not None:
-        found = _in_a_directory(models, Path(directory), options)
+        listed = _in_a_directory(names, Path(directory), options)
     else:
-        return _sizes(models, options)
-    _refuse_other_shapes([(one.revision, _shape(one)) for one in found.models])
-    return found
+        return _sizes(names, options)
+    _refuse_other_shapes([(model.revision, _shape(model)) for model in listed.models])
+    return listed
 
 
 def refuse_a_run_of_other_shapes(header: RunHeader, models: Sequence[IdentifiedModel]) -> None:
-    """Checkpoints that join a run have the shape of those that it holds of the same model.
-
-    Raises:
-        UsageError: two have not, and which.
-    """
-    for name in {one.name for one in models}:
+    """Checkpoints that join a run have the shape of those that it holds of the same model."""
+    for name in {model.name for model in models}:
         held = [
-            (f"{one.revision}, which the run holds,", (one.blocks, one.heads, one.width))
-            for one in header.models
-            if one.name == name and one.width is not None
+            (f"{facts.revision}, which the run holds,", (facts.blocks, facts.heads, facts.width))
+            for facts in header.models
+            if facts.name == name and facts.width is not None
         ]
-        _refuse_other_shapes([*held, *((one.revision, _shape(one)) for one in models if one.name == name)])
+        _refuse_other_shapes([*held, *((model.revision, _shape(model)) for model in models if model.name == name)])
 
 
-def _on_the_hub(models: Names | None, revisions: Sequence[str], options: SurveyOptions) -> Listed:
-    names = [] if models is None else named(models)
+def _on_the_hub(names: list[str], revisions: Sequence[str], options: SurveyOptions) -> Listed:
     if len(names) != 1:
         raise UsageError(f"--revisions are those of one MODEL on the hub; got {len(names)} models.")
     [name] = names
     if bundled_directory(name) is not None or Path(name).is_dir():
         raise UsageError(f"{name} is a directory, which has no revisions; pass --checkpoint-dir with its checkpoints.")
-    wanted = [one.strip() for one in revisions]
+    wanted = [revision.strip() for revision in revisions]
     if not all(wanted) or not wanted:
         raise UsageError("--revisions must name at least one, as step1,step1000; got an empty name.")
-    repeated = sorted({one for one in wanted if wanted.count(one) > 1})
+    repeated = sorted({revision for revision in wanted if wanted.count(revision) > 1})
     if repeated:
         raise UsageError(f"--revisions {repeated[0]} is given twice; name each once.")
-    found = {
-        one: partial(identify_model, name, replace(options.loading, revision=one)) for one in training_order(wanted)
+    ways = {
+        revision: partial(identify_model, name, replace(options.loading, revision=revision))
+        for revision in training_order(wanted)
     }
-    return _identified(found, {}, f"{Path(name).name}-checkpoints")
+    return _identified(ways, {}, f"{Path(name).name}-checkpoints")
 
 
-def _in_a_directory(models: Names | None, directory: Path, options: SurveyOptions) -> Listed:
-    names = [] if models is None else named(models)
+def _in_a_directory(names: list[str], directory: Path, options: SurveyOptions) -> Listed:
     if len(names) > 1:
         raise UsageError(f"--checkpoint-dir holds checkpoints of one MODEL; got {len(names)} models.")
     if not directory.is_dir():
         raise UsageError(f"--checkpoint-dir {directory} is no directory.")
     name = names[0] if names else directory.resolve().name
     numbered, missing = _numbered(directory)
-    own = directory if _has_tokenizer(directory) else None
-    if numbered and own is None and not any(map(_has_tokenizer, numbered.values())):
+    beside = directory if _has_tokenizer(directory) else None
+    if numbered and beside is None and not any(map(_has_tokenizer, numbered.values())):
         raise UsageError(
             f"{directory} has no tokenizer: expected tokenizer.json, or its kin, there or beside each checkpoint's "
             "config.json. Copy it from the model that the training began with."
         )
-    found = {
+    ways = {
         f"step{step}": partial(
             identify_model,
             name,
             replace(options.loading, revision=f"step{step}"),
             directory=path,
-            tokenizer_directory=None if _has_tokenizer(path) else own,
+            tokenizer_directory=None if _has_tokenizer(path) else beside,
         )
         for step, path in sorted(numbered.items())
     }
-    if not found:
-        said = "".join(f" {one}: {why}." for one, why in missing.items())
+    if not ways:
+        said = "".join(f" {name}: {why}." for name, why in missing.items())
         raise UsageError(
             f"{directory} holds no checkpoint: expected directories such as checkpoint-100 or step100, each with "
             f"config.json and weights.{said}"
         )
-    return _identified(found, missing, f"{Path(name).name}-checkpoints")
+    return _identified(ways, missing, f"{Path(name).name}-checkpoints")
 
 
 def _numbered(directory: Path) -> tuple[dict[int, Path], dict[str, str]]:
     """Checkpoints by step; and what looks like one and is none, with the reason."""
     numbered, missing, empty = dict[int, Path](), dict[str, str](), dict[str, int]()
-    for path in sorted(one for one in directory.iterdir() if one.is_dir()):
+    for path in sorted(path for path in directory.iterdir() if path.is_dir()):
         step, is_model = training_step(path.name), (path / "config.json").is_file()
         if step is None and path.is_symlink():
             continue  # such as "latest"
@@ -153,31 +138,30 @@ def _has_tokenizer(directory: Path) -> bool:
     return any((directory / name).is_file() for name in TOKENIZER_FILES)
 
 
-def _sizes(models: Names | None, options: SurveyOptions) -> Listed:
-    names = [] if models is None else named(models)
+def _sizes(names: list[str], options: SurveyOptions) -> Listed:
     if len(names) < 2:
         raise UsageError(
             "checkpoints compares checkpoints of one MODEL, with --revisions step1,step1000 or --checkpoint-dir DIR, "
             f"or several MODELs of one family; got {names[0] if names else 'none'} alone."
         )
-    found = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
-    _refuse_other_tokenizers({one.name: one for one in found})
-    return Listed(found, {}, f"{Path(names[0]).resolve().name}-sizes")
+    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
+    _refuse_other_tokenizers({model.name: model for model in identified})
+    return Listed(identified, {}, f"{Path(names[0]).resolve().name}-sizes")
 
 
-def _identified(wanted: Mapping[str, Callable[[], IdentifiedModel]], missing: dict[str, str], directory: str) -> Listed:
-    found, left_out = list[IdentifiedModel](), dict(missing)
-    for name, identify in wanted.items():
+def _identified(ways: Mapping[str, Callable[[], IdentifiedModel]], missing: dict[str, str], directory: str) -> Listed:
+    identified, left_out = list[IdentifiedModel](), dict(missing)
+    for name, identify in ways.items():
         try:
-            found.append(identify())
+            identified.append(identify())
         except ModelError as error:
             left_out[name] = str(error)
-    if not found:
-        first = next(name for name in left_out if name in wanted)
-        said = f"none of {len(wanted)} checkpoints can be measured; {first}: " if len(wanted) > 1 else ""
+    if not identified:
+        first = next(name for name in left_out if name in ways)
+        said = f"none of {len(ways)} checkpoints can be measured; {first}: " if len(ways) > 1 else ""
         raise ModelError(f"{said}{left_out[first]}")
-    _refuse_other_tokenizers({one.revision: one for one in found})
-    return Listed(found, left_out, directory)
+    _refuse_other_tokenizers({model.revision: model for model in identified})
+    return Listed(identified, left_out, directory)
 
 
 def _shape(model: IdentifiedModel) -> _Shape:

@@ -1,22 +1,26 @@
 """What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from thalweg.experiments._checkpoints.axis import TrainingAxis, compared_sizes, size_ticks, trainings
-from thalweg.experiments._checkpoints.reached import (
+from thalweg.experiments._checkpoints.axis import (
     TRAINING_METRICS,
     TRAINING_TITLES,
+    TrainingAxis,
     checkpoint_table,
+    compared_sizes,
     emergence_sentence,
+    shades,
     size_table,
+    size_ticks,
+    trainings,
 )
-from thalweg.experiments._checkpoints.shades import shades
-from thalweg.experiments._curves import along, curves
-from thalweg.experiments._pairs import ending, label_of, pairs
+from thalweg.experiments._declared import Experiment, Outcome, sections_of, sentences, state_remarks
+from thalweg.experiments._survey.view import BOUND_VIOLATED
+from thalweg.experiments._views import THROUGH_DEPTH, along, curves, ending, label_of, metric_panel, pairs
 from thalweg.shown import (
     GREY,
     INK,
@@ -28,13 +32,16 @@ from thalweg.shown import (
     Rule,
     Scale,
     Section,
-    from_zero_to_one,
     title,
     unit,
 )
 from thalweg.store import Findings, Run, slug
 
-_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
+if TYPE_CHECKING:
+    from thalweg.experiments._checkpoints import Checkpoints
+
+PARTLY = 3
+"""The exit code where a checkpoint is missing."""
 _MAPS = {"entropy_normalized": "state", "sink_rate": "block", "norm_ratio": "state"}
 _NOTE = (
     "Dashed: the threshold of the definition. Dotted: the checkpoint from which it holds to the last one. Extremes are "
@@ -100,16 +107,8 @@ def _over_steps(values: pl.DataFrame, emerged: pl.DataFrame, axis: TrainingAxis,
         else:
             rules.append(Rule(f"threshold {row['threshold']:g}", row["threshold"]))
         rules += _mark(axis, row)
-    return Panel(
-        TRAINING_TITLES[metric],
-        axis.title,
-        f"[{unit(source)}]",
-        tuple(lines),
-        rules=tuple(rules),
-        log_y=metric == "max_norm_ratio",
-        share=from_zero_to_one(source),
-        ticks=axis.ticks(6),
-    )
+    name, ticks = TRAINING_TITLES[metric], axis.ticks(6)
+    return metric_panel(source, axis.title, lines, title=name, rules=tuple(rules), ticks=ticks)
 
 
 def _mark(axis: TrainingAxis, row: dict[str, Any]) -> list[Rule]:
@@ -129,42 +128,23 @@ def _reached(values: pl.DataFrame, axis: TrainingAxis, metric: str, factor: floa
 def _maps(run: Run, axis: TrainingAxis) -> Section:
     """Depth against checkpoints, a column a checkpoint."""
     rows = curves(run, axis.pairs(run), list(_MAPS))
+    ticks = axis.columns(4)  # more would be turned, and run into the title
+    heats = [_heat(training_grid(run, axis, rows, metric), metric) for metric in _MAPS]
     panels = [
-        Panel(
-            title(metric),
-            axis.column_title,
-            site,
-            heat=_heat(training_grid(run, axis, rows, metric), metric),
-            ticks=axis.columns(4),  # more would be turned, and run into the title
-        )
-        for metric, site in _MAPS.items()
+        Panel(title(metric), axis.column_title, site, heat=heat, ticks=ticks)
+        for (metric, site), heat in zip(_MAPS.items(), heats, strict=True)
     ]
-    return Section(
-        "",
-        name=f"training_maps_{_file_name(run, axis)}",
-        panels=panels,
-        headline=f"{axis.model} on {axis.data}, by checkpoint",
-        size=(3.9, 3.2),
-    )
+    name, headline = f"training_maps_{_file_name(run, axis)}", f"{axis.model} on {axis.data}, by checkpoint"
+    return Section("", name=name, panels=panels, headline=headline, size=(3.9, 3.2))
 
 
 def training_grid(run: Run, axis: TrainingAxis, rows: pl.DataFrame, metric: str) -> np.ndarray:
-    """Give a metric's means as a grid, depth up and checkpoints across; what has no value is NaN.
-
-    Args:
-        run: that holds the checkpoints.
-        axis: the checkpoints.
-        rows: their curves through depth.
-        metric: one of those in ``rows``.
-    """
-    by_revision = rows.filter(metric=metric).partition_by("revision", as_dict=True)
-    columns = [
-        by_revision[(pair.revision,)]["mean"].to_numpy()
-        if (pair.revision,) in by_revision
-        else np.full(pair.blocks + (_MAPS[metric] == "state"), np.nan)
-        for pair in axis.pairs(run)
-    ]
-    return np.stack(columns, axis=1)
+    """Give a metric's means as a grid, depth up and checkpoints across; what has no value is NaN."""
+    groups = rows.filter(metric=metric).group_by("revision", maintain_order=True)
+    means = {revision: of_revision["mean"].to_numpy() for (revision,), of_revision in groups}
+    which = axis.pairs(run)
+    gap = np.full(which[0].blocks + (_MAPS[metric] == "state"), np.nan)  # of one model: all have its shape
+    return np.stack([means.get(pair.revision, gap) for pair in which], axis=1)
 
 
 def _heat(grid: np.ndarray, metric: str) -> Heat:
@@ -176,22 +156,14 @@ def _heat(grid: np.ndarray, metric: str) -> Heat:
 
 def _training_profile(run: Run, axis: TrainingAxis) -> Section:
     """Three panels through depth, a line a checkpoint: the later, the darker."""
-    rows = curves(run, axis.pairs(run), [*_DEPTH, "rest_norm"])
+    rows = curves(run, axis.pairs(run), [*THROUGH_DEPTH, "rest_norm"])
     scale = Scale(axis.title, *axis.span, axis.ticks(12), shades(np.linspace(0, 1, 64)))
     return Section(
         "",
         name=f"training_profile_{_file_name(run, axis)}",
         panels=[
-            Panel(
-                title(metric),
-                site,
-                f"[{unit(metric)}]",
-                tuple(_through_depth(rows, axis, metric)),
-                log_y=metric == "sink_norm",
-                share=from_zero_to_one(metric),
-                scale=scale,
-            )
-            for metric, site in _DEPTH.items()
+            metric_panel(metric, site, _through_depth(rows, axis, metric), scale=scale)
+            for metric, site in THROUGH_DEPTH.items()
         ],
         headline=f"{axis.model} on {axis.data}, by checkpoint",
         legend="each",
@@ -227,38 +199,62 @@ def _by_size(run: Run, compared: pl.DataFrame, data: str) -> Iterator[Panel]:
     names = compared["model"].unique(maintain_order=True).to_list()
     by_model = {pair.model: pair for pair in pairs(run, data)}
     which = [by_model[name] for name in names]
-    rows, colors = curves(run, which, list(_DEPTH)), shades(np.linspace(0, 1, len(names)))
-    for metric, site in _DEPTH.items():
+    rows, colors = curves(run, which, list(THROUGH_DEPTH)), shades(np.linspace(0, 1, len(names)))
+    for metric, site in THROUGH_DEPTH.items():
         lines = [
             Line(label_of(run, pair), along(rows.filter(pair.rows, metric=metric), "depth"), color, band=False)
             for pair, color in zip(which, colors, strict=True)
         ]
-        yield Panel(
-            title(metric),
-            f"share of depth [{site} / blocks]",
-            f"[{unit(metric)}]",
-            tuple(lines),
-            log_y=metric == "sink_norm",
-            share=from_zero_to_one(metric),
-        )
+        yield metric_panel(metric, f"share of depth [{site} / blocks]", lines)
 
 
 def _over_parameters(compared: pl.DataFrame) -> Iterator[Panel]:
     """What the models reach over their number of parameters."""
     for metric, color in zip(reversed(TRAINING_METRICS), PALETTE, strict=False):
-        source = TRAINING_METRICS[metric]
         rows = compared.filter(metric=metric).select(at="parameters", mean="value")
-        yield Panel(
-            TRAINING_TITLES[metric],
-            "parameters [count]",
-            f"[{unit(source)}]",
-            (Line("measured", rows, color, named=False, band=False),),
-            log_x=True,
-            log_y=metric == "max_norm_ratio",
-            share=from_zero_to_one(source),
-            ticks=size_ticks(compared),
-        )
+        line, name = Line("measured", rows, color, named=False, band=False), TRAINING_TITLES[metric]
+        source, ticks = TRAINING_METRICS[metric], size_ticks(compared)
+        yield metric_panel(source, "parameters [count]", [line], title=name, log_x=True, ticks=ticks)
 
 
 def _file_name(run: Run, axis: TrainingAxis) -> str:
     return f"{slug(axis.model)}{ending(run, axis.data)}"
+
+
+def outcome(experiment: Experiment, measured: "Checkpoints", asked: Mapping[str, Any]) -> Outcome:  # noqa: ARG001 - a survey's needs what was asked
+    """Tell a run by what emerges in it."""
+    run, violated = measured.run, measured.run.bound_violations
+    findings = run.experiments(experiment.name)[-1]
+    sections = sections_of(experiment, run, findings.header.key)
+    return Outcome(
+        {
+            "run": str(run.path),
+            "status": run.status,
+            "missing": dict(measured.missing),
+            "bound_violations": violated,
+            "coverage": [pair.model_dump() for pair in run.coverage],
+            "answers": sentences(sections),
+            **{name: findings.table(name).collect().to_dicts() for name in experiment.answers},
+        },
+        run,
+        sections,
+        lines=[f"run: {run.path}    look at it: thalweg report {run.path}"],
+        remarks=[*_missing(measured.missing), *_uneven(run), *state_remarks(run)],
+        exit_code=BOUND_VIOLATED if violated else PARTLY if measured.missing else 0,
+    )
+
+
+def _missing(missing: Mapping[str, str]) -> list[str]:
+    return [f"{name} is not measured: {' '.join(reason.split())}" for name, reason in missing.items()]
+
+
+def _uneven(run: Run) -> list[str]:
+    """What to know before curves are compared."""
+    names = [facts.name for facts in run.header.data]
+    kept = {name: [pair.prompts_kept for pair in run.coverage if pair.data == name] for name in names}
+    same = "the same --limit for all makes them comparable."
+    return [
+        f"on {data} some hold {min(prompts)} prompts and some {max(prompts)}: {same}"
+        for data, prompts in kept.items()
+        if min(prompts) < max(prompts)
+    ]

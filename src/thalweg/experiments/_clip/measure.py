@@ -11,11 +11,10 @@ import polars as pl
 from thalweg import averages, metrics
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.tables import TABLES
-from thalweg.experiments._index_list import index_list, index_text
-from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
+from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined, scanned
+from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
 from thalweg.experiments._prepare import Prepared
-from thalweg.experiments._sink_scan import scanned
 from thalweg.interventions import Clamp
 from thalweg.prompts import Prompt
 from thalweg.store import Findings, FindingsWriter, Thresholds

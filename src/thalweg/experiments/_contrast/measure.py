@@ -12,9 +12,8 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.formulas import Contrast, comparable, contrast, permutations_needed
 from thalweg.experiments._contrast.prompts import ANY, SHARE, Asked, Selected, head_values, select
 from thalweg.experiments._contrast.tables import TABLES
-from thalweg.experiments._facts import versions
 from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, ThresholdOptions, survey_options
-from thalweg.experiments._prepare import command_line, prepare
+from thalweg.experiments._prepare import command_line, prepare, versions
 from thalweg.experiments._survey import survey
 from thalweg.store import Findings, Run, Session, open_findings, open_run
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thalweg.experiments._pairs import latest_pairs
-from thalweg.experiments._views import MeasuredPair, head_grid, measured_pairs
+from thalweg.experiments._views import MeasuredPair, head_grid, latest_pairs, measured_pairs
 from thalweg.shown import Chapter, Heat, Panel, Section, Table, from_zero_to_one, title, unit
 from thalweg.store import Run
 

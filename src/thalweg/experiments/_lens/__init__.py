@@ -8,8 +8,7 @@ from cyclopts import Parameter
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
-from thalweg.experiments._typed import switched_off_by
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions, switched_off_by
 from thalweg.store import Findings
 
 STEP_TOKENS = 2**14
@@ -77,8 +76,8 @@ def lens(
         >>> curves = lens(out="runs/demo").table("curves").collect()  # doctest: +SKIP
         >>> curves.filter(metric="perplexity").select("state", "value")  # doctest: +SKIP
     """
-    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.measure import lensed
+    from thalweg.experiments._over_prompts import length_of_blocks
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import choose_lens
 
@@ -136,8 +135,8 @@ def train_tuned(
     Example:
         >>> train_tuned("gpt2", "train.jsonl", steps=250, out="runs/gpt2")  # doctest: +SKIP
     """
-    from thalweg.experiments._blocks import length_of_blocks
     from thalweg.experiments._lens.training import Schedule, trained
+    from thalweg.experiments._over_prompts import length_of_blocks
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import Recipe
 

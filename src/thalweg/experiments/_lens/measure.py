@@ -13,10 +13,9 @@ from thalweg import metrics
 from thalweg.averages import KEYS, t_quantile
 from thalweg.capture import Subject
 from thalweg.engines import BatchOptions
-from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.tables import TABLES
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._over_prompts import batching, loaded, measure_prompts, unfinished
+from thalweg.experiments._over_prompts import BlockReading, batching, loaded, measure_prompts, unfinished
 from thalweg.experiments._pass import Reduced, StateSeen, read
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Lens, LensChoice, LogitLens

@@ -17,10 +17,9 @@ from safetensors.torch import save as to_safetensors
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
 from thalweg.errors import ModelError, RunError
-from thalweg.experiments._blocks import BlockReading
 from thalweg.experiments._lens.measure import flat_states, state_batches
 from thalweg.experiments._lens.tables import TRAINING_TABLES, trained_lens
-from thalweg.experiments._over_prompts import loaded, skip_counts
+from thalweg.experiments._over_prompts import BlockReading, loaded, skip_counts
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import Recipe, Training, damaged_file, save_tuned, unembedding_hash
 from thalweg.prompts import Prompt, Window, batches, read_shards, require_prompts

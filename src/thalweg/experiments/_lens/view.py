@@ -7,12 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._declared import Experiment
+from thalweg.experiments._declared import Experiment, Outcome, sections_of
+from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._outcome import Outcome, sections_of
-from thalweg.experiments._outcome import outcome as read
-from thalweg.experiments._pairs import Pair, labels, pairs, surveyed_span
-from thalweg.experiments._views import SHADED, figure_stem, held, shaded
+from thalweg.experiments._views import SHADED, Pair, file_name, held, labels, pairs, shaded, surveyed_span
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
 from thalweg.store import Findings, Run, open_run
 
@@ -72,7 +70,7 @@ def _read(run: Run, pair: Pair) -> Iterator[Section]:
     if not lenses:
         return
     title, panels = _title(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
-    yield Section(title, figure_stem(run, pair, "lens"), panels=panels, columns=2, size=(4.2, 2.8))
+    yield Section(title, f"lens_{file_name(run, pair)}", panels=panels, columns=2, size=(4.2, 2.8))
     for lens in lenses:
         said, key = _sentence(lens), lens.findings.header.key
         yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(lens, pair)], key=key)

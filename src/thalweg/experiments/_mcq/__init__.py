@@ -9,8 +9,7 @@ from thalweg.errors import UsageError
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, survey_options
-from thalweg.experiments._typed import TASKS, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, TASKS, Names, PassOptions, survey_options, switched_off_by
 from thalweg.store import Column, Findings, Table, Tables
 
 

@@ -6,8 +6,18 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._pairs import labels, surveyed_span
-from thalweg.experiments._views import SHADED, depth, held, measured, model_of, phase_of, shaded, stems
+from thalweg.experiments._views import (
+    SHADED,
+    depth,
+    held,
+    labels,
+    measured,
+    model_of,
+    phase_of,
+    shaded,
+    stems,
+    surveyed_span,
+)
 from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of
 from thalweg.store import Findings, Run, slug
 

@@ -9,8 +9,7 @@ from cyclopts import Parameter
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, TextOptions
-from thalweg.experiments._typed import CODES, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, CODES, TextOptions, switched_off_by
 from thalweg.store import Column, Findings, Table, Tables
 
 

@@ -184,9 +184,10 @@ def state_scores(
 def _of_state(task: Any, states: States, state: int, results: Any, load: Callable[[], None]) -> list[StateScore]:
     import mteb
 
-    encoder, name = _StateEncoder(states, state), task.metadata.name
+    encoder: Any = _StateEncoder(states, state)
+    name = task.metadata.name
     places = [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
-    stored = results.load_task_result(name, encoder.mteb_model_meta)
+    stored: Any = results.load_task_result(name, encoder.mteb_model_meta)
     same = stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
     if not same or stored.get_missing_evaluations(task):
         load()

@@ -10,8 +10,7 @@ from thalweg.errors import DataError
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, ExampleOptions, survey_options
-from thalweg.experiments._typed import FLATTENED
+from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, survey_options
 from thalweg.options import Switch
 from thalweg.store import Column, Findings, Table, Tables
 from thalweg.validated import Says, validated

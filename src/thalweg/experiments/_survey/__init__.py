@@ -6,9 +6,8 @@ from typing import Annotated
 
 from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, MODEL, Names, SurveyOptions
 from thalweg.experiments._survey.tables import TABLES
-from thalweg.experiments._typed import MODEL
 from thalweg.store import Run, open_run
 
 
@@ -53,15 +52,13 @@ def survey(
         (2, 6)
     """
     from thalweg.experiments._prepare import prepare
-    from thalweg.experiments._survey.findings import open_survey
-    from thalweg.experiments._survey.measure import ModelSurvey
-    from thalweg.experiments._survey.rows import aggregate
+    from thalweg.experiments._survey.measure import ModelSurvey, aggregate, open_survey
 
     prepared = prepare(models, data, out=out, options=options)
     with open_survey(prepared.path, prepared.header, prepared.session) as writer:
         try:
-            for model, how in zip(prepared.models, prepared.tokenizations, strict=True):
-                ModelSurvey(model, how, writer, prepared.options).run(prepared.sources)
+            for number in range(len(prepared.models)):
+                ModelSurvey(prepared, number, writer).run()
                 gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
         except ThalwegError:
             aggregate(writer)  # what came before the one that cannot be measured can be looked at
@@ -78,5 +75,5 @@ EXPERIMENT = Experiment(
     group="Measure",
     answers=(),
     view="thalweg.experiments._survey.view",
-    outcome="thalweg.experiments._survey.outcome",
+    outcome="thalweg.experiments._survey.view",
 )

@@ -1,19 +1,22 @@
-"""Does this model have massive activations, where do they begin and end, and which heads sink?"""
+"""Does this model have massive activations, where do they begin and end, and which heads sink?
+
+The answers first, then the heads (the paper's Figure 5, left) and the massive activations that they are drawn from.
+"""
 
 from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._pairs import Pair, phases_row
-from thalweg.experiments._survey.heads import reaches_tau, shortest_prompt, sink_scores, sinking_heads
-from thalweg.experiments._survey.massive import massive_rows
-from thalweg.shown import Answer, amount, counted, listing, percent, spans
+from thalweg.experiments._views import Pair, file_name, head_grid, heading, phases_row
+from thalweg.shown import Answer, Heat, Panel, Section, Table, amount, counted, listing, percent, spans, unit
 from thalweg.store import Run
 
 MASSIVE = "Massive activations?"
 WHERE = "Where do they begin and end?"
 SINKS = "Which heads sink?"
-_LISTED = 5
+MASSIVE_COLUMNS = ("kind", "position", "token", "dimension", "states", "median value", "median row norm", "prompts")
+_DIMENSIONS_LISTED = 5
+_LISTED = 20
 
 
 def massive_answer(run: Run, pair: Pair) -> Answer:
@@ -91,7 +94,7 @@ def _entries(run: Run, pair: Pair) -> str:
 
 
 def _dimensions(dims: pl.Series) -> str:
-    named, rest = sorted(dims.head(_LISTED)), len(dims) - _LISTED
+    named, rest = sorted(dims.head(_DIMENSIONS_LISTED)), len(dims) - _DIMENSIONS_LISTED
     words = f"{', '.join(map(str, named))} and {rest} more" if rest > 0 else listing(named)
     return f"dimension{'s' if len(named) > 1 else ''} {words}"
 
@@ -142,3 +145,118 @@ def _elsewhere(run: Run, pair: Pair) -> tuple[str, ...]:
     positions = heads["top_position"].value_counts(sort=True)["top_position"].head(3).to_list()
     where = f"position {listing(sorted(positions))}"
     return (f"{counted(heads.height, 'head')} collect attention elsewhere, most often at {where}.",)
+
+
+def head_section(run: Run, pair: Pair) -> Section | None:
+    """Give the map of the mean sink scores, None for a model without attention rows."""
+    scores = sink_scores(run, pair)
+    if not scores.height:
+        return None
+    grid = head_grid(scores, "sink_score", pair.blocks)
+    heads, blocks = grid.shape
+    heat = Heat(grid, unit("sink_score"), 0.0, 1.0)
+    return Section(
+        heading(run, pair),
+        name=f"sink_map_{file_name(run, pair)}",
+        panels=[Panel("Mean sink score by block and head", "block", "head", heat=heat)],
+        size=(max(4.0, min(9.0, 2.0 + 0.22 * blocks)), max(2.6, min(7.0, 1.2 + 0.16 * heads))),
+    )
+
+
+def strongest_heads(run: Run, pair: Pair) -> str:
+    """Name the heads that sink most, by block; nothing where none does."""
+    heads = sinking_heads(run, pair).sort("sink_score", descending=True)
+    listed = heads.head(_LISTED).sort("block", "head").group_by("block", maintain_order=True)
+    blocks = [
+        f"block {block}: "
+        + ", ".join(f"head {head} ({score:.2f})" for head, score in rows.select("head", "sink_score").iter_rows())
+        for (block,), rows in listed
+    ]
+    rest = f" and {heads.height - _LISTED} more" if heads.height > _LISTED else ""
+    return f"The strongest: {'; '.join(blocks)}{rest}" if blocks else ""
+
+
+def sinking_heads(run: Run, pair: Pair) -> pl.DataFrame:
+    """Give the rows of `sink_scores` of the heads whose mean sink score reaches tau."""
+    return sink_scores(run, pair).filter(reaches_tau("sink_score", run))
+
+
+def sink_scores(run: Run, pair: Pair) -> pl.DataFrame:
+    """Give every head's scores, averaged over the prompts with which a uniform head scores below tau.
+
+    ``top_position`` is the most frequent one, the lowest of several. Heads without a value carry NaN, blocks without
+    softmax attention are left out. ``heads`` and ``prompts`` of a run are enough, finished or not.
+    """
+    long_enough = run.prompts.filter(pair.rows & (pl.col("sink_uniform") < run.header.thresholds.tau)).select("prompt")
+    heads = run.heads.filter(pair.rows)
+    by_head = heads.join(long_enough, on="prompt", how="semi").group_by("block", "head")
+    scores = by_head.agg(
+        pl.col("sink_score", "top_score").cast(pl.Float64).fill_nan(None).mean(),
+        pl.col("top_position").mode().min(),
+        pl.col("sink_score").fill_nan(None).count().alias("n"),
+    )
+    every = heads.select("block", "head").unique()
+    table = every.join(scores, on=["block", "head"], how="left").sort("block", "head").collect()
+    return table.with_columns(pl.col("sink_score", "top_score").fill_null(float("nan")), pl.col("n").fill_null(0))
+
+
+def reaches_tau(score: str, run: Run) -> pl.Expr:
+    """The condition that a score is known and reaches tau."""
+    # In polars NaN is above every number.
+    return pl.col(score).is_finite() & (pl.col(score) >= run.header.thresholds.tau)
+
+
+def shortest_prompt(tau: float) -> int:
+    """Give the fewest tokens with which a uniform head scores below tau."""
+    tokens, harmonic = 1, 1.0
+    while harmonic / tokens >= tau and tokens < 1_000_000:
+        tokens += 1
+        harmonic += 1 / tokens
+    return tokens
+
+
+def massive_section(run: Run, pair: Pair) -> Section:
+    """Give the most common massive entries and rows of one model on one data set."""
+    rows = massive_rows(run, pair)
+    if not rows.height:
+        return Section("", sentences=[f"{heading(run, pair)}: none in any prompt and state"])
+    rest = max(0, rows.height - _LISTED)
+    note = f"{rest:,} rarer ones are not shown. " if rest else ""
+    cells = [_cells(row) for row in rows.head(_LISTED).iter_rows(named=True)]
+    note += "At most 16 are stored per prompt and state, the largest first."
+    return Section("", tables=[Table(heading(run, pair), MASSIVE_COLUMNS, cells, note)])
+
+
+def massive_rows(run: Run, pair: Pair) -> pl.DataFrame:
+    """Give the massive entries and rows, drawn together over prompts and states, the most common first.
+
+    ``tokens`` are the texts met there, most common first; ``share`` is that of prompts.
+    """
+    prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
+    by_place = run.massive.filter(pair.rows).group_by("kind", "position", "dim")
+    table = by_place.agg(
+        pl.col("token").value_counts(sort=True).struct.field("token").head(3).alias("tokens"),
+        pl.col("state").unique().sort().alias("states"),
+        pl.col("value", "row_norm").median(),
+        (pl.col("prompt").n_unique() / max(prompts, 1)).alias("share"),
+    ).collect()
+    size = pl.col("value").abs().fill_null(pl.col("row_norm"))
+    return table.sort("share", "kind", size, "position", "dim", descending=[True, False, True, False, False])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["kind"],
+        str(row["position"]),
+        _tokens(row["tokens"]),
+        amount(None) if row["dim"] is None else str(row["dim"]),
+        spans(row["states"]),
+        amount(row["value"]),
+        amount(row["row_norm"]),
+        percent(row["share"]),
+    ]
+
+
+def _tokens(tokens: list[str]) -> str:
+    shown = listing([repr(token) for token in tokens[:2]])
+    return f"{shown} and others" if len(tokens) > 2 else shown

@@ -1,7 +1,7 @@
 """One batch of prompts to rows of the survey's tables: what a pass shows is reduced by metrics and nothing is kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,7 @@ class BatchRows:
 
 
 def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOptions) -> BatchRows:
-    """Run one batch through the body of the model once and reduce everything on the way.
-
-    Raises:
-        ModelError: a token has no row in the model's embedding.
-        OverflowInFloat16: a float16 state holds an Inf.
-    """
+    """Run one batch through the body of the model once and reduce everything on the way."""
     states, heads = _StateRows(batch, options), _HeadRows(batch, options.sink_position)
     read(subject, batch, states, heads)
     return BatchRows(states.rows, states.massive, heads.rows, states.nonfinite)
@@ -68,18 +63,8 @@ class _StateRows:
             key = {"prompt": prompt.row, "state": index}
             self.rows.append({**key, "tokens": len(prompt), **measured.metrics})
             self.nonfinite += not measured.finite
-            self.massive += [{**key, **_massive_row(prompt, activation)} for activation in measured.massive]
-
-
-def _massive_row(prompt: Prompt, activation: metrics.MassiveActivation) -> dict[str, Any]:
-    return {
-        "kind": activation.kind,
-        "position": activation.position,
-        "dim": activation.dim,
-        "value": activation.value,
-        "token_id": prompt.tokens[activation.position],
-        "row_norm": activation.row_norm,
-    }
+            for massive in measured.massive:
+                self.massive.append({**key, **asdict(massive), "token_id": prompt.tokens[massive.position]})
 
 
 class _HeadRows:
@@ -92,15 +77,12 @@ class _HeadRows:
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
         columns = self._columns(seen)
         prompts, heads = columns["sink_score"].shape
-        flat = {name: column.flatten().cpu().numpy() for name, column in columns.items()}
-        self.rows.append(
-            {
-                "prompt": np.repeat([prompt.row for prompt in self.batch], heads),
-                "block": np.full(prompts * heads, block),
-                "head": np.tile(np.arange(heads), prompts),
-                **flat,
-            }
-        )
+        key = {
+            "prompt": np.repeat([prompt.row for prompt in self.batch], heads),
+            "block": np.full(prompts * heads, block),
+            "head": np.tile(np.arange(heads), prompts),
+        }
+        self.rows.append(key | {name: column.flatten().cpu().numpy() for name, column in columns.items()})
 
     def _columns(self, seen: AttentionSeen) -> dict[str, Tensor]:
         """Every metric, prompt x head."""

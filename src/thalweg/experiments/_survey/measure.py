@@ -1,44 +1,152 @@
-"""The survey: every state and every attention head of every prompt, for models and data sets, into one run."""
+"""A survey's rows: measured on one model that is in memory, shard by shard, and written; then averaged."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from thalweg.capture import IdentifiedModel, Subject
-from thalweg.experiments._facts import learned_facts
+import polars as pl
+
+from thalweg import averages, metrics
+from thalweg.averages import KEYS
+from thalweg.capture import Subject
+from thalweg.engines import Progress, run_shards
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._over_prompts import Passage, loaded
-from thalweg.experiments._survey.rows import measure_rows
-from thalweg.prompts import Source, Tokenization
-from thalweg.store import FindingsWriter
+from thalweg.experiments._over_prompts import Key, batching, loaded, passages, write_shards
+from thalweg.experiments._prepare import Prepared, learned_facts
+from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.experiments._survey.tables import tables
+from thalweg.prompts import Prompt
+from thalweg.prompts import Shard as Rows
+from thalweg.store import Findings, FindingsWriter, PartCounts, RunHeader, Session, Thresholds, open_findings
+
+NAME = "survey"
+
+
+def open_survey(
+    path: str | Path, header: RunHeader, session: Session | None = None, *, grown: bool = False
+) -> FindingsWriter:
+    """Open the survey of a run for writing: a new run, or the same one again.
+
+    Args:
+        path: the run's directory.
+        header: what is to be run.
+        session: how this command runs.
+        grown: models that the run does not hold are added to it, and those it holds beside them are kept.
+
+    Raises:
+        RunError: the directory holds another run or other files, cannot be written, or is being written by another
+            process.
+    """
+    written = tables(variants=header.variants, keep_text=header.keep_text)
+    return open_findings(path, header, NAME, {}, written, session=session, joins="grown" if grown else "whole")
+
+
+def measure_rows(
+    subject: Subject,
+    writer: FindingsWriter | None,
+    tokenizer: Any,
+    options: SurveyOptions,
+    shards: Iterable[Rows],
+    key: Key,
+    progress: Progress | None = None,
+) -> None:
+    """Measure shards and write each when it is whole.
+
+    Args:
+        subject: the model as it is now.
+        writer: of the survey, which holds the model and the data of ``key``; None measures along and writes nothing,
+            where a model runs in several processes and one of them writes.
+        tokenizer: gives massive tokens their text.
+        options: thresholds and batches.
+        shards: rows, tokenized.
+        key: model, revision and data of the rows.
+        progress: told of every batch and shard.
+    """
+    settings = MeasureOptions(options.sink_position, options.massive_ratio, variants=options.variants)
+    batches = batching(subject, options)
+
+    def measure(batch: Sequence[Prompt]) -> BatchRows:
+        return measure_batch(subject, batch, settings)
+
+    if writer is None:
+        run_shards(shards, measure=measure, finish=lambda *_: None, options=batches, progress=progress)
+        return
+    header = writer.run_header
+
+    def tables(prompts: Sequence[Prompt], results: list[BatchRows], key: Key) -> Mapping[str, pl.DataFrame]:
+        return frames(results, prompts, key, tokenizer, header)
+
+    def counts(prompts: Sequence[Prompt], results: list[BatchRows], rows: Mapping[str, pl.DataFrame]) -> PartCounts:
+        return PartCounts(
+            nonfinite_states=sum(result.nonfinite_states for result in results),
+            short_prompts=sum(metrics.sink_uniform(len(prompt)) >= options.tau for prompt in prompts),
+            bound_violations=int(rows["layers"]["bound_violated"].sum()),
+        )
+
+    write_shards(shards, writer, key, measure, tables, counts=counts, batches=batches, progress=progress)
+
+
+def aggregate(writer: FindingsWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
+    """Profile, phases and coupling of what is on disk, unless they were made since the last part.
+
+    Args:
+        writer: of the survey.
+        known: by table, rows that are still right, of models that were not measured since; only what they lack is
+            read and computed.
+    """
+    writer.update()
+    measured = [coverage.pair for coverage in writer.header.coverage if coverage.prompts_kept]
+    if not (writer.missing and measured):
+        return
+    parts = {table: [rows] for table, rows in (known or {}).items()}
+    there = set(known["profile"].select(KEYS).unique().iter_rows()) if known else set()
+    for pair in measured:  # one at a time: what is held grows with the prompts of one model on one data set
+        if pair not in there:
+            for table, rows in _averages(writer.reading().only(pair), writer.run_header.thresholds).items():
+                parts.setdefault(table, []).append(rows)
+    pairs = pl.DataFrame(measured, schema=KEYS, orient="row")
+    tables = {table: _rows_of(pairs, rows) for table, rows in parts.items()}
+    if pairs["model"].n_unique() > 1:
+        tables["coupling"] = averages.coupling(tables["profile"])  # with a row for all models
+    # the deviations over models, of which a single model has none
+    columns = pl.DataFrame(schema=writer.tables.wholes["coupling"].schema)
+    tables["coupling"] = pl.concat([tables["coupling"], columns], how="diagonal_relaxed")
+    for table, rows in tables.items():
+        writer.write_table(table, rows)
+
+
+def _rows_of(pairs: pl.DataFrame, parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of these pairs, in the order of the pairs."""
+    rows = pl.concat(parts, how="diagonal_relaxed")  # what was read has the narrower types of the disk
+    return pairs.join(rows, on=KEYS, maintain_order="left_right")
+
+
+def _averages(findings: Findings, thresholds: Thresholds) -> dict[str, pl.DataFrame]:
+    layers, ratio = findings.table("layers"), thresholds.massive_ratio
+    heads, prompts = findings.table("heads"), findings.table("prompts")
+    profile = averages.profile(layers, heads, prompts, tau=thresholds.tau, massive_ratio=ratio)
+    phases = averages.phases(layers, profile, massive_ratio=ratio)
+    return {"profile": profile, "phases": phases, "coupling": averages.coupling(profile)}
 
 
 class ModelSurvey:
     """One model on every data set; its weights are loaded when the first missing shard is met, and only then."""
 
-    def __init__(
-        self, model: IdentifiedModel, how: Tokenization, writer: FindingsWriter, options: SurveyOptions
-    ) -> None:
-        self.model, self.how, self.writer, self.options = model, how, writer, options
+    def __init__(self, prepared: Prepared, number: int, writer: FindingsWriter) -> None:
+        self.model, self.writer, self.options = prepared.models[number], writer, prepared.options
+        self.passages = passages(prepared, writer, number=number)
         self.subject: Subject | None = None
 
-    def run(self, sources: Sequence[Source]) -> None:
+    def run(self) -> None:
         """Measure what is missing."""
-        for passage in self.passages(sources):
+        for passage in self.passages:
             if passage.is_unfinished:
-                passage.measure(
-                    "", partial(measure_rows, self.loaded(), self.writer, self.model.tokenizer, self.options)
-                )
+                write = partial(measure_rows, self.loaded(), self.writer, self.model.tokenizer, self.options)
+                passage.measure("", write)
             else:
                 passage.require_some()
-
-    def passages(self, sources: Sequence[Source]) -> list[Passage]:
-        """The model on every data set."""
-        return [Passage(self.model, self.how, source, self.writer, self.options) for source in sources]
-
-    def is_unfinished(self, sources: Sequence[Source]) -> bool:
-        """Whether a shard is missing, so that weights will be needed."""
-        return any(passage.is_unfinished for passage in self.passages(sources))
 
     def loaded(self) -> Subject:
         """The model, loaded and proved once."""

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from thalweg.experiments._curves import along
-from thalweg.experiments._pairs import Pair, compress_span, file_name, heading
-from thalweg.experiments._views import shaded
+from thalweg.experiments._views import Pair, along, compress_span, file_name, heading, shaded
 from thalweg.shown import GREY, PALETTE, Dash, Line, Panel, Section, Table, amount, counted, unit
 from thalweg.store import Run
 
@@ -157,15 +155,9 @@ def tightness(run: Run, pair: Pair) -> Table:
 
 
 def bound_curves(run: Run, pair: Pair) -> pl.DataFrame:
-    """Give what the theorem speaks about, by state, for one model on one data set.
+    """Give what the theorem speaks about, by state, for one model on one data set: a row per quantity and state.
 
-    Args:
-        run: the run; its ``layers`` are enough, finished or not.
-        pair: the model and the data set.
-
-    Returns:
-        One row per quantity and state: ``quantity index mean lower upper n``; spread is one standard deviation. States
-        where no prompt has a finite value carry NaN.
+    Spread is one standard deviation; states where no prompt has a finite value carry NaN. ``layers`` are enough.
     """
     drawn = [_QUANTITIES.get(name, pl.col(name)).alias(name) for group in _TOGETHER for name in group]
     per_prompt = run.layers.filter(pair.rows).select(pl.col("state").alias("index"), *drawn)
@@ -174,17 +166,14 @@ def bound_curves(run: Run, pair: Pair) -> pl.DataFrame:
         per_prompt = per_prompt.with_columns(pl.when(finite).then(pl.col(group)).otherwise(None))
     long = per_prompt.collect().unpivot(index="index", variable_name="quantity", value_name="value")
     value = pl.col("value")
+    mean, std = value.mean(), value.std().fill_null(0.0)
     table = long.group_by("quantity", "index", maintain_order=True).agg(
-        value.mean().alias("mean"), value.std().fill_null(0.0).alias("std"), value.count().alias("n")
+        mean=mean.fill_null(_NAN),
+        lower=(mean - std).fill_null(_NAN),
+        upper=(mean + std).fill_null(_NAN),
+        n=value.count(),
     )
-    return table.sort("quantity", "index", maintain_order=True).select(
-        "quantity",
-        "index",
-        pl.col("mean").fill_null(_NAN),
-        (pl.col("mean") - pl.col("std")).fill_null(_NAN).alias("lower"),
-        (pl.col("mean") + pl.col("std")).fill_null(_NAN).alias("upper"),
-        "n",
-    )
+    return table.sort("quantity", "index", maintain_order=True)
 
 
 def _line(curve: _Curve, rows: pl.DataFrame) -> Line:

@@ -1,18 +1,28 @@
 """What a survey shows: answers on top, then depth, phases, the theorem, mixing, norms, heads, massive activations."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._curves import along, curves, share_of_depth
-from thalweg.experiments._pairs import Pair, compress_span, ending, label_of, latest_pairs, phases_row
-from thalweg.experiments._survey.answers import massive_answer, sink_answer, where_answer
-from thalweg.experiments._survey.heads import head_section, shortest_prompt, strongest_heads
-from thalweg.experiments._survey.massive import massive_section
+from thalweg.experiments._declared import Experiment, Outcome, sections_of, state_remarks
+from thalweg.experiments._survey import answers
 from thalweg.experiments._survey.theorem import theorem_section
-from thalweg.experiments._views import shaded
+from thalweg.experiments._views import (
+    THROUGH_DEPTH,
+    Pair,
+    along,
+    compress_span,
+    curves,
+    ending,
+    label_of,
+    latest_pairs,
+    metric_panel,
+    phases_row,
+    shaded,
+    share_of_depth,
+)
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -25,7 +35,6 @@ from thalweg.shown import (
     Table,
     amount,
     counted,
-    from_zero_to_one,
     line_of,
     percent,
     title,
@@ -33,6 +42,8 @@ from thalweg.shown import (
 )
 from thalweg.store import Run
 
+BOUND_VIOLATED = 4
+"""The exit code."""
 DEPTH_COLUMNS = {
     "depth": None,
     "normalized entropy": ("state", "entropy_normalized"),
@@ -44,7 +55,6 @@ DEPTH_COLUMNS = {
     "normalized mixing": ("block", "mixing_normalized"),
     "phase": None,
 }
-_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
 _MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
 _PHASE_COLUMNS = ("model", "data", "phase", "states", "depth", "mixing (nats)", "sink rate", "normalized entropy")
 _IN_PHASES = ("mixing", "sink_rate", "entropy_normalized")
@@ -61,14 +71,14 @@ def cards(run: Run) -> Iterator[Card]:
     for pair in latest_pairs(run):
         how = planted[pair.model, pair.revision]
         card = Card(label_of(run, pair), f"on {pair.data}", (), f"A test model: {how}." if how else "")
-        yield _answered(run, pair, card) if _surveyed(run) else card
+        yield _answered(run, pair, card) if run.survey else card
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """Give what a survey shows, of each model's checkpoints the last one; nothing of a run that holds no survey."""
-    if not _surveyed(run):
+    if run.survey is None:  # other experiments may have made it
         return
-    every, shortest = latest_pairs(run), shortest_prompt(run.header.thresholds.tau)
+    every, shortest = latest_pairs(run), answers.shortest_prompt(run.header.thresholds.tau)
     yield Chapter(
         "Through depth",
         "depth",
@@ -93,25 +103,20 @@ def chapters(run: Run) -> Iterator[Chapter]:
     yield Chapter(
         "Heads",
         "heads",
-        [section for pair in every if (section := head_section(run, pair)) is not None],
+        [section for pair in every if (section := answers.head_section(run, pair)) is not None],
         f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty.",
     )
-    yield Chapter("Massive activations", "massive", [massive_section(run, pair) for pair in every])
+    yield Chapter("Massive activations", "massive", [answers.massive_section(run, pair) for pair in every])
     yield Chapter("Coupling", "coupling", [_coupling(run, every)])
-
-
-def _surveyed(run: Run) -> bool:
-    """Other experiments may have made the run."""
-    return run.survey is not None
 
 
 def _answered(run: Run, pair: Pair, card: Card) -> Card:
     prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
-    strongest = strongest_heads(run, pair)
+    strongest = answers.strongest_heads(run, pair)
     return replace(
         card,
         about=f"{card.about}, {counted(prompts, 'prompt')}",
-        answers=(massive_answer(run, pair), where_answer(run, pair), sink_answer(run, pair)),
+        answers=(answers.massive_answer(run, pair), answers.where_answer(run, pair), answers.sink_answer(run, pair)),
         details=(strongest,) if strongest else (),
     )
 
@@ -122,27 +127,19 @@ def _by_data(run: Run, every: Sequence[Pair], section: Callable[[Run, Sequence[P
         return []
     if "profile" in run.missing:
         return [Section("", sentences=["Not drawn: the profile is not written yet"])]
-    return [
-        replace(
-            section(run, [pair for pair in every if pair.data == facts.name], facts.name),
-            title=facts.name if len(run.header.data) > 1 else "",
-        )
-        for facts in run.header.data
-    ]
+    by_data = {facts.name: [pair for pair in every if pair.data == facts.name] for facts in run.header.data}
+    several = len(by_data) > 1
+    return [replace(section(run, which, data), title=data if several else "") for data, which in by_data.items()]
 
 
 def _depth(run: Run, which: Sequence[Pair], data: str) -> Section:
-    return Section(
-        "",
-        name=f"depth_profile{ending(run, data)}",
-        panels=_depth_panels(run, which, _DEPTH),
-        tables=[table for pair in which if (table := _depth_table(run, pair)) is not None],
-        key=run.survey.header.key if run.survey else "",
-    )
+    tables = [table for pair in which if (table := _depth_table(run, pair)) is not None]
+    panels, key = list(_depth_panels(run, which, THROUGH_DEPTH)), run.survey.header.key if run.survey else ""
+    return Section("", name=f"depth_profile{ending(run, data)}", panels=panels, tables=tables, key=key)
 
 
 def _mixing(run: Run, which: Sequence[Pair], data: str) -> Section:
-    return Section("", name=f"mixing{ending(run, data)}", panels=_depth_panels(run, which, _MIXING))
+    return Section("", name=f"mixing{ending(run, data)}", panels=list(_depth_panels(run, which, _MIXING)))
 
 
 def _norms(run: Run, which: Sequence[Pair], data: str) -> Section:
@@ -150,22 +147,14 @@ def _norms(run: Run, which: Sequence[Pair], data: str) -> Section:
     return Section("", name=f"norms{ending(run, data)}", panels=panels, legend="each", size=(4.2, 3.0))
 
 
-def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> list[Panel]:
+def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> Iterator[Panel]:
     """All models in each panel; models of different depth by share of it, a single one with its compress phase."""
     rows = curves(run, which, [*metrics, "rest_norm"])
     shared, spans = share_of_depth(which), shaded(compress_span(run, which[0])) if len(which) == 1 else ()
-    return [
-        Panel(
-            f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric),
-            f"share of depth [{site} / blocks]" if shared else site,
-            f"[{unit(metric)}]",
-            tuple(_depth_lines(run, which, rows, metric)),
-            spans=spans,
-            log_y=metric == "sink_norm",
-            share=from_zero_to_one(metric),
-        )
-        for metric, site in metrics.items()
-    ]
+    for metric, site in metrics.items():
+        name = f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric)
+        axis = f"share of depth [{site} / blocks]" if shared else site
+        yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans)
 
 
 def _depth_lines(run: Run, which: Sequence[Pair], rows: pl.DataFrame, metric: str) -> Iterator[Line]:
@@ -200,19 +189,13 @@ def _depth_table(run: Run, pair: Pair) -> Table | None:
     rows = run.profile.filter(pair.rows).collect()
     if not rows.height:
         return None
-    means = {
-        (site, metric, index): mean for site, metric, index, mean in _cells(rows, "site", "metric", "index", "mean")
-    }
-    phases = dict(_cells(rows.filter(site="state"), "index", "phase"))
+    means = {tuple(place): mean for *place, mean in rows.select("site", "metric", "index", "mean").iter_rows()}
+    phases = dict(rows.filter(site="state").select("index", "phase").iter_rows())
     cells = [
         [depth, *(means.get((*key, depth)) for key in DEPTH_COLUMNS.values() if key), phases[depth]]
         for depth in sorted(phases)
     ]
     return Table(f"{pair.model} on {pair.data}", tuple(DEPTH_COLUMNS), cells, folded="Every state")
-
-
-def _cells(rows: pl.DataFrame, *columns: str) -> Iterator[Any]:
-    return rows.select(columns).iter_rows()
 
 
 def _phases(run: Run, every: Sequence[Pair]) -> Section:
@@ -225,20 +208,13 @@ def _phases(run: Run, every: Sequence[Pair]) -> Section:
     return Section("", tables=[Table(name, _PHASE_COLUMNS, [row for pair in every for row in _phase_rows(run, pair)])])
 
 
-def _phase_rows(run: Run, pair: Pair) -> list[list[str]]:
+def _phase_rows(run: Run, pair: Pair) -> Iterator[list[str]]:
     row = phases_row(run, pair)
     if row is None:
-        return []
-    return [
-        [
-            label_of(run, pair),
-            pair.data,
-            phase,
-            *place,
-            *(amount(row.get(f"{phase}_{metric}")) for metric in _IN_PHASES),
-        ]
-        for phase, place in _places(row, pair.blocks)
-    ]
+        return
+    for phase, place in _places(row, pair.blocks):
+        means = (amount(row.get(f"{phase}_{metric}")) for metric in _IN_PHASES)
+        yield [label_of(run, pair), pair.data, phase, *place, *means]
 
 
 def _places(row: dict[str, Any], blocks: int) -> list[tuple[str, tuple[str, str]]]:
@@ -276,3 +252,31 @@ def _with_deviation(row: dict[str, Any], name: str) -> str:
     value, deviation = row[name], row[f"{name}_std"]
     known = deviation is not None and deviation == deviation  # NaN is unequal to itself
     return f"{amount(value)} ± {amount(deviation)}" if known else amount(value)
+
+
+def outcome(experiment: Experiment, run: Run, asked: Mapping[str, Any]) -> Outcome:
+    """Tell a run by its depth table, its phases and its coupling."""
+    violated, key = run.bound_violations, run.survey.header.key if run.survey else ""
+    return Outcome(
+        {
+            "run": str(run.path),
+            "status": run.status,
+            "bound_violations": violated,
+            "coverage": [pair.model_dump() for pair in run.coverage],
+            "phases": run.phases.collect().to_dicts(),
+            "coupling": run.coupling.collect().to_dicts(),
+        },
+        run,
+        sections_of(experiment, run, key),
+        lines=[f"run: {run.path}    look at it: thalweg report {run.path}"],
+        remarks=[*state_remarks(run), *_more_than_asked(run, asked)],
+        exit_code=BOUND_VIOLATED if violated else 0,
+    )
+
+
+def _more_than_asked(run: Run, asked: Mapping[str, Any]) -> list[str]:
+    options = asked.get("options")
+    held = max((pair.rows_read for pair in run.coverage), default=0)
+    if options is None or options.limit is None or held <= options.limit:
+        return []
+    return [f"the run already held {held} rows; all of them are in its tables, whatever --limit says."]
