@@ -35,6 +35,7 @@ def blocks() -> dict[str, str]:
         "help": command_line(),
         "data sets": data_sets(),
         "families": families(),
+        "own experiment": own_experiment(),
     }
 
 
@@ -241,6 +242,15 @@ def families() -> str:
 
     rows = [(f"`{family}`", path) for family, path in sorted(PROVED.items())]
     return table(("family (`model_type`)", "attention seen through"), rows)
+
+
+# own-experiment.md
+
+
+def own_experiment() -> str:
+    """The worked example, as it is tested."""
+    code = (ROOT / "examples" / "row_spread" / "__init__.py").read_text(encoding="utf-8")
+    return f"```python\n{code.strip()}\n```"
 
 
 # Python to Markdown

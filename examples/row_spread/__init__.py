@@ -1,14 +1,17 @@
-"""How unequal are the tokens of a state? An experiment of one file, added to thalweg from outside."""
+"""How unequal are the tokens of a state? An experiment in one file, added to thalweg from outside."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
 
+from thalweg import shown, store
 from thalweg.experiments import (
     Experiment,
+    MeasuredPair,
     Names,
     PromptOptions,
     Reduced,
@@ -21,16 +24,11 @@ from thalweg.experiments import (
     unfinished,
 )
 from thalweg.prompts import Prompt
-from thalweg.shown import Chapter, Line, Panel, Section, Table, number
-from thalweg.store import Column, Findings, Run, Tables
-from thalweg.store import Table as Columns
 
-SPREAD = Column("spread", pl.Float64(), "standard deviation over tokens of ln(row norm)", "nats")
-BY_PROMPT = Columns(
-    "one prompt and state", (*shared_columns.KEY, shared_columns.STATE, SPREAD), order=("prompt", "state")
-)
-BY_STATE = Columns("one state", (*shared_columns.DATA_KEY, shared_columns.STATE, SPREAD))
-TABLES = Tables(parts={"prompts": BY_PROMPT}, wholes={"means": BY_STATE})
+SPREAD = store.Column("spread", pl.Float64(), "standard deviation over tokens of ln(row norm)", "nats")
+PROMPTS = store.Table("one prompt and state", (*shared_columns.KEY, shared_columns.STATE, SPREAD), ("prompt", "state"))
+MEANS = store.Table("one state", (*shared_columns.DATA_KEY, shared_columns.STATE, SPREAD))
+TABLES = store.Tables(parts={"prompts": PROMPTS}, wholes={"means": MEANS})
 
 
 def spread(
@@ -39,8 +37,8 @@ def spread(
     *,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
-) -> Findings:
-    """Measure how unequal the rows of every state are: the standard deviation of the logarithms of their norms.
+) -> store.Findings:
+    """Say how unequal the tokens of every state are: the standard deviation of the logarithms of their norms.
 
     Args:
         model: hub id or directory.
@@ -53,21 +51,21 @@ def spread(
         if unfinished(prepared, writer):
             subject = loaded(prepared.model)
             measure_prompts(prepared, writer, subject, partial(_measured, subject), _tables, title="spread")
-        writer.update()
         rows = writer.reading().table("prompts").group_by("model", "revision", "data", "state", maintain_order=True)
         writer.write_table("means", rows.agg(pl.col("spread").mean()).collect())
         writer.update(status="finished")
     return writer.reading()
 
 
-def _measured(subject: object, batch: Sequence[Prompt]) -> pl.DataFrame:
-    norms = Reduced(
-        lambda _, seen: torch.stack([rows.double().norm(dim=-1).log().std() for rows in seen.prompts]).cpu()
-    )
-    read(subject, batch, norms)
-    values = torch.stack(norms.rows, 1)
-    rows = pl.DataFrame({"prompt": [prompt.row for prompt in batch], "spread": values.tolist()})
-    return rows.with_columns(state=pl.lit(list(range(values.shape[1])))).explode("state", "spread")
+def _measured(subject: Any, batch: Sequence[Prompt]) -> pl.DataFrame:
+    spreads = Reduced(lambda _, seen: torch.stack([_spread(rows) for rows in seen.prompts]))
+    read(subject, batch, spreads)
+    rows = pl.DataFrame({"prompt": [prompt.row for prompt in batch], "spread": torch.stack(spreads.rows, 1).tolist()})
+    return rows.with_columns(state=pl.int_ranges(len(spreads.rows))).explode("state", "spread")
+
+
+def _spread(rows: torch.Tensor) -> torch.Tensor:
+    return rows.double().norm(dim=-1).log().std(correction=0).cpu()
 
 
 def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:
@@ -75,25 +73,27 @@ def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str
     return {"prompts": rows.with_columns(pl.lit(value).alias(name) for name, value in key.items())}
 
 
-def chapters(run: Run) -> Iterator[Chapter]:
-    """What a person is shown: a sentence, a chart and a table for each model and data set."""
-    yield Chapter("Spread of norms", "spread", [_section(*shown) for shown in measured_pairs(run, "spread", "means")])
-
-
-def _section(name: str, stem: str, findings: Findings, means: pl.DataFrame) -> Section:
-    most = means.sort("spread", descending=True, nulls_last=True).row(0, named=True)
-    return Section(
-        name,
-        stem,
-        sentences=[f"Rows differ most at state {most['state']}: ln(norm) by {number(most['spread'])} nats"],
-        panels=[
-            Panel("Spread of row norms", "state", "[nats]", (Line("spread", means.select(at="state", mean="spread")),))
-        ],
-        tables=[Table(name, ("state", "spread"), means.select("state", "spread").rows())],
-        key=findings.header.key,
+def chapters(run: store.Run) -> Iterator[shown.Chapter]:
+    """Show a sentence, a chart and a table for each model and data set."""
+    yield shown.Chapter(
+        "Spread of norms", "spread", [_section(each) for each in measured_pairs(run, "spread", "means")]
     )
 
 
-EXPERIMENT = Experiment(
-    name="spread", tables={"spread": TABLES}, function=spread, group="Measure", answers=("means",), view=__name__
-)
+def _section(measured: MeasuredPair) -> shown.Section:
+    means = measured.table("means").select("state", "spread")
+    state, most = means.sort("spread", descending=True).row(0)
+    line = shown.Line("spread", means.rename({"state": "at", "spread": "mean"}))
+    return shown.Section(
+        measured.name,
+        measured.stem,
+        sentences=[
+            f"Rows differ most at state {state}, where ln(norm) varies by {shown.number(most)} nats over tokens"
+        ],
+        panels=[shown.Panel("Spread of row norms", "state", "[nats]", (line,))],
+        tables=[shown.Table(f"{measured.name}: spread of row norms", ("state", "spread [nats]"), means.rows())],
+        key=measured.key,
+    )
+
+
+EXPERIMENT = Experiment("spread", {"spread": TABLES}, spread, "Measure", answers=("means",), view=__name__)

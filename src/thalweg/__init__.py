@@ -12,6 +12,7 @@ Names are loaded when they are first used, so that ``import thalweg`` imports no
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def __getattr__(name: str) -> Any:
         return sorted(["__version__", *_ROOMS, *_experiments()])
     if name in _ROOMS:
         return getattr(import_module(f"thalweg.{_ROOMS[name]}"), name)
-    if not name.startswith("_") and name in (functions := _experiments()):
+    is_room = find_spec(f"thalweg.{name}") is not None  # `from thalweg import store` asks here before it imports it
+    if not name.startswith("_") and not is_room and name in (functions := _experiments()):
         return functions[name]
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
 

@@ -11,9 +11,13 @@ once), :mod:`._intervened` (one batch under an intervention, and what the sink's
 :mod:`._views` (models, data and their names, curves through depth, what a run holds of an experiment).
 """
 
+import warnings
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from thalweg.experiments import _columns as shared_columns
 from thalweg.experiments._ablate import ablate
 from thalweg.experiments._attribute import attribute
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
@@ -24,17 +28,27 @@ from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
-from thalweg.experiments._options import SurveyOptions
+from thalweg.experiments._options import Names, PromptOptions, SurveyOptions
 from thalweg.experiments._probe import Recipe, probe
 from thalweg.experiments._survey import survey
-from thalweg.experiments._views import Pair, labels, latest_pairs, pairs, surveyed_span
+from thalweg.experiments._views import (
+    MeasuredPair,
+    Pair,
+    labels,
+    latest_pairs,
+    measured_pairs,
+    pairs,
+    surveyed_span,
+)
 from thalweg.store import Tables
 
 if TYPE_CHECKING:
     from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
     from thalweg.experiments._checkpoints.measure import write_emergence
     from thalweg.experiments._features import TextFeatures, features
-    from thalweg.experiments._prepare import hardware, learned_facts, versions
+    from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
+    from thalweg.experiments._pass import Reduced, read
+    from thalweg.experiments._prepare import hardware, learned_facts, prepare, versions
     from thalweg.experiments._survey.measure import aggregate, measure_rows, open_survey
 
 __all__ = [
@@ -42,9 +56,13 @@ __all__ = [
     "STEP_TOKENS",
     "Checkpoints",
     "Experiment",
+    "MeasuredPair",
+    "Names",
     "Outcome",
     "Pair",
+    "PromptOptions",
     "Recipe",
+    "Reduced",
     "SurveyOptions",
     "TextFeatures",
     "ablate",
@@ -61,18 +79,25 @@ __all__ = [
     "latest_pairs",
     "learned_facts",
     "lens",
+    "loaded",
     "mcq",
+    "measure_prompts",
     "measure_rows",
+    "measured_pairs",
     "mteb",
     "open_survey",
     "pairs",
+    "prepare",
     "probe",
+    "read",
     "register",
+    "shared_columns",
     "survey",
     "surveyed_span",
     "tables_of",
     "train_tuned",
     "trained_lens",
+    "unfinished",
     "versions",
     "write_emergence",
     "writing_blocks_of",
@@ -96,9 +121,21 @@ _registered = list[Experiment]()
 
 
 def experiments() -> tuple[Experiment, ...]:
-    """Give every experiment, those that come with thalweg first."""
+    """Give every experiment: those that come with thalweg, those of installed packages, those that were registered."""
     built_in = (import_module(f"{__name__}.{folder}").EXPERIMENT for folder in BUILT_IN)
-    return (*built_in, *_registered)
+    return (*built_in, *_installed(), *_registered)
+
+
+@cache
+def _installed() -> tuple[Experiment, ...]:
+    """Those that packages declare as entry points of the group ``thalweg.experiments``."""
+    loaded_ones = list[Experiment]()
+    for point in entry_points(group=__name__):
+        try:
+            loaded_ones.append(point.load())
+        except Exception as error:  # a broken package must not take thalweg with it
+            warnings.warn(f"the experiment {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=2)
+    return tuple(loaded_ones)
 
 
 def tables_of(name: str) -> Tables:
@@ -127,7 +164,9 @@ _WITH_TORCH = {
     "_attribute.measure": ("attributed", "writing_blocks_of"),
     "_checkpoints.measure": ("write_emergence",),
     "_features": ("TextFeatures", "features"),
-    "_prepare": ("hardware", "learned_facts", "versions"),
+    "_over_prompts": ("loaded", "measure_prompts", "unfinished"),
+    "_pass": ("Reduced", "read"),
+    "_prepare": ("hardware", "learned_facts", "prepare", "versions"),
     "_survey.measure": ("aggregate", "measure_rows", "open_survey"),
 }
 
