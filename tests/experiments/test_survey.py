@@ -176,7 +176,7 @@ def test_infinities_in_another_dtype_are_rows_of_nan_and_counted(data, tmp_path)
 def test_a_batch_that_does_not_fit_is_halved_and_a_prompt_that_does_not_fit_is_skipped(
     model, data, tmp_path, monkeypatch
 ):
-    from thalweg.experiments._survey import rows as _rows
+    from thalweg.experiments._survey import measure as _rows
 
     own, tried = _rows.measure_batch, []
 
