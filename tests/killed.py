@@ -10,7 +10,8 @@ from tests.local_mcq import Tasks
 from tests.probed import films
 
 import thalweg
-from saved import llama, save
+from saved import save
+from thalweg.reference import Plant, planted_llama
 
 NAMES = ("survey", "checkpoints", "contrast", "attribute", "ablate", "clip", "lens", "mcq", "probe", "mteb")
 OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=2)
@@ -18,11 +19,10 @@ OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=2)
 
 def prepare(place: Path) -> None:
     """Write models and data."""
-    for seed, name in enumerate(("model", "larger")):
-        save(llama(num_hidden_layers=3 + seed, max_position_embeddings=256), place / name)
+    for name, height in {"model": 2000.0, "trained/checkpoint-1": 2.0, "trained/checkpoint-20": 900.0}.items():
+        save(planted_llama(Plant(1, 2, {3: height}, (0, 1)), blocks=4, width=32), place / name)
     texts = [{"text": f"{row} green bottles, " * (1 + row % 4)} for row in range(24)]
     (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
-    (place / "long.jsonl").write_text("".join(json.dumps({"text": "green bottles " * 6}) + "\n" for _ in range(24)))
     Tasks(place / "tasks").choice()
     films(place / "films.jsonl", 60, 1)
 
@@ -31,9 +31,9 @@ def perform(name: str, place: Path, out: Path) -> None:
     """Run one experiment."""
     model, prompts = place / "model", place / "prompts.jsonl"
     if name == "checkpoints":
-        thalweg.checkpoints((model, place / "larger"), prompts, out=out, options=OPTIONS)
+        thalweg.checkpoints(checkpoint_dir=place / "trained", data=prompts, out=out, options=OPTIONS)
     elif name == "contrast":
-        thalweg.contrast(model, place / "prompts.jsonl", out=out, permutations=200)
+        thalweg.contrast(model, prompts, length=16, out=out, options=OPTIONS)
     elif name == "mcq":
         thalweg.mcq(model, ["small_choice"], include_path=place / "tasks", out=out, options=OPTIONS)
     elif name == "probe":
