@@ -28,8 +28,8 @@ def with_mcq(path, scores=None, *, settings=None):
         row(task, state, metric, value) for (task, metric), own in made.items() for state, value in enumerate(own)
     ]
     asked = {"model": PLANTED.name, "revision": "main", "tasks": ["rising", "level"], "max_length": 2048, **LENS}
-    with add_findings(path, header((PLANTED,), ()), "mcq", {**asked, **(settings or {})}, joins="models") as writer:
-        writer.header = writer.header.model_copy(update={"versions": {"lm-eval": "0.4.13"}})
+    asked, by = {**asked, **(settings or {})}, {"versions": {"lm-eval": "0.4.13"}}
+    with add_findings(path, header((PLANTED,), ()), "mcq", asked, joins="models", **by) as writer:
         writer.write_table("scores", pl.DataFrame(rows, schema=tables_of("mcq")["scores"].schema))
         writer.update(status="finished")
     return open_run(path)

@@ -93,9 +93,11 @@ def open_survey(path: Path, asked: RunHeader, said: Session | None = None, *, gr
     return open_findings(path, asked, "survey", {}, tables, session=said, joins="grown" if grown else "whole")
 
 
-def add_findings(path: Path, asked: RunHeader, experiment: str, settings: dict, *, joins="part") -> FindingsWriter:
+def add_findings(
+    path: Path, asked: RunHeader, experiment: str, settings: dict, *, joins="part", **said_by
+) -> FindingsWriter:
     """One of thalweg's own experiments in a run, for writing."""
-    said = session(asked.models)
+    said = session(asked.models, **said_by)
     return open_findings(path, asked, experiment, settings, tables_of(experiment), session=said, joins=joins)
 
 

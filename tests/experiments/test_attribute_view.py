@@ -135,9 +135,10 @@ def test_numbers_that_are_missing_are_gaps(tmp_path):
 
 def test_an_attribution_without_averages_of_any_part_is_empty(tmp_path):
     run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has a reference state")
-    experiment = run.experiments("attribution")[-1]
-    experiment.table("attribution").collect().clear().write_parquet(experiment.directory / "attribution.parquet")
-    (section,) = sections(run)
+    none = run.experiments("attribution")[-1].table("attribution").collect().clear()
+    with add_findings(run.path, header((PLANTED,), ("words",)), "attribution", {}) as writer:
+        writer.write_table("attribution", none)
+    (section,) = sections(open_run(run.path))
     for panel in section.panels:
         assert not any(drawn.rows.height for drawn in (*panel.lines, *panel.bars, *panel.points))
     assert section.tables[0].rows == []

@@ -8,7 +8,7 @@ import matplotlib.colors
 import numpy as np
 import polars as pl
 import pytest
-from tests.synthetic_run import PLANTED, build_run
+from tests.synthetic_run import PLANTED, build_run, header, open_survey, part_tables
 from tests.synthetic_training import CHECKPOINTS, SIZES, TRAINED, build_sizes, build_training, checkpoint
 
 from thalweg.experiments import pairs
@@ -24,6 +24,7 @@ from thalweg.experiments._checkpoints.axis import (
 )
 from thalweg.experiments._checkpoints.view import chapters
 from thalweg.shown import GREY, INK, Ticks
+from thalweg.store import Shard, open_run
 
 ORDER = ["step0", "step10", "step100", "step2000", "main"]
 DEPTH = ("entropy_normalized", "sink_rate", "sink_norm")
@@ -185,14 +186,21 @@ def test_what_never_emerges_has_no_mark(tmp_path):
     assert section.sentences[0].startswith("no massive activations (max norm rat")
 
 
+def with_profile(run, models, profile):
+    """The run with another profile."""
+    with open_survey(run.path, header(models, ("words",))) as writer:
+        writer.write_table("profile", profile)
+        writer.update(status="finished")
+    return open_run(run.path)
+
+
 def test_maps_have_a_column_a_checkpoint_and_gaps_where_there_is_no_value(tmp_path):
     models = (checkpoint("step1", None), checkpoint("step2", 900.0))
     run = build_training(tmp_path / "run", models)
     frame = run.profile.collect()
     gone = (pl.col("revision") == "step1") & (pl.col("metric") == "norm_ratio")
     gap = frame.with_columns(pl.when(gone).then(math.nan).otherwise(pl.col("mean")).alias("mean"))
-    gap.write_parquet(run.path / "profile.parquet")
-    panels = sections(run)["training_maps"].panels
+    panels = sections(with_profile(run, models, gap))["training_maps"].panels
     assert np.isnan(panels[2].heat.grid).tolist() == [[True, False]] * 7
     assert not np.isnan(panels[0].heat.grid).any()
     assert math.isfinite(panels[2].heat.low)
@@ -202,8 +210,7 @@ def test_maps_have_a_column_a_checkpoint_and_gaps_where_there_is_no_value(tmp_pa
 def test_a_checkpoint_without_any_value_leaves_a_gap(tmp_path):
     models = (checkpoint("step1", None), checkpoint("step2", 900.0))
     run = build_training(tmp_path / "run", models)
-    run.profile.filter(pl.col("revision") != "step1").collect().write_parquet(run.path / "profile.parquet")
-    shown = sections(run)
+    shown = sections(with_profile(run, models, run.profile.filter(pl.col("revision") != "step1").collect()))
     grid = shown["training_maps"].panels[2].heat.grid
     assert grid.shape == (7, 2)
     assert np.isnan(grid[:, 0]).all()
@@ -320,8 +327,11 @@ def test_a_training_compares_no_sizes(run):
 
 def test_nothing_is_shown_of_tables_older_than_the_rows(tmp_path):
     run = build_training(tmp_path / "run")
-    (run.path / "profile.parquet").unlink()  # as a new part does
-    assert list(chapters(run)) == []
+    with open_survey(run.path, run.header) as writer:
+        step = CHECKPOINTS[0]
+        writer.write_part(Shard(step.name, step.revision, "words", 4, 5), part_tables(step, "words", range(4, 5)))
+        writer.update(status="finished")
+    assert list(chapters(open_run(run.path))) == []
 
 
 def test_figures_are_called_after_the_model(run, sizes):

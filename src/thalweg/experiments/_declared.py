@@ -105,8 +105,14 @@ def sections_of(experiment: Experiment, run: Run, key: str) -> list[Section]:
 
 
 def sentences(sections: Sequence[Section]) -> list[str]:
-    """Give what they say, one after the other."""
-    return [sentence for section in sections for sentence in section.sentences]
+    """Give what they say, one after the other, and of what where there are several that do not say so themselves."""
+    titles = {section.title for section in sections if section.sentences and section.title}
+    several = len(titles) > 1
+    return [
+        f"{section.title}: {sentence}" if several and section.title not in sentence else sentence
+        for section in sections
+        for sentence in section.sentences
+    ]
 
 
 def state_remarks(run: Run) -> list[str]:

@@ -32,7 +32,9 @@ SPACE = "AlignmentResearch/tuned-lens"
 KIND = "linear_tuned_lens"
 CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"
 CHECKSUMS = "checksums"
-"""In the configuration of our own lenses: sha256 and size of each file, and of the rest of the configuration."""
+"""In the configuration of our own lenses: sha256 and size of each file, and of all else in the configuration."""
+OURS = {CHECKSUMS, "base_model_weights"}
+"""What published lenses do not say: two names, since one may be what is damaged."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ def save_tuned(directory: Path, config: Mapping[str, Any], tensors: Mapping[str,
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_whole(directory / name, content)
-    facts = {name: facts_of(content) for name, content in {**files, CONFIG: _plain(config)}.items()}
-    checked = {**config, CHECKSUMS: {name: each.model_dump() for name, each in facts.items()}}
+    checked = {**config, CHECKSUMS: {name: facts_of(content).model_dump() for name, content in files.items()}}
+    checked[CHECKSUMS][CONFIG] = facts_of(_plain(checked)).model_dump()
     write_whole(directory / CONFIG, json.dumps(checked, indent=2).encode() + b"\n")
 
 
@@ -142,11 +144,15 @@ def damaged_file(directory: Path) -> Path | None:
         ModelError: the configuration cannot be read at all.
     """
     config = _config(directory / CONFIG)
+    if not OURS & config.keys():
+        return None
     try:
-        facts = {name: FileFacts(**values) for name, values in config.pop(CHECKSUMS, {}).items()}
-    except (TypeError, ValueError, AttributeError):
+        facts = {name: FileFacts(**values) for name, values in config[CHECKSUMS].items()}
+        own = facts.pop(CONFIG)
+        del config[CHECKSUMS][CONFIG]
+    except (KeyError, TypeError, ValueError, AttributeError):
         return directory / CONFIG
-    if CONFIG in facts and facts.pop(CONFIG) != facts_of(_plain(config)):
+    if own != facts_of(_plain(config)):
         return directory / CONFIG
     there = {directory / name: each for name, each in facts.items() if (directory / name).exists()}
     return next((file for file, each in there.items() if not is_whole(file, each)), None)
