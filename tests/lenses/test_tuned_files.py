@@ -87,13 +87,31 @@ def test_what_is_saved_is_read_back_equal_from_either_file(tmp_path, model):
         ({"d_model": 64}, "d_model 64"),
         ({"num_hidden_layers": 24}, "num_hidden_layers 24"),
         ({"lens_type": "mlp"}, "lens_type 'mlp'"),
-        ({"base_model_weights": "sha256:0"}, "weights"),
     ],
 )
 def test_a_lens_of_another_model_is_refused_before_weights_are_loaded(tmp_path, model, changes, said):
     message = refusal(published(tmp_path / "lens", **changes), model)
     assert "made for another model" in message
     assert said in message
+
+
+def test_a_lens_of_our_own_knows_the_weights_it_was_made_for(tmp_path, model):
+    save_tuned(tmp_path / "lens", {**configuration(), "base_model_weights": "sha256:0"}, tensors())
+    message = refusal(tmp_path / "lens", model)
+    assert "made for another model" in message
+    assert "weights" in message
+
+
+def test_a_byte_of_our_own_configuration_is_noticed_wherever_it_is(tmp_path, model):
+    save_tuned(tmp_path / "lens", {**configuration(), "base_model_weights": model.weights}, tensors())
+    file = tmp_path / "lens" / "config.json"
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 3):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if whole[place : place + 1].isspace():
+            continue  # between the words of JSON
+        with pytest.raises(ModelError, match=r"config\.json"):
+            read_tuned(tmp_path / "lens", model)
 
 
 @pytest.mark.parametrize(

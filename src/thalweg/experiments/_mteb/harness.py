@@ -188,7 +188,7 @@ def _of_state(task: Any, states: States, state: int, results: Any, load: Callabl
     name = task.metadata.name
     places = [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
     stored: Any = results.load_task_result(name, encoder.mteb_model_meta)
-    same = stored is not None and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
+    same = bool(stored) and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
     if not same or stored.get_missing_evaluations(task):
         load()
         try:
