@@ -13,6 +13,7 @@ import polars as pl
 
 from thalweg.averages._phases import KEYS, boundaries
 from thalweg.averages._profile import GEOMETRIC, long, statistics
+from thalweg.options import MASSIVE_RATIO
 
 PLACE = ["site", "index", "metric"]
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")
@@ -26,7 +27,7 @@ def changes(
     intact: pl.Expr,
     *,
     by: Sequence[str],
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
     changed: str = "ablated",
 ) -> pl.DataFrame:
     """The effect of every condition at every state and block, over the compress phase, over the depth, and on the loss.

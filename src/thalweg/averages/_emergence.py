@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.averages._phases import KEYS, of_written_states, trajectory
+from thalweg.options import MASSIVE_RATIO
 
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)
 BARE = re.compile(r"(\d+)")
@@ -35,7 +36,7 @@ class _Phenomenon:
         return value >= self.threshold if self.rises else value <= self.threshold
 
 
-MASSIVE = _Phenomenon("massive activations", "max_norm_ratio", "max norm ratio >= 10", 10.0)
+MASSIVE = _Phenomenon("massive activations", "max_norm_ratio", f"max norm ratio >= {MASSIVE_RATIO:g}", MASSIVE_RATIO)
 SINKS = _Phenomenon("sinks", "max_sink_rate", "max sink rate >= 0.3", 0.3)
 VALLEY = _Phenomenon("valley", "entropy_ratio", "min normalized entropy <= half of state 1's", 0.5, rises=False)
 

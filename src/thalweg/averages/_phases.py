@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from thalweg.options import MASSIVE_RATIO
+
 KEYS = ["model", "revision", "data"]
 SHARE = 0.5
 INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
@@ -19,7 +21,7 @@ PHASES = ("mix", "compress", "refine")
 
 
 def boundaries(
-    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = 10.0, ratio: str = "row_ratio"
+    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO, ratio: str = "row_ratio"
 ) -> pl.DataFrame:
     """First and last massive state of each model, and how far its prompts agree.
 
@@ -70,7 +72,9 @@ def is_of(key: Mapping[str, object], /) -> list[pl.Expr]:
     return [pl.col(name).eq_missing(pl.lit(key[name])) for name in KEYS]
 
 
-def phases(layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massive_ratio: float = 10.0) -> pl.DataFrame:
+def phases(
+    layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO
+) -> pl.DataFrame:
     """The phases of each model, with what happens inside them (the paper, section 4).
 
     Args:

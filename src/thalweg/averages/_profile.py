@@ -18,6 +18,7 @@ from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
 from thalweg.averages._phases import KEYS, boundaries
 from thalweg.catalogue import Site, metrics_at
+from thalweg.options import MASSIVE_RATIO, TAU
 
 STATISTICS = ("mean", "std", "low", "high", "n")
 LOGGED = ("mean", "low", "high")
@@ -122,8 +123,8 @@ def profile(
     heads: pl.LazyFrame | pl.DataFrame,
     prompts: pl.LazyFrame | pl.DataFrame,
     *,
-    tau: float = 0.3,
-    massive_ratio: float = 10.0,
+    tau: float = TAU,
+    massive_ratio: float = MASSIVE_RATIO,
 ) -> pl.DataFrame:
     """Averages over prompts by state and by block, one row for each metric.
 
@@ -156,7 +157,7 @@ def profile(
     )
 
 
-def short_prompts(prompts: pl.LazyFrame | pl.DataFrame, *, tau: float = 0.3) -> int:
+def short_prompts(prompts: pl.LazyFrame | pl.DataFrame, *, tau: float = TAU) -> int:
     """Number of prompts that are left out of sink_rate and colsum_rate because a uniform head would pass.
 
     Args:

@@ -14,6 +14,7 @@ import polars as pl
 from thalweg.averages._effects import compress_means, effects
 from thalweg.averages._phases import KEYS, SHARE, boundaries
 from thalweg.averages._profile import long
+from thalweg.options import MASSIVE_RATIO
 from thalweg.ranges import ranges
 
 REMOVED, NEGLIGIBLE = 0.1, 0.01
@@ -51,7 +52,7 @@ def verdicts(
     blocks: pl.LazyFrame,
     losses: pl.LazyFrame,
     *,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
     sink_position: int = 0,
 ) -> pl.DataFrame:
     """The verdict on compression and on sinks under every condition, with what it cost and why compression stayed.

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from thalweg.errors import UsageError
 from thalweg.experiments import SurveyOptions
+from thalweg.options import MASSIVE_RATIO, TAU
 from thalweg.validated import Says, validated
 
 COUNT = Field(ge=1, le=sys.maxsize)
@@ -86,9 +87,9 @@ class MonitorOptions:
     every: Annotated[int, COUNT, Says("every must be an integer, at least 1; got {got}.")] = 500
     prompts: Annotated[int, COUNT, Says("prompts must be an integer, at least 1; got {got}.")] = 8
     max_length: int = 256
-    tau: float = 0.3
+    tau: float = TAU
     sink_position: int = 0
-    massive_ratio: float = 10.0
+    massive_ratio: float = MASSIVE_RATIO
     bos: Annotated[Literal["auto", "always", "never"], Says("bos must be auto, always or never; got {got!r}.")] = "auto"
     alarms: Alarms = field(default_factory=Alarms)
     strict: bool = False

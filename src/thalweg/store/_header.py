@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from thalweg.errors import RunError
+from thalweg.options import MASSIVE_RATIO, TAU
 from thalweg.store._files import Count, Facts, parsed, read_document, write_document
 
 HEADER = "run.json"
@@ -93,8 +94,8 @@ class DataFacts(Facts):
 class Thresholds(Facts):
     """Where a score counts as a sink, a row as massive, and which position is the sink token."""
 
-    tau: float = 0.3
-    massive_ratio: float = 10.0
+    tau: float = TAU
+    massive_ratio: float = MASSIVE_RATIO
     sink_position: Count = 0
 
 

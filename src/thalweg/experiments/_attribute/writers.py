@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.averages import KEYS, STATISTICS, boundaries, gathered, is_of, with_statistics
+from thalweg.options import MASSIVE_RATIO
 
 THRESHOLD = 0.9
 HELD = 0.01
@@ -62,7 +63,7 @@ def writers(
     states: pl.LazyFrame | pl.DataFrame,
     contributions: pl.LazyFrame | pl.DataFrame,
     *,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
     sink_position: int = 0,
     threshold: float = THRESHOLD,
 ) -> pl.DataFrame:
@@ -90,7 +91,7 @@ def attribution_profile(
     dimensions: pl.LazyFrame | pl.DataFrame,
     writing: pl.DataFrame,
     *,
-    massive_ratio: float = 10.0,
+    massive_ratio: float = MASSIVE_RATIO,
 ) -> pl.DataFrame:
     """What each part of each block adds to the sink's row, averaged over prompts.
 
