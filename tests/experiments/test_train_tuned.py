@@ -124,6 +124,25 @@ def test_what_is_trained_is_not_trained_again(trained, model, data, monkeypatch)
     thalweg.train_tuned(model, data, out=trained.run, **ASKED)
 
 
+def test_a_flipped_bit_of_a_snapshot_is_noticed(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    plain, steps = module._Trainer.learn, []
+
+    def stopped(self, *given):
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        steps.append(1)
+        plain(self, *given)
+
+    monkeypatch.setattr(module._Trainer, "learn", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
+    flip(trained_lens(open_run(tmp_path / "run").experiments("tuned_lens")[0]) / "unfinished.safetensors")
+    monkeypatch.setattr(module._Trainer, "learn", plain)
+    with pytest.raises(RunError, match="does not hold what was written"):
+        thalweg.train_tuned(model, data, out=tmp_path / "run", **ASKED)
+
+
 def test_a_damaged_snapshot_is_said(model, data, tmp_path, monkeypatch):
     monkeypatch.setattr(module._Trainer, "learn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

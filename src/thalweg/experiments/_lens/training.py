@@ -1,9 +1,10 @@
 """Train a tuned lens for a model that has none: steps over the data, resumed where they stopped, to the same bits."""
 
+import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
+from torch import Tensor
 
 from thalweg.capture import Subject
 from thalweg.engines import progress_bar
@@ -28,7 +30,7 @@ from thalweg.store import Findings, FindingsWriter, os_errors_as_run_errors, wri
 from thalweg.validated import Says, validated
 
 NAME = "tuned_lens"
-UNFINISHED = "unfinished.safetensors"
+UNFINISHED, CHECKSUM = "unfinished.safetensors", "sha256"
 SECONDS = 60.0
 """Between two snapshots: of a large model they are gigabytes."""
 _log = logging.getLogger("thalweg.store")
@@ -73,6 +75,15 @@ def _is_whole(writer: FindingsWriter) -> bool:
     if path is not None:
         _log.warning("%s is damaged: it does not hold what was written; the lens is trained again.", path)
     return path is None
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Of names, types, shapes and values, whatever their order."""
+    known = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        known.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        known.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return torch.tensor(list(known.digest()), dtype=torch.uint8)
 
 
 class _Trainer:
@@ -144,6 +155,8 @@ class _Trainer:
             return first
         try:
             snapshot = load_safetensors(path.read_bytes())
+            if not torch.equal(snapshot.pop(CHECKSUM), _checksum(snapshot)):
+                raise ValueError("it does not hold what was written")
             training.restore(snapshot)
         except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}). Remove it to train from the beginning.") from error
@@ -153,7 +166,8 @@ class _Trainer:
         with os_errors_as_run_errors(self.directory):
             self.directory.mkdir(exist_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in training.snapshot().items()}
-        write_whole(self.directory / UNFINISHED, to_safetensors({**tensors, "row": torch.tensor(row)}))
+        tensors["row"] = torch.tensor(row)
+        write_whole(self.directory / UNFINISHED, to_safetensors({**tensors, CHECKSUM: _checksum(tensors)}))
         self.write_losses(training)
 
     def finish(self, training: Training, subject: Subject) -> None:
