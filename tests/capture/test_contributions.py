@@ -7,7 +7,7 @@ import torch
 from tests.families import BLOCKS, FAMILIES, HYBRIDS, VOCABULARY, WIDTH, tiny
 from tests.interventions import by_hand
 
-from thalweg.capture import additive_sites, contributions, subject_of
+from thalweg.capture import additive_parts, additive_sites, contributions, subject_of
 from thalweg.errors import ProofError
 from thalweg.interventions import Clamp, Remove, intervene
 
@@ -127,7 +127,62 @@ def test_a_residual_factor_that_is_stated_nowhere_is_solved_for():
     recorded(subject, random_tokens())
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+HALF = [torch.bfloat16, torch.float16]
+STATED = {"llama": 1.0, "gpt_neox": 1.0, "granite": 0.22, "gemma2": 1.0, "gemma3_text": 1.0}
+
+
+def beside_large_rows(family, dtype):
+    """Rows so large that half precision rounds away most of what is added to them."""
+    model = tiny(family)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(60 if family == "granite" else 300)
+    return model.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize(("family", "scale"), STATED.items())
+def test_factors_are_the_stated_ones_where_half_precision_hides_them(family, scale, dtype):
+    model = beside_large_rows(family, dtype)
+    before = {name: (tensor.data_ptr(), tensor.dtype) for name, tensor in model.state_dict().items()}
+    subject = subject_of(model)
+    assert {site.scale for sites in additive_sites(subject) for site in sites.values()} == {scale}
+    assert max(part.error for part in additive_parts(subject, random_tokens())) < 1e-6
+    assert {name: (tensor.data_ptr(), tensor.dtype) for name, tensor in model.state_dict().items()} == before
+    found = recorded(subject, random_tokens())  # adds up, within the rounding of the dtype
+    assert all(rows.isfinite().all() for rows in found.added.values())
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_a_factor_that_is_another_is_fitted_where_half_precision_hides_it(family, dtype):
+    model, written = beside_large_rows(family, dtype), []
+    for block in subject_of(model).parts.blocks:
+        block.module.mlp.register_forward_hook(lambda *call: written.append(call[-1]))
+        block.module.register_forward_hook(lambda *call: call[-1] - 0.05 * written[-1])
+    for sites in additive_sites(subject_of(model)):
+        assert sites["attention"].scale == 1.0
+        assert sites["mlp"].scale == pytest.approx(0.95, abs=1e-4)
+
+
+def test_a_block_that_cannot_compute_in_float32_is_proved_in_its_own():
+    model = tiny("llama").bfloat16()
+    packed = torch.zeros(2, 2, dtype=torch.int32)  # as packed weights are kept
+    for layer in model.model.layers:
+        layer.register_buffer("qweight", packed)
+    parts = additive_parts(subject_of(model), random_tokens())
+    assert {(part.attention_scale, part.mlp_scale) for part in parts} == {(1.0, 1.0)}
+    assert all(1e-4 < part.error < part.limit == 3 * torch.finfo(torch.bfloat16).eps for part in parts)
+
+
+def test_a_forward_pass_that_fails_leaves_weights_as_they_were():
+    model = tiny("llama").bfloat16()
+    handle = model.model.layers[1].mlp.register_forward_hook(lambda *_: 1 / 0)
+    with handle, pytest.raises(ZeroDivisionError):
+        additive_parts(subject_of(model), random_tokens())
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("family", ["llama", "granite", "gemma2", "gpt_neox"])
 def test_half_precisions_add_up_within_their_rounding(family, dtype):
     found = recorded(subject_of(tiny(family).to(dtype)), random_tokens())

@@ -99,7 +99,7 @@ def test_a_model_is_the_same_after_a_survey_and_a_proof(subject):
     check = unchanged(subject.model)
     measure_batch(subject, BATCH, MeasureOptions())
     prove(subject)
-    additive_parts(subject.parts, TOKENS)
+    additive_parts(subject, TOKENS)
     check()
 
 
@@ -148,7 +148,7 @@ def test_registration_that_fails_midway_leaves_nothing_behind(subject, monkeypat
         if kind == "register_forward_hook":
             registered.clear()
             with pytest.raises(Failure):
-                additive_parts(subject.parts, TOKENS)
+                additive_parts(subject, TOKENS)
     check()
 
 

@@ -82,7 +82,7 @@ def test_every_family_passes_every_check(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_summands_and_their_scales_are_found(family):
-    found = additive_parts(subject_of(tiny(family)).parts, TOKENS)
+    found = additive_parts(subject_of(tiny(family)), TOKENS)
     scale = 0.22 if family == "granite" else 1.0
     assert [part.block for part in found] == list(range(BLOCKS))
     for part in found:
@@ -94,15 +94,13 @@ def test_summands_and_their_scales_are_found(family):
 @pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
 def test_scale_and_soft_cap_of_the_logits_are_found(family):
     model = tiny(family)
-    parts = subject_of(model).parts
-    entering = []
-    handle = parts.blocks[-1].module.register_forward_hook(lambda *call: entering.append(call[-1]))
+    subject, entering = subject_of(model), []
+    found = find_unembedding(subject, TOKENS)
+    handle = subject.parts.blocks[-1].module.register_forward_hook(lambda *call: entering.append(call[-1]))
     with torch.no_grad():
         logits = model(TOKENS, use_cache=False).logits
         handle.remove()
-        state = entering[0][0] if isinstance(entering[0], tuple) else entering[0]
-        found = find_unembedding(model, parts.final_norm, parts.unembedding, state, logits)
-        again = found.logits(state)
+        again = found.logits(entering[0][0] if isinstance(entering[0], tuple) else entering[0])
     assert found.scale == {"granite": 0.125, "cohere": 0.0625}.get(family, 1.0)
     assert found.softcap == {"gemma2": 3.0, "recurrent_gemma": 30.0}.get(family)
     assert found.error < 1e-5
@@ -132,6 +130,19 @@ def altered(change):
         return change(streamed_attention(query, key, value, **options))
 
     return attend
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("family", "scale"), {"llama": 1.0, "granite": 0.125, "cohere": 0.0625, "gemma2": 1.0}.items())
+def test_the_scale_of_the_logits_is_the_stated_one_in_half_precision(family, scale, dtype):
+    assert find_unembedding(subject_of(tiny(family).to(dtype)), TOKENS).scale == scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_scale_of_the_logits_that_is_stated_nowhere_is_solved_for(dtype):
+    model = tiny("cohere").to(dtype)
+    model.logit_scale = 0.95 * model.config.logit_scale
+    assert find_unembedding(subject_of(model), TOKENS).scale == pytest.approx(0.95 * 0.0625, abs=1e-5)
 
 
 def without_the_last_key(query, key, value, **options):
@@ -232,7 +243,7 @@ def test_other_precisions_find_the_same_summands(family, dtype):
     subject = subject_of(tiny(family).to(dtype))
     assert failing(subject) == set()
     scale = 0.22 if family == "granite" else 1.0
-    for part in additive_parts(subject.parts, TOKENS):
+    for part in additive_parts(subject, TOKENS):
         assert (part.attention, part.mlp) == SUMMANDS.get(family, ("self_attn", "mlp"))
         assert part.attention_scale == pytest.approx(scale, rel=0.05)
         assert part.mlp_scale == pytest.approx(scale, rel=0.05)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from thalweg.capture._families import OWN_WEIGHTS, OwnWeights
-from thalweg.capture._interface import NAME, AttentionCall, TorchAttention, attention_implementation, listening
+from thalweg.capture._interface import AttentionCall, TorchAttention, attention_implementation, listening
 from thalweg.capture._parts import Block, block_hooks, hooked, state_after
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
@@ -86,9 +86,8 @@ def watch_states(subject: Subject, see: Callable[[int, Tensor], None]) -> Iterat
 def observe(subject: Subject, watcher: Watcher, lengths: Int[Tensor, " batch"]) -> Iterator[None]:
     """Show ``watcher`` every forward pass in here; ``lengths`` are the real tokens of each padded prompt."""
     collector = _Collector(subject, watcher, lengths)
-    implementation = {"interface": NAME, "torch": "sdpa", "weights": "eager"}[subject.path]
     with ExitStack() as stack:
-        stack.enter_context(attention_implementation(subject.model, implementation))
+        stack.enter_context(attention_implementation(subject.model, subject.implementation))
         stack.enter_context(listening(lengths, collector.hear))
         if subject.path == "torch":
             stack.enter_context(TorchAttention())

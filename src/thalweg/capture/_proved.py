@@ -17,22 +17,24 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from thalweg.capture._parts import Block, block_hooks, hooked, text_configuration, unwrap
-from thalweg.capture._proof import ADDITIVE_TOLERANCE, proof_tokens, require, tolerance
-from thalweg.capture._solved import AdditiveParts, Unembedding, additive_parts, find_unembedding
+from thalweg.capture._parts import Block, block_hooks, hooked, unwrap
+from thalweg.capture._proof import proof_tokens, require
+from thalweg.capture._solved import (
+    ADDITIVE_TOLERANCE,
+    AdditiveParts,
+    Unembedding,
+    additive_parts,
+    find_unembedding,
+    tolerance,
+)
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.shapes import Float
-
-# How far rounding takes a factor that is solved for from the one that the model multiplies by.
-SOLVED = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 4e-3}
-SOLVED_COARSELY = 3e-2
 
 Summand = Literal["attention", "mlp"]
 SUMMANDS: tuple[Summand, ...] = ("attention", "mlp")
 
 
-@torch.no_grad()
 def unembedding_of(subject: Subject) -> Unembedding:
     """Final norm and unembedding, with the model's own scale and soft cap.
 
@@ -40,13 +42,7 @@ def unembedding_of(subject: Subject) -> Unembedding:
         ProofError: they do not give the model's own logits.
     """
     require(subject, "unembedding")
-    parts, left = subject.parts, list[Tensor | None]()
-    with parts.blocks[-1].module.register_forward_hook(lambda _, __, output: left.append(unwrap(output))):
-        logits = subject.model(input_ids=proof_tokens(subject), use_cache=False).logits
-    state = left[0]
-    if state is None or parts.unembedding is None:
-        raise ProofError("the model's last block or its unembedding returned no tensor.")
-    return find_unembedding(subject.model, parts.final_norm, parts.unembedding, state, logits)
+    return find_unembedding(subject, proof_tokens(subject))
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,10 @@ def additive_sites(subject: Subject) -> list[dict[str, Site]]:
     """
     if subject.model not in _solved:
         require(subject, "additive parts")
-        _solved[subject.model] = additive_parts(subject.parts, proof_tokens(subject))
+        _solved[subject.model] = additive_parts(subject, proof_tokens(subject))
 
     def site(block: Block, name: str | None, scale: float) -> Site:
-        return Site(block.module.get_submodule(name or ""), _stated(subject.model, scale))
+        return Site(block.module.get_submodule(name or ""), scale)
 
     return [
         {
@@ -85,13 +81,6 @@ def additive_sites(subject: Subject) -> list[dict[str, Site]]:
         }
         for block, summands in zip(subject.parts.blocks, _solved[subject.model], strict=True)
     ]
-
-
-def _stated(model: PreTrainedModel, solved: float) -> float:
-    """The factor as the model has it, 1 or a number of its configuration, where rounding hid it; else as solved for."""
-    numbers = [value for value in vars(text_configuration(model)).values() if isinstance(value, float)]
-    nearest = min([1.0, *numbers], key=lambda number: abs(number - solved))
-    return nearest if abs(nearest - solved) <= SOLVED.get(model.dtype, SOLVED_COARSELY) * abs(solved) else solved
 
 
 @runtime_checkable
@@ -173,7 +162,7 @@ class _Collector:
         gap = (left - sum(self.rows.values())).norm(dim=-1)
         largest = torch.stack([left, *self.rows.values()]).norm(dim=-1).amax(0)
         worst = float((gap / largest.clamp(min=torch.finfo(torch.float64).tiny)).nan_to_num(0.0).max())
-        limit = tolerance(self.subject, ADDITIVE_TOLERANCE)
+        limit = tolerance(self.subject.model.dtype, ADDITIVE_TOLERANCE)
         if worst > limit:
             raise ProofError(
                 f"block {block.index} leaves something else than its input plus attention and MLP: off by {worst:.1e} "

@@ -51,6 +51,11 @@ class Subject:
     factors: ProjectionFactors
     device: torch.device
 
+    @property
+    def implementation(self) -> str:
+        """What transformers calls the attention under which it is observed."""
+        return {"interface": NAME, "torch": "sdpa", "weights": "eager"}[self.path]
+
 
 def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Subject:
     """Find the parts of ``model`` and how its attention can be seen.
