@@ -5,7 +5,7 @@ import json
 import pytest
 
 from thalweg.errors import DataError
-from thalweg.prompts import Window, is_running_text, open_source, source_of_texts, token_blocks, tokenization
+from thalweg.prompts import Window, is_running_text, open_source, token_blocks, tokenization
 from thalweg.reference import byte_tokenizer
 
 TEXTS = ["first line of it", "", "second", " ", "third and the last"]
@@ -57,7 +57,7 @@ def test_a_text_file_is_taken_as_it_is(tokenizer, tmp_path):
 
 
 def test_a_limit_reads_no_more_than_it_needs_and_gives_the_same_blocks(tokenizer):
-    source = source_of_texts([f"row number {row}, with some words" for row in range(2000)])
+    source = open_source([f"row number {row}, with some words" for row in range(2000)])
     how = tokenization(tokenizer, bos="always")
     whole = token_blocks(source, how, length=16)
     read = []

@@ -15,7 +15,7 @@ from thalweg.errors import DataError, UsageError
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, skip_counts
 from thalweg.experiments._pass import Reduced, read
-from thalweg.prompts import Prompt, read_shards, source_of_texts, tokenization
+from thalweg.prompts import Prompt, open_source, read_shards, tokenization
 from thalweg.prompts import Shard as Rows
 from thalweg.store import Features, FeatureStore, text_hash
 
@@ -94,7 +94,7 @@ class TextFeatures:
         return loaded(self._model) if self._load is None else self._load()
 
     def _measure(self, texts: Sequence[str], title: str) -> None:
-        shards = read_shards(source_of_texts(texts), self._how, size=self._rows_of_a_part())
+        shards = read_shards(open_source(texts), self._how, size=self._rows_of_a_part())
         with progress_bar(title, len(texts), shown=self._options.progress) as progress:
             for shard in shards:  # one at a time, so that a model is loaded only for texts that have tokens
                 if not shard.prompts:

@@ -24,7 +24,7 @@ from thalweg.experiments import (
 )
 from thalweg.monitor._options import MonitorOptions
 from thalweg.monitor._untouched import is_sharded, untouched
-from thalweg.prompts import Shard, Source, Tokenization, open_source, read_shards, source_of_texts, tokenization
+from thalweg.prompts import Shard, Tokenization, open_source, read_shards, tokenization
 from thalweg.store import (
     DataFacts,
     Findings,
@@ -101,12 +101,8 @@ class Record:
         options: MonitorOptions,
     ) -> None:
         self.out, self.name, self.tokenizer = out, name, tokenizer
-        if isinstance(prompts, str):
-            self.source: Source = open_source(prompts, text_field=text_field)
-            self.rows = options.prompts
-        else:
-            self.source = source_of_texts(prompts)
-            self.rows = len(prompts)
+        self.source = open_source(prompts, text_field=text_field)
+        self.rows = options.prompts if isinstance(prompts, str) else len(prompts)
         self.options = dataclasses.replace(options.survey, limit=self.rows)
         self.interval = options.every
         self.shards: list[Shard] = []

@@ -4,7 +4,8 @@ Text from a file, from a data set on the hub or from the prompts bundled with th
 every row that does not is counted with its reason. Reading order:
 
 - ``_rows``: one row of the data, usable or skipped; which fields make a prompt, and how they are joined
-- ``_files``: the local formats, and a list of texts in memory
+- ``_files``: the local formats
+- ``_memory``: texts and tables in memory
 - ``_data_sets``, ``_hub``: data sets with a short name, and any other on the hub
 - ``_source``: from what a person typed to rows with a name and a hash
 - ``_labelled``, with ``_questions``: texts with a class each, and their splits
@@ -25,7 +26,7 @@ from thalweg.prompts._shards import (
     token_blocks,
     windows,
 )
-from thalweg.prompts._source import Source, open_source, source_of_texts
+from thalweg.prompts._source import Source, open_source
 from thalweg.prompts._tokens import Bos, Prompt, Tokenization, Tokenized, batches, padded, tokenization, tokenize
 
 __all__ = [
@@ -51,7 +52,6 @@ __all__ = [
     "padded",
     "read_shards",
     "require_prompts",
-    "source_of_texts",
     "split_in_three",
     "splits_on_hub",
     "token_blocks",

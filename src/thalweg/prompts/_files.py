@@ -1,4 +1,4 @@
-"""The local formats: .jsonl, .tsv, .txt, .parquet, and a list of texts in memory.
+"""The local formats: .jsonl, .tsv, .txt, .parquet.
 
 Row numbers count what each format calls a row: a JSON line, a line below the header, a line that is not blank, a row of
 the table. A line of UTF-8 text ends at a newline (a carriage return before it goes with it) and nowhere else: the other
@@ -197,22 +197,6 @@ def _group_of(start: int, sizes: list[int]) -> tuple[int, int]:
             return group, passed
         passed += size
     return len(sizes), passed
-
-
-@dataclass(frozen=True)
-class Texts(Reader):
-    """Texts in memory, in their order."""
-
-    texts: tuple[str, ...]
-
-    def records(self, fields: tuple[str, ...], start: int, stop: int | None) -> Iterator[Mapping[str, object]]:  # noqa: ARG002 (there is one field)
-        yield from ({"text": text} for text in self.texts[start:stop])
-
-    def count(self) -> int:
-        return len(self.texts)
-
-    def identity(self) -> dict[str, str | None]:
-        return {"sha256": hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()}
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from thalweg.errors import DataError
 from thalweg.prompts._data_sets import LABELLED_DATA
 from thalweg.prompts._files import Tsv, Txt
 from thalweg.prompts._hub import HubRows, parse_hub_name
+from thalweg.prompts._memory import NAME as MEMORY
+from thalweg.prompts._memory import in_memory
 from thalweg.prompts._questions import QuestionForm, form_of
 from thalweg.prompts._rows import Reader, Template, choose_template, hash_of, listed, nearest, required_fields, value_of
 from thalweg.prompts._source import is_path, local_file
@@ -147,7 +150,7 @@ class _Options:
 
 
 def open_labelled(
-    data: str,
+    data: Any,
     *,
     text_field: str | None = None,
     label_field: str | None = None,
@@ -157,7 +160,8 @@ def open_labelled(
     """Open labelled data and check on the first row that they can be read.
 
     Args:
-        data: a short name, a .jsonl, .parquet or .tsv file, or ``organisation/name@revision:config:split``.
+        data: a short name, a .jsonl, .parquet or .tsv file, or ``organisation/name@revision:config:split``; or a frame
+            of polars or pandas, a ``datasets.Dataset``, a list of records.
         text_field: as for prompts; None takes text, sentence, content, two sentences or a question, and of a .tsv
             without a header the first column.
         label_field: the field of the class; None takes ``label``, and of a .tsv without a header the last column. Data
@@ -172,9 +176,12 @@ def open_labelled(
         >>> open_labelled("dev.tsv").read().examples[0]  # doctest: +SKIP
         Example(row=0, text='a charming film', label='1', options=0)
     """
-    known, name = SHORT_NAMES.get(data), data if split is None else f"{data}, {split}"
-    if known is not None:
-        reader: Reader = HubRows(known.hub_id, None, known.configs, None, split or known.train).pinned()
+    known = SHORT_NAMES.get(data) if isinstance(data, str) else None
+    name = data if split is None else f"{data}, {split}"
+    if not isinstance(data, str):
+        reader, name = in_memory(data), MEMORY
+    elif known is not None:
+        reader = HubRows(known.hub_id, None, known.configs, None, split or known.train).pinned()
         text, label = known.fields or (None, None)
         text_field, label_field = text_field or text, label_field or label
     elif is_path(data):
@@ -187,12 +194,13 @@ def open_labelled(
             "got neither."
         )
     layout = _layout(name, reader, text_field, label_field, pair=pair)
-    return LabelledData(name, layout.template, hash_of(reader.identity()), isinstance(layout, _Options), reader, layout)
+    hashed = hash_of(reader.only(layout.columns).identity())
+    return LabelledData(name, layout.template, hashed, isinstance(layout, _Options), reader, layout)
 
 
-def splits_on_hub(data: str) -> dict[str, str] | None:
+def splits_on_hub(data: Any) -> dict[str, str] | None:
     """The hub splits that stand for train, validation and test of a short name; None where there is no such name."""
-    known = SHORT_NAMES.get(data)
+    known = SHORT_NAMES.get(data) if isinstance(data, str) else None
     if known is None:
         return None
     named = {"train": known.train, "validation": known.validation, "test": known.test}

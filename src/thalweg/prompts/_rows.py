@@ -8,7 +8,7 @@ a dot: ``question.stem``.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -52,6 +52,10 @@ class Reader(ABC):
     def fields(self) -> tuple[str, ...]:
         """The names a text field can be chosen from, in the data's own order; none if there is no row."""
         return tuple(next(self.records((), 0, 1), {}))
+
+    def only(self, fields: Sequence[str]) -> "Reader":  # noqa: ARG002 - what is no file can be narrowed
+        """The same where no more than these is read; a file is identified by its bytes, and stays as it is."""
+        return self
 
     @abstractmethod
     def records(self, fields: tuple[str, ...], start: int, stop: int | None) -> Iterator[Mapping[str, object]]:

@@ -1,21 +1,24 @@
-"""From what a person types after ``--data`` to rows with a name and a hash.
+"""From what a person types after ``--data``, or gives in Python, to rows with a name and a hash.
 
 A short name comes first, then a path (it exists, or looks like one), then ``organisation/name`` on the hub. A file that
 happens to be called like a short name is reached as ``./name``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from thalweg.errors import DataError
 from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
-from thalweg.prompts._files import Jsonl, Parquet, Texts, Tsv, Txt
+from thalweg.prompts._files import Jsonl, Parquet, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
+from thalweg.prompts._memory import NAME, in_memory
 from thalweg.prompts._rows import Reader, Row, Template, choose_template, hash_of, required_fields
 
+IN_MEMORY = "memory"
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
 
 
@@ -25,9 +28,10 @@ class Source:
 
     Attributes:
         name: What the tables call the data: the file's name, the short name, or the hub name as it was typed.
-        kind: ``jsonl``, ``parquet``, ``tsv``, ``txt``, ``hub``, ``bundled`` or ``texts``.
+        kind: ``jsonl``, ``parquet``, ``tsv``, ``txt``, ``hub``, ``bundled`` or ``memory``.
         template: The fields that make a prompt and how they are joined, for example ``{question}\n{answer}``.
-        hash: sha256 of a file's bytes; of a hub data set's id, revision, configuration and split. With ``name`` and
+        hash: sha256 of a file's bytes; of what is read of data in memory; of a hub data set's id, revision,
+            configuration and split. With ``name`` and
             ``template`` it is the data's part of a run's identity.
         origin: What the hash was taken of, for the run header.
     """
@@ -61,16 +65,20 @@ class Source:
         return self._reader.count()
 
 
-def open_source(data: str | None = None, *, text_field: str | None = None, whole_file: bool = False) -> Source:
-    """Open prompts by name and check that they can be read: the first row decides the template.
+def open_source(
+    data: Any = None, *, text_field: str | None = None, whole_file: bool = False, name: str = NAME
+) -> Source:
+    """Open prompts and check that they can be read: the fields of the first row decide the template.
 
     Args:
         data: A short name (``thalweg list data``), a file (.jsonl, .parquet, .tsv, .txt), or a data set on the hub as
-            ``organisation/name@revision:config:split`` (all but the name optional). None: the bundled prompts.
+            ``organisation/name@revision:config:split`` (all but the name optional). None: the bundled prompts. Or what
+            is in memory: texts, a frame of polars or pandas, a ``datasets.Dataset``.
         text_field: The field that holds the prompt; several joined by ``+`` are joined by a newline; a dot reaches into
             nested records; in a .tsv a number is a column. None: the first of text, content, question + answer,
             problem + solution that is there (a .tsv without a header: its first column).
         whole_file: Make one prompt of a .txt file instead of one per line that is not blank.
+        name: What the tables call data in memory.
 
     Returns:
         The source, with its template and hash known.
@@ -81,10 +89,16 @@ def open_source(data: str | None = None, *, text_field: str | None = None, whole
     Example:
         >>> open_source().template
         '{text}'
+        >>> [row.text for row in open_source(["a", "b"]).rows(1)]
+        ['b']
     """
-    data = data or BUNDLED
-    if whole_file and not data.lower().endswith(".txt"):
-        raise DataError(f"--whole-file: expected a .txt file as --data; got {data}. Leave --whole-file out.")
+    data = BUNDLED if data is None else data
+    if whole_file and not (isinstance(data, str) and data.lower().endswith(".txt")):
+        got = data if isinstance(data, str) else name
+        raise DataError(f"--whole-file: expected a .txt file as --data; got {got}. Leave --whole-file out.")
+    if not isinstance(data, str):
+        _refuse_names(data)
+        return _opened(name, IN_MEMORY, in_memory(data), text_field)
     short = data.split(":")[0].split("@")[0]
     known = {row.name: row for row in HUB_DATA}.get(short)
     if data == BUNDLED:
@@ -97,25 +111,12 @@ def open_source(data: str | None = None, *, text_field: str | None = None, whole
     return _open_hub(data, known, text_field)
 
 
-def source_of_texts(texts: Sequence[str], name: str = "texts") -> Source:
-    """Prompts from texts that are there already.
-
-    Args:
-        texts: one a prompt.
-        name: what the tables call them.
-
-    Raises:
-        DataError: none, or one that is no text.
-
-    Example:
-        >>> [row.text for row in source_of_texts(["a", "b"]).rows(1)]
-        ['b']
-    """
-    strangers = [type(text).__name__ for text in texts if not isinstance(text, str)]
-    if isinstance(texts, str) or strangers or not texts:
-        got = "one string" if isinstance(texts, str) else strangers[0] if strangers else "none"
-        raise DataError(f"expected a list of texts as prompts, at least one; got {got}.")
-    return _opened(name, "texts", Texts(tuple(texts)), None)
+def _refuse_names(data: Any) -> None:
+    """A list holds texts; nobody surveys the names of data sets."""
+    listed = isinstance(data, list) and data and all(isinstance(name, str) and " " not in name for name in data)
+    if listed and all(is_path(name) or name in {row.name for row in list_data()} for name in data):
+        several = f"{tuple(data)!r}" if len(data) > 1 else f"{data[0]!r}"
+        raise DataError(f"data: a list holds texts; got the names of data. Pass {several}.")
 
 
 def local_file(data: str, header: str | None, whole_file: bool = False) -> Jsonl | Parquet | Tsv | Txt:
@@ -148,7 +149,7 @@ def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Sourc
 def _opened(name: str, kind: str, reader: Reader, asked: str | None) -> Source:
     """The source, once a first row is seen to be there and a template is found for it."""
     template = choose_template(name, required_fields(name, reader), asked)
-    origin = reader.identity()
+    origin = reader.only(template.columns).identity()
     return Source(name, kind, template.pattern, hash_of(origin), origin, reader, template)
 
 

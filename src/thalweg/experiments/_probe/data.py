@@ -12,7 +12,6 @@ from thalweg.errors import DataError
 from thalweg.prompts import Example, Examples, LabelledData, open_labelled, split_in_three, splits_on_hub
 
 SHARED_OUT = "a share of"
-Name = str | Path
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ class ProbeData:
 
 
 def probe_data(
-    data: str,
+    data: Any,
     *,
-    validation: Name | None,
-    test: Name | None,
+    validation: Any,
+    test: Any,
     text_field: str | None,
     label_field: str | None,
     pair: bool,
@@ -75,7 +74,8 @@ def probe_data(
     shared_out, questions = "test" not in opened, opened["train"].questions
     if shared_out:
         parts = split_in_three(read["train"].examples, seed)
-        splits = tuple(Split(name, f"{SHARED_OUT} {data}", part, read["train"]) for name, part in parts.items())
+        whole = data if isinstance(data, str) else opened["train"].name
+        splits = tuple(Split(name, f"{SHARED_OUT} {whole}", part, read["train"]) for name, part in parts.items())
     else:
         splits = tuple(Split(name, opened[name].name, read[name].examples, read[name]) for name in opened)
     identity = {
@@ -88,7 +88,7 @@ def probe_data(
     return ProbeData(name, splits, _labels(splits, questions=questions, pair=pair), questions, pair, identity)
 
 
-def _opened(data: str, validation: Name | None, test: Name | None, **options: Any) -> dict[str, LabelledData]:
+def _opened(data: Any, validation: Any, test: Any, **options: Any) -> dict[str, LabelledData]:
     """The data of each split that is asked for, or that the hub has, in the order train, validation, test."""
     hub = splits_on_hub(data) if test is None and validation is None else None
     if hub is not None:
@@ -96,7 +96,8 @@ def _opened(data: str, validation: Name | None, test: Name | None, **options: An
     if validation is not None and test is None:
         raise DataError("--validation: expected --test beside it; got none. Give both, or neither to share out --data.")
     asked = {"train": data, "validation": validation, "test": test}
-    return {name: open_labelled(str(source), **options) for name, source in asked.items() if source is not None}
+    given = {name: str(each) if isinstance(each, Path) else each for name, each in asked.items() if each is not None}
+    return {name: open_labelled(each, **options) for name, each in given.items()}
 
 
 def _labels(splits: Sequence[Split], *, questions: bool, pair: bool) -> tuple[str, ...]:
