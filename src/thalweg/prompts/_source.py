@@ -113,9 +113,13 @@ def open_source(
 
 def _refuse_names(data: Any) -> None:
     """A list holds texts; nobody surveys the names of data sets."""
-    listed = isinstance(data, list) and data and all(isinstance(name, str) and " " not in name for name in data)
-    if listed and all(is_path(name) or name in {row.name for row in list_data()} for name in data):
-        several = f"{tuple(data)!r}" if len(data) > 1 else f"{data[0]!r}"
+    short = {row.name for row in list_data()}
+
+    def is_name(text: object) -> bool:
+        return isinstance(text, str) and (text in short or (text.lower().endswith(SUFFIXES) and " " not in text))
+
+    if isinstance(data, list) and data and all(map(is_name, data)):
+        several = repr(tuple(data) if len(data) > 1 else data[0])
         raise DataError(f"data: a list holds texts; got the names of data. Pass {several}.")
 
 
