@@ -2,6 +2,17 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 # Tiny models gain nothing from threads and lose a lot to them where tests run side by side; set before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A real pretrained Llama of 30 blocks as a GGUF file."""
+    folder = os.environ.get("THALWEG_TEST_DATA")
+    if not folder:
+        pytest.skip("THALWEG_TEST_DATA names no folder with models/smollm2")
+    return Path(folder) / "models" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -102,7 +102,7 @@ def verify(model: str | Path = "reference", *, options: LoadOptions | None = Non
         thalweg verify EleutherAI/pythia-410m
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         options: how it is loaded.
 
     Raises:

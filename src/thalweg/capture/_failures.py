@@ -101,6 +101,8 @@ def _explanation(name: str, revision: str, error: BaseException) -> str:
         return f"{name} is neither a directory nor a model on the hub. Check the spelling; a private one needs a token."
     if "trust_remote_code" in text:
         return f"{name} comes with its own code, which is not run. Pass --trust-remote-code if you trust it."
+    if "GGUF" in text and "rchitecture" in text and "not supported" in text:
+        return f"{name} is of an architecture that transformers does not read from GGUF ({text}) Give its safetensors."
     if "the backend tokenizer" in text:
         return f"{name} cannot be loaded: expected tokenizer.json, or its kin, beside config.json."
     if among(hub.HFValidationError):

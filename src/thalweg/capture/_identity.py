@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
+
+from thalweg.capture._stored import StoredTensor
 
 HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -30,6 +32,18 @@ def identity_of_directory(path: Path) -> str:
             for start in starts:
                 opened.seek(start)
                 digest.update(opened.read(PIECE))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def identity_of_stored(tensors: Iterable[StoredTensor]) -> str:
+    """sha256 over the sorted tensors of files: names, types, shapes, bytes."""
+    digest = hashlib.sha256()
+    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+        digest.update(f"{tensor.name}\0{tensor.dtype}\0{tensor.shape}\0".encode())
+        with tensor.file.open("rb") as opened:
+            opened.seek(tensor.start)
+            for start in range(0, tensor.size, PIECE):
+                digest.update(opened.read(min(PIECE, tensor.size - start)))
     return f"sha256:{digest.hexdigest()}"
 
 

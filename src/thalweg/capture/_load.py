@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from thalweg.capture._failures import (
@@ -23,9 +30,11 @@ from thalweg.capture._failures import (
     refuse_other_kinds,
     refuse_unsafe_weights,
 )
+from thalweg.capture._gguf import GgufFile, read_gguf, without_bar
 from thalweg.capture._identity import (
     identity_of_configuration,
     identity_of_directory,
+    identity_of_stored,
     identity_on_hub,
     weights_in_directory,
     weights_on_hub,
@@ -46,6 +55,7 @@ class IdentifiedModel:
     Attributes:
         name: as asked for.
         source: what is loaded: a directory, or the hub id.
+        gguf: the GGUF file in that directory which is loaded.
         options: how it will be loaded.
         config: its configuration.
         tokenizer: its tokenizer.
@@ -69,6 +79,12 @@ class IdentifiedModel:
     configuration: str
     dtype: str
     context: int | None
+    gguf: GgufFile | None = None
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights are stored, where it is not as plain numbers."""
+        return f"GGUF {self.gguf.quantization}, dequantized" if self.gguf is not None else None
 
 
 def identify_model(
@@ -81,7 +97,7 @@ def identify_model(
     """Find a model and read everything but its weights.
 
     Args:
-        name: hub id or directory.
+        name: hub id, directory or GGUF file.
         options: how it will be loaded.
         directory: where the model is, if ``name`` does not say it.
         tokenizer_directory: where its tokenizer is, if not beside its configuration.
@@ -92,21 +108,29 @@ def identify_model(
     """
     options = options or LoadOptions()
     path = directory or _local(name)
+    gguf = read_gguf(path) if path is not None and path.suffix == ".gguf" else None
+    path = path if gguf is None else gguf.path.parent
     if options.dtype not in ("auto", *DTYPES):
         raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
-    if path is not None and not (path / "config.json").is_file():
-        raise ModelError(f"{name or path} has no config.json. Give the directory of a model, or a hub id.")
+    if path is not None and gguf is None and not (path / "config.json").is_file():
+        raise ModelError(f"{name or path} has no config.json. {_instead(path)}")
     source = str(path) if path else name
     with readable_errors(name, options.revision), _quiet():
-        config = AutoConfig.from_pretrained(source, **_common(options))
+        config = AutoConfig.from_pretrained(source, **_common(options, gguf=gguf))
         commit = None if path else _commit(name, options)
         refuse_other_kinds(name, config)
-        if path is not None:
+        if path is not None and gguf is None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
         pickled = options.allow_pickle
-        weights = identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=pickled)
+        if gguf is not None:
+            weights = identity_of_stored(gguf.tensors)
+        else:
+            weights = identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=pickled)
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **_common(options, commit))
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(tokenizer_directory or source),
+            **_common(options, commit, None if tokenizer_directory else gguf),
+        )
         refuse_invented_tokenizer(name, tokenizer)
     return IdentifiedModel(
         name=name,
@@ -120,6 +144,7 @@ def identify_model(
         configuration=identity_of_configuration(config, tokenizer),
         dtype=_dtype(options, config),
         context=context_of(config.get_text_config(decoder=True)),
+        gguf=gguf,
     )
 
 
@@ -131,7 +156,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
     """
     options = identified.options
     device = _device(options.device) if options.device_map is None else None
-    with readable_errors(identified.name, options.revision), _quiet(), _no_conversion():
+    with readable_errors(identified.name, options.revision), _quiet(), _no_conversion(), without_bar():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,
@@ -140,7 +165,8 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             weights_only=True,
             output_loading_info=True,
             **_placement(options),
-            **_common(options, identified.commit),
+            **_dequantized(identified.gguf),
+            **_common(options, identified.commit, identified.gguf),
         )
         model, information = loaded
         refuse_invented_weights(identified.name, model, information["missing_keys"])
@@ -170,9 +196,15 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
                 pass
 
 
-def _common(options: LoadOptions, commit: str | None = None) -> dict[str, Any]:
+def _common(options: LoadOptions, commit: str | None = None, gguf: GgufFile | None = None) -> dict[str, Any]:
     """What every file is asked for with: once the commit is known it is that one, whatever is pushed meanwhile."""
-    return {"revision": commit or options.revision, "trust_remote_code": options.trust_remote_code}
+    named = {} if gguf is None else {"gguf_file": gguf.path.name}
+    return {"revision": commit or options.revision, "trust_remote_code": options.trust_remote_code, **named}
+
+
+def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
+    """Told in so many words: where kernels for it are installed, transformers would compute on the packed weights."""
+    return {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
 
 
 def _commit(name: str, options: LoadOptions) -> str | None:
@@ -190,9 +222,9 @@ def _dtype(options: LoadOptions, config: Any) -> str:
 
 
 def _local(name: str) -> Path | None:
-    """The directory that ``name`` means, or None where it is a hub id."""
+    """The directory or GGUF file that ``name`` means, or None where it is a hub id."""
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
         return path
     if path.exists():
         raise ModelError(
@@ -201,6 +233,12 @@ def _local(name: str) -> Path | None:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"there is no directory {name}. Give a directory with config.json, or a hub id.")
     return None
+
+
+def _instead(path: Path) -> str:
+    """What to give where a directory is none of a model."""
+    files = sorted(file.name for file in path.glob("*.gguf"))
+    return f"To measure {files[0]} name that file." if files else "Give the directory of a model, or a hub id."
 
 
 def _device(asked: str | None) -> str:
@@ -253,6 +291,8 @@ def _no_conversion() -> Iterator[None]:
 
 def _files(model: IdentifiedModel, stopped: Callable[[], bool]) -> list[str | Path]:
     source = Path(model.source)
+    if model.gguf is not None:
+        return [model.gguf.path]
     if source.is_dir():
         return [*weights_in_directory(source)]
     # One after the other and not as a whole: the hub's own threads could not be stopped.

@@ -158,6 +158,7 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         weights=model.weights,
         configuration=model.configuration,
         dtype=model.dtype,
+        quantization=model.quantization,
         blocks=config.num_hidden_layers,
         heads=config.num_attention_heads,
         width=config.hidden_size,

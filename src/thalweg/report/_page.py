@@ -180,6 +180,7 @@ def _model(model: ModelFacts) -> dict[str, str]:
         "size": f"{model.blocks} blocks, {model.heads} heads" + (f", width {model.width}" if model.width else ""),
         "parameters": None if model.parameters is None else f"{model.parameters:,}",
         "dtype": model.dtype,
+        "quantization": model.quantization,
         "attention read through": model.attention or "not known yet",
         "softmax attention in": blocks,
         "positions": model.positions or "not known yet",

@@ -47,12 +47,13 @@ class ModelFacts(Facts):
     """One model of a run.
 
     Attributes:
-        name: hub id or directory, as given.
+        name: hub id, directory or file, as given.
         revision: as asked for.
         commit: what the revision resolved to, where there is one.
         weights: what identifies the weights: hub blob ids, or a hash of the files.
         configuration: what identifies the model's configuration and tokenizer.
         dtype: of the computation.
+        quantization: how the weights are stored, such as "GGUF Q4_1, dequantized"; None for plain numbers.
         attention: the path attention was read through.
         positions: rope, alibi, learned or none.
         blocks: number of blocks, L; there are L + 1 states.
@@ -71,6 +72,7 @@ class ModelFacts(Facts):
     weights: str
     configuration: str = ""
     dtype: str
+    quantization: str | None = None
     attention: str | None = None
     positions: str | None = None
     blocks: Count

@@ -33,7 +33,7 @@ def ablate(
         thalweg ablate EleutherAI/pythia-410m --blocks 0,5-7 --data gsm8k --limit 500 --out runs/pythia-410m
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
             with thalweg. On the command line --data may be repeated.
         blocks: blocks whose MLPs to remove, as numbers or "0,5-7"; "auto": those that write the massive row, by

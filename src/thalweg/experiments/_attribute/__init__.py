@@ -28,7 +28,7 @@ def attribute(
         thalweg attribute EleutherAI/pythia-410m --data gsm8k --limit 500 --out runs/pythia-410m
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
             with thalweg. On the command line --data may be repeated.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.

@@ -38,7 +38,7 @@ def clip(
         thalweg clip EleutherAI/pythia-410m --gamma 10,100 --states 2-6 --massive-only --data gsm8k --limit 100
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
             with thalweg. On the command line --data may be repeated.
         gamma: largest magnitudes to leave, as numbers, or "10,100", or a log grid "1:1000:13"; by default 13 from the

@@ -45,7 +45,7 @@ def lens(
         thalweg lens MODEL --train-tuned --data train.jsonl --steps 250 --out runs/x
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
             with thalweg. On the command line --data may be repeated.
         tuned: a tuned lens: a directory, a run in which one was trained, or "AlignmentResearch/tuned-lens" for the one

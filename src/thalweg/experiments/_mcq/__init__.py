@@ -43,7 +43,7 @@ def mcq(
         thalweg mcq EleutherAI/pythia-410m --task arc_easy --tuned AlignmentResearch/tuned-lens
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         tasks: tasks, groups, tags or patterns of lm-eval, or YAML files of tasks; on the command line by commas or
             repeated.
         num_fewshot: solved examples before each question; by default what the task says.

@@ -37,7 +37,7 @@ def mteb(
         thalweg mteb EleutherAI/pythia-410m --tasks skean32 --forget --out runs/pythia-410m
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         tasks: mteb's names by commas, in Python also as a list or as its task objects; "skean32" for the paper's 32
             English tasks.
         languages: three-letter codes of the subsets to take, on the command line by commas or all; in Python none for

@@ -73,7 +73,7 @@ def probe(
         thalweg probe --data reviews.jsonl --label-field stars --classifier logistic
 
     Args:
-        model: hub id or directory; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
         data: labelled training data: "sst2", "arc-easy", "arc-challenge", "hellaswag" or "winogrande", a .jsonl,
             .parquet or .tsv file, or a hub data set. Without ``test`` a file is shared out: 80% train, 10% validation,
             10% test.

@@ -32,8 +32,8 @@ def survey(
         thalweg survey ./model-a ./model-b --data prompts.jsonl --data notes.txt --out runs/two
 
     Args:
-        models: hub ids or directories; with thalweg come "reference", which was trained, and "planted", which was
-            built.
+        models: hub ids, directories or GGUF files; with thalweg come "reference", which was trained, and "planted",
+            which was built.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
             with thalweg. On the command line --data may be repeated.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
