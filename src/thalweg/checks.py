@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from thalweg.names import MODEL
 from thalweg.options import LoadOptions
 
 __all__ = ["Verification", "listing", "verify"]
@@ -90,7 +91,7 @@ class Verification:
         return all(check.passed for check in self.checks if check.capability == NEEDED)
 
 
-def verify(model: str | Path = "reference", *, options: LoadOptions | None = None) -> Verification:
+def verify(model: Annotated[str | Path, MODEL] = "reference", *, options: LoadOptions | None = None) -> Verification:
     """Prove on a few tokens that the parts of a model are where thalweg looks for them, a line a check.
 
     States equal Hugging Face's own; block input, attention and MLP add up to block output; attention streamed equals

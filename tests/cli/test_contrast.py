@@ -80,7 +80,7 @@ def test_what_is_no_run_is_refused(thalweg, tmp_path):
     for name in ("one", "two"):
         contrasted_run(tmp_path / name, prompts=2)
     said = thalweg("contrast", tmp_path / "tow").complaint  # and the hub is not asked for it
-    assert said.endswith(f"{tmp_path / 'tow'} is not there. {tmp_path} holds one, two.")
+    assert said.endswith(f"there is no directory {tmp_path / 'tow'}. Did you mean {tmp_path / 'two'}?")
     (tmp_path / "run.json").write_text("{")
     assert "is damaged: it is not JSON" in thalweg("contrast", tmp_path).complaint
 

@@ -1,6 +1,6 @@
 """What is inside this Hugging Face model, and what does it do on this prompt?
 
-Reading order: :mod:`._load` (from a name to weights, and weights brought near) with :mod:`._identity`,
+Reading order: :mod:`._load` (from a name to weights, and weights brought near) with :mod:`._hub`, :mod:`._identity`,
 :mod:`._stored`, :mod:`._gguf` and :mod:`._failures`, :mod:`._parts` and :mod:`._families` (where things are, and what a
 block returns), :mod:`._interface` (how an attention call reaches us), :mod:`._subject` (all of it put together, and
 what a head writes), :mod:`._observe` (watch one forward pass, or its states alone), then the proofs: :mod:`._solved` (a

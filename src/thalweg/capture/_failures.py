@@ -93,11 +93,12 @@ def _explanation(name: str, revision: str, error: BaseException) -> str:
     def among(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in chain)
 
-    if among(hub.GatedRepoError) or "gated repo" in text:
+    missing = among(hub.RepositoryNotFoundError)
+    if among(hub.GatedRepoError) or ("gated repo" in text and not missing):
         return f"{name} is gated: ask for access on its hub page, then run `hf auth login` or set HF_TOKEN."
     if among(hub.RevisionNotFoundError) or "not a valid git identifier" in text:
         return f"{name} has no revision {revision!r}. See its branches and tags on the hub."
-    if among(hub.RepositoryNotFoundError) or "not a valid model identifier" in text:
+    if missing or "not a valid model identifier" in text:
         return f"{name} is neither a directory nor a model on the hub. Check the spelling; a private one needs a token."
     if "trust_remote_code" in text:
         return f"{name} comes with its own code, which is not run. Pass --trust-remote-code if you trust it."
@@ -111,8 +112,8 @@ def _explanation(name: str, revision: str, error: BaseException) -> str:
         return f"{name} does not fit into memory. Pass --device-map auto, or another --dtype."
     if among(hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, ConnectionError) or "connect" in text.lower():
         return (
-            f"the hub cannot be reached and {name} ({revision}) is not in the local cache. Check the connection "
-            "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
+            f"the hub cannot be reached and {name} ({revision}) is not in the local cache. It was taken for a hub id: "
+            f"check the connection (HF_HUB_OFFLINE=1 forbids it), or write ./{name} for a directory."
         )
     if "safetensors" in text and "does not appear to have a file" in text:
         return f"{name} has no safetensors weights. Pass --allow-pickle to read pickled ones if you trust them."

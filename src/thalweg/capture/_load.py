@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import hf_hub_download
 from huggingface_hub.utils import tqdm
 from transformers import (
     AutoConfig,
@@ -31,6 +31,7 @@ from thalweg.capture._failures import (
     refuse_unsafe_weights,
 )
 from thalweg.capture._gguf import GgufFile, read_gguf, without_bar
+from thalweg.capture._hub import commit_in_cache, commit_on_hub
 from thalweg.capture._identity import (
     identity_of_configuration,
     identity_of_directory,
@@ -41,6 +42,7 @@ from thalweg.capture._identity import (
 )
 from thalweg.capture._parts import context_of
 from thalweg.errors import ModelError
+from thalweg.names import local_path
 from thalweg.options import LoadOptions
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,6 +63,7 @@ class IdentifiedModel:
         tokenizer: its tokenizer.
         revision: as asked for; "main" for the hub's default and "local" for a directory.
         commit: what the hub resolved the revision to.
+        reached: whether the hub may be asked; else there is nothing but what is here.
         weights: hash over the weight files of a directory, or the hub's blob id of the weights; a hash over those of
             several shards.
         configuration: hash over the configuration and the tokenizer.
@@ -75,6 +78,7 @@ class IdentifiedModel:
     tokenizer: PreTrainedTokenizerBase
     revision: str
     commit: str | None
+    reached: bool
     weights: str
     configuration: str
     dtype: str
@@ -116,8 +120,10 @@ def identify_model(
         raise ModelError(f"{name or path} has no config.json. {_instead(path)}")
     source = str(path) if path else name
     with readable_errors(name, options.revision), _quiet():
-        config = AutoConfig.from_pretrained(source, **_common(options, gguf=gguf))
-        commit = None if path else _commit(name, options)
+        commit = None if path else commit_on_hub(name, options.revision)
+        reached = commit is not None if path is None else options.trust_remote_code  # code of its own may be there
+        config = AutoConfig.from_pretrained(source, **_common(options, None, reached, gguf))
+        commit = None if path else commit_in_cache(name, options.revision, "config.json") or commit
         refuse_other_kinds(name, config)
         if path is not None and gguf is None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
@@ -129,7 +135,7 @@ def identify_model(
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
         tokenizer = AutoTokenizer.from_pretrained(
             str(tokenizer_directory or source),
-            **_common(options, commit, None if tokenizer_directory else gguf),
+            **_common(options, commit, reached, None if tokenizer_directory else gguf),
         )
         refuse_invented_tokenizer(name, tokenizer)
     return IdentifiedModel(
@@ -140,6 +146,7 @@ def identify_model(
         tokenizer=tokenizer,
         revision=options.revision or ("local" if path else "main"),
         commit=commit,
+        reached=reached,
         weights=weights,
         configuration=identity_of_configuration(config, tokenizer),
         dtype=_dtype(options, config),
@@ -166,7 +173,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             output_loading_info=True,
             **_placement(options),
             **_dequantized(identified.gguf),
-            **_common(options, identified.commit, identified.gguf),
+            **_common(options, identified.commit, identified.reached, identified.gguf),
         )
         model, information = loaded
         refuse_invented_weights(identified.name, model, information["missing_keys"])
@@ -196,21 +203,16 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
                 pass
 
 
-def _common(options: LoadOptions, commit: str | None = None, gguf: GgufFile | None = None) -> dict[str, Any]:
+def _common(options: LoadOptions, commit: str | None, reached: bool, gguf: GgufFile | None = None) -> dict[str, Any]:
     """What every file is asked for with: once the commit is known it is that one, whatever is pushed meanwhile."""
     named = {} if gguf is None else {"gguf_file": gguf.path.name}
-    return {"revision": commit or options.revision, "trust_remote_code": options.trust_remote_code, **named}
+    trusted = {"trust_remote_code": options.trust_remote_code}
+    return {"revision": commit or options.revision, "local_files_only": not reached, **trusted, **named}
 
 
 def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
     """Told in so many words: where kernels for it are installed, transformers would compute on the packed weights."""
     return {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
-
-
-def _commit(name: str, options: LoadOptions) -> str | None:
-    """The commit that the revision means, by where its configuration has just been put."""
-    cached = try_to_load_from_cache(name, "config.json", revision=options.revision or "main")
-    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def _dtype(options: LoadOptions, config: Any) -> str:
@@ -223,16 +225,12 @@ def _dtype(options: LoadOptions, config: Any) -> str:
 
 def _local(name: str) -> Path | None:
     """The directory or GGUF file that ``name`` means, or None where it is a hub id."""
-    path = Path(name).expanduser()
-    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
-        return path
-    if path.exists():
+    path = local_path(name)
+    if path is not None and not (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
         raise ModelError(
             f"{name} is a file; expected a directory with config.json, or a hub id such as openai-community/gpt2."
         )
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"there is no directory {name}. Give a directory with config.json, or a hub id.")
-    return None
+    return path
 
 
 def _instead(path: Path) -> str:

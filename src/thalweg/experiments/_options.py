@@ -148,7 +148,6 @@ def _codes(_: Any, tokens: Sequence[Token]) -> list[str]:
     return [] if codes == ["all"] else codes
 
 
-MODEL = Parameter(name="MODEL")
 PIECES = Parameter(n_tokens=-1, converter=_pieces)
 """Several by commas, or repeated; what is empty is refused later."""
 TASKS = Parameter(n_tokens=-1, converter=_named, name=("--task", "--tasks"))

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from thalweg.errors import UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
 def ablate(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
     blocks: str | Sequence[int] = "auto",

@@ -1,15 +1,17 @@
 """Attribution: which part of which block writes the sink token's row (the paper, Fig. 19)."""
 
 from pathlib import Path
+from typing import Annotated
 
 from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
 def attribute(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
     out: str | Path | None = None,

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from thalweg.errors import ThalwegError
 from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, MODEL, PIECES, Names, SurveyOptions, survey_options
+from thalweg.experiments._options import BUNDLED_DATA, PIECES, Names, SurveyOptions, survey_options
+from thalweg.names import MODEL
 from thalweg.store import Run, open_run
 
 

@@ -9,12 +9,13 @@ from cyclopts import Parameter
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Findings
 
 
 def clip(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
     gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,

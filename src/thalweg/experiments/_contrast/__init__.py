@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, Names, ThresholdOptions
+from thalweg.names import MODEL_OR_RUN
 from thalweg.store import Findings
 
 
 def contrast(
-    model_or_run: Annotated[str | Path, Parameter(name="MODEL|RUN")] = BUNDLED_MODEL,
+    model_or_run: Annotated[str | Path, MODEL_OR_RUN] = BUNDLED_MODEL,
     data: Names | None = None,
     *,
     length: int | str | None = None,

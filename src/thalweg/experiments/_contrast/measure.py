@@ -88,9 +88,6 @@ def _surveyed(
     length: int | str | None,
 ) -> Run:
     folder = Path(model)
-    beside = folder.parent.glob("*/run.json") if len(folder.parts) > 1 and not folder.exists() else ()
-    if runs := sorted(header.parent.name for header in beside):
-        raise UsageError(f"expected a run or a model; {folder} is not there. {folder.parent} holds {', '.join(runs)}.")
     if folder.is_dir() and not (folder / "config.json").exists():
         raise UsageError(f"expected a run or a model, {folder} is neither: it has no run.json and no config.json.")
     options, plain = survey_options(options), SurveyOptions()

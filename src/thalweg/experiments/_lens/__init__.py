@@ -9,13 +9,14 @@ from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions, switched_off_by
+from thalweg.names import MODEL
 from thalweg.store import Findings
 
 STEP_TOKENS = 2**14
 
 
 def lens(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
     tuned: str | Path | None = None,
@@ -95,7 +96,7 @@ def lens(
 
 
 def train_tuned(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Names = BUNDLED_DATA,
     *,
     steps: int = 250,

@@ -10,11 +10,12 @@ from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, CODES, TextOptions, switched_off_by
+from thalweg.names import MODEL
 from thalweg.store import Column, Findings, Table, Tables
 
 
 def mteb(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     tasks: str | Sequence[Any] = "skean32",
     *,
     languages: Annotated[Sequence[str], CODES] = ("eng",),

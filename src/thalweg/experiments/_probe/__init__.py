@@ -11,6 +11,7 @@ from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, survey_options
+from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Column, Findings, Table, Tables
 from thalweg.validated import Says, validated
@@ -44,7 +45,7 @@ class Recipe:
 
 
 def probe(
-    model: str | Path = BUNDLED_MODEL,
+    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
     data: Annotated[str | Path, Parameter(name=("--data", "--train"), show_default=False)] = "",
     *,
     validation: str | Path | None = None,

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, MODEL, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
 from thalweg.experiments._survey.tables import TABLES
+from thalweg.names import MODEL
 from thalweg.store import Run, open_run
 
 
