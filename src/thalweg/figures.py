@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from thalweg.errors import RunError
 from thalweg.experiments import experiments
+from thalweg.paths import path_here
 from thalweg.shown import Section
 from thalweg.store import Run, open_run, write_whole
 
@@ -38,7 +39,7 @@ def save_figures(
         >>> save_figures("runs/pythia-410m")  # doctest: +SKIP
     """
     run = run if isinstance(run, Run) else open_run(run)
-    directory = Path(path) if path is not None else run.path / "figures"
+    directory = path_here("--out", path) if path is not None else run.path / "figures"
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,7 +15,7 @@ def test_a_table_is_printed_for_each_model_on_each_data_set(thalweg, model, data
     outcome = thalweg("survey", model, "--data", data, "--limit", 5, "--out", tmp_path / "run")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert f"{model} on prompts.jsonl" in outcome.out.replace("\n", "")
+    assert lines[0] == "tiny on prompts.jsonl"
     assert any("normalized entropy" in line and "sink rate" in line for line in lines)
     profile = open_run(tmp_path / "run").profile.filter(pl.col("metric") == "entropy_normalized").collect()
     for state, mean in profile.select("index", "mean").iter_rows():
@@ -92,7 +92,7 @@ def test_several_models_and_data_sets_share_a_run(thalweg, model, data, tmp_path
         tmp_path / "run",
     )
     assert outcome.code == 0
-    for one in (model, "planted"):
+    for one in ("tiny", "planted"):
         for source in ("prompts.jsonl", "lines.txt"):
             assert f"{one} on {source}" in outcome.out
     assert len(open_run(tmp_path / "run").coverage) == 4

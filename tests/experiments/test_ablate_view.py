@@ -87,7 +87,7 @@ def test_the_other_tokens_are_shown_and_hidden_with_their_condition(section):
 
 def test_the_table_has_a_row_for_every_condition_that_ran(section):
     (shown,) = section.tables
-    assert shown.title == "lab/planted on words: means over the compress phase, states 2-7"
+    assert shown.title == "planted on words: means over the compress phase, states 2-7"
     assert shown.folded == "Every condition"
     assert shown.columns == COLUMNS
     table = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in shown.rows}

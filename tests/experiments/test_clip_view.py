@@ -64,7 +64,7 @@ def test_three_panels_have_a_log_axis_of_gamma(section):
 def test_the_table_ends_with_the_model_as_it_is(section):
     (table,) = section.tables
     assert table.title == (
-        "lab/planted on words: the sink token's row at states 1-8 clamped to gamma; means over the compress phase, "
+        "planted on words: the sink token's row at states 1-8 clamped to gamma; means over the compress phase, "
         "states 2-7"
     )
     assert table.folded == "Every condition"

@@ -139,7 +139,7 @@ def test_no_change_is_the_middle_of_the_colours(section):
             "(0.9 against -0.1) (false-discovery rate 0.05)",
         ),
         ({"reason": "p cannot fall below 0.1"}, "(false-discovery rate 0.05); p cannot fall below 0.1"),
-        ({"prompts": 0, "reason": "too few"}, "lab/inert on words: nothing is compared: too few"),
+        ({"prompts": 0, "reason": "too few"}, "inert on words: nothing is compared: too few"),
     ],
 )
 def test_one_sentence_says_it(tmp_path, changes, said):
@@ -269,4 +269,4 @@ def test_of_several_checkpoints_the_last_is_shown(tmp_path):
     path = contrasted_run(tmp_path / "run", prompts=20, models=checkpoints).path
     thalweg.contrast(path)
     where = {section.title: section.only for section in sections(open_run(path))}
-    assert where == {"lab/inert@step1 on words": "terminal", "lab/inert@step2 on words": ""}
+    assert where == {"inert@step1 on words": "terminal", "inert@step2 on words": ""}

@@ -63,7 +63,7 @@ def test_each_lens_says_its_own_and_has_the_key_of_its_findings(run):
 def test_the_table_has_a_row_a_state(run):
     _, logit, tuned = sections(view, run)
     (table,) = logit.tables
-    assert table.title == "lab/planted on words: logit lens, row by row; 1,090 tokens of 2 prompts"
+    assert table.title == "planted on words: logit lens, row by row; 1,090 tokens of 2 prompts"
     assert tuned.tables[0].title.endswith("tuned lens, blocks of 512 tokens; 1,090 tokens of 2 blocks")
     assert table.columns == ("state", "perplexity", "loss", "output entropy", "agreement", "KL to last")
     assert table.rows[0] == [0, "900", "6.802", "7.302", "0.044", "3.114"]

@@ -40,7 +40,8 @@ def place(tmp_path_factory):
 
 def typed(place, *argv):
     started = "import sys; sys.argv[0] = 'thalweg'; from thalweg.cli import main; main()"
-    env = os.environ | {"PYTHONPATH": str(place / "installed"), "COLUMNS": "100", "NO_COLOR": "1"}
+    ours = os.pathsep.join(map(str, (place / "installed", Path(thalweg.__file__).parents[1])))
+    env = os.environ | {"PYTHONPATH": ours, "COLUMNS": "100", "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, "-c", started, *map(str, argv)], env=env, cwd=place, capture_output=True, encoding="utf-8"
     )
@@ -87,7 +88,10 @@ def test_a_package_gives_a_verb_with_help_json_resume_figure_and_section(place):
 def test_a_package_that_is_broken_is_named_and_left_out(place):
     listed = typed(place, "--help")
     assert "spread" in listed.stdout
-    assert "the experiment lost (no_such_package:EXPERIMENT) cannot be loaded" in listed.stderr
+    assert listed.stderr == (
+        "thalweg: the experiment lost (no_such_package:EXPERIMENT) cannot be loaded: ModuleNotFoundError: No module "
+        "named 'no_such_package'. Repair its package, or uninstall it.\n"
+    )
 
 
 def test_one_that_is_registered_is_a_function_of_thalweg_and_is_painted(place, monkeypatch):

@@ -35,7 +35,8 @@ def test_pairs_are_every_model_on_every_data_set_in_order(run):
     ("names", "short"),
     [
         (("a/one", "b/two"), ["one", "two"]),
-        (("a/one", "b/one"), ["a/one", "b/one"]),
+        (("a/one", "b/one", "c/two"), ["a/one", "b/one", "two"]),
+        (("/x/a/one", "/y/a/one", "a/one"), ["x/a/one", "y/a/one", "a/one"]),
         (("models/one/", "/"), ["one", "/"]),
     ],
 )
@@ -46,7 +47,7 @@ def test_labels_are_as_short_as_tells_models_apart(names, short):
 
 def test_revisions_of_one_model_are_told_apart():
     models = (Plant("a/one", 1, 1, revision="step1"), Plant("a/one", 1, 1, revision="step2"))
-    assert list(labels(header(models)).values()) == ["a/one@step1", "a/one@step2"]
+    assert list(labels(header(models)).values()) == ["one@step1", "one@step2"]
 
 
 def test_curves_hold_the_profile_and_one_deviation_to_each_side(run):

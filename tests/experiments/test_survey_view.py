@@ -394,7 +394,7 @@ def test_the_verb_prints_the_means_by_depth_and_nothing_else(run):
     [section] = printed
     assert section.key == run.survey.header.key
     assert list(section.sentences) == []
-    assert [table.title for table in section.tables] == ["lab/planted on words", "lab/plain on words"]
+    assert [table.title for table in section.tables] == ["planted on words", "plain on words"]
     for table, pair in zip(section.tables, pairs(run), strict=True):
         assert table.columns == tuple(DEPTH_COLUMNS)
         assert [row[0] for row in table.rows] == list(range(pair.blocks + 1))
@@ -506,7 +506,7 @@ def test_of_several_checkpoints_the_last_is_shown(tmp_path):
     [table] = only(shown(run)["depth"]).tables
     expected = means(run, pairs(run)[1], "sink_norm")
     assert [row[2] for row in table.rows] == expected
-    assert [section.title for section in shown(run)["theorem"].sections] == ["lab/m@step2 on words"]
+    assert [section.title for section in shown(run)["theorem"].sections] == ["m@step2 on words"]
 
 
 def all_nan(tables):

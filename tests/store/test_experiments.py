@@ -9,6 +9,7 @@ import pytest
 from tests.synthetic_run import PLANTED, build_run, header
 
 from thalweg.errors import RunError
+from thalweg.experiments._survey.tables import tables as survey_tables
 from thalweg.store import Column, PartCounts, Shard, Table, Tables, Thresholds, open_findings, open_run
 
 DATA_KEY = (Column("model", pl.String()), Column("revision", pl.String()), Column("data", pl.String()))
@@ -198,3 +199,16 @@ def test_tables_of_another_version_are_refused(tmp_path):
     other = Tables(parts={"rows": TRIAL["rows"]})
     with pytest.raises(RunError, match=r"was written by another version of thalweg. Measure it again, with another"):
         open_trial(tmp_path / "run", asked(), tables=other)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_run_without_a_survey_has_the_columns_of_one_and_no_rows(tmp_path, kept):
+    with open_trial(tmp_path, asked(keep_text=kept, variants=kept)) as writer:
+        writer.write_part(shard(0, 2), tables(0, 2))
+    run = open_run(tmp_path)
+    assert run.survey is None
+    for name, table in survey_tables(variants=kept, keep_text=kept).parts.items():
+        rows = getattr(run, name).collect()
+        assert (rows.height, dict(rows.schema)) == (0, table.schema)
+    with pytest.raises(RunError, match=r"has no profile.parquet yet"):
+        _ = run.profile

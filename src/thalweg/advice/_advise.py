@@ -1,6 +1,7 @@
 """All advice that a run's tables give, model by model."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
     embedding = best_embedding(run, model, phase)
     accuracy = exits_by_accuracy(run, model, costs, phase)
     perplexity = exits_by_perplexity(run, model, costs, phase)
-    where = f"{model.name} --out {run.path}"
+    where = shlex.join([model.name, "--out", str(run.path)])
     commands = (
         (EMBEDDINGS, embedding, f"thalweg mteb {where} --tasks skean32"),
         (ACCURACY, accuracy, f"thalweg mcq {where} --task arc_easy"),

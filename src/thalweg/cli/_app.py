@@ -1,5 +1,6 @@
 """The application: its verbs, and what a person sees when something goes wrong."""
 
+import logging
 import os
 import sys
 import warnings
@@ -58,6 +59,9 @@ def application(known: list[Verb]) -> App:
 def main() -> None:
     """Run the command line; a person's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    spoken = logging.StreamHandler()
+    spoken.setFormatter(logging.Formatter("thalweg: %(message)s"))
+    logging.getLogger("thalweg").handlers = [spoken]
     if not sys.warnoptions:
         warnings.simplefilter("ignore", DeprecationWarning)
     try:

@@ -11,7 +11,7 @@ once), :mod:`._intervened` (one batch under an intervention, and what the sink's
 :mod:`._views` (models, data and their names, curves through depth, what a run holds of an experiment).
 """
 
-import warnings
+import logging
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -118,6 +118,7 @@ BUILT_IN = (
 """Folders, in the order in which a page shows them."""
 
 _registered = list[Experiment]()
+_log = logging.getLogger("thalweg.experiments")
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -134,7 +135,13 @@ def _installed() -> tuple[Experiment, ...]:
         try:
             loaded_ones.append(point.load())
         except Exception as error:  # a broken package must not take thalweg with it
-            warnings.warn(f"the experiment {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=2)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            _log.warning(
+                "the experiment %s (%s) cannot be loaded: %s. Repair its package, or uninstall it.",
+                point.name,
+                point.value,
+                reason,
+            )
     return tuple(loaded_ones)
 
 

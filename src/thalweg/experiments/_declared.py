@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from shlex import quote
 from typing import Any, Literal
 
 from thalweg.shown import Card, Chapter, Section, Table
@@ -94,7 +95,7 @@ def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]
         },
         run,
         sections,
-        lines=[f"run: {run.path}    draw it: thalweg figures {run.path}"],
+        lines=[f"run: {run.path}    draw it: thalweg figures {quote(str(run.path))}"],
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from thalweg.capture import IdentifiedModel, Subject, identify_model, positions_of
 from thalweg.errors import UsageError
 from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
+from thalweg.paths import path_here
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
@@ -78,10 +79,10 @@ def prepare(
 
     The versions of ``packages`` are written down, beside those that all numbers depend on.
     """
-    options = survey_options(options)
-    names, sources = named(models), [] if own_data else open_sources(data, options)
+    options, names = survey_options(options), named(models)
+    path = path_here("--out", out) if out is not None else Path("runs") / Path(names[0]).resolve().name
+    sources = [] if own_data else open_sources(data, options)
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
-    path = Path(out) if out is not None else Path("runs") / Path(names[0]).resolve().name
     return prepared_from(identified, sources, path, options, packages)
 
 

@@ -4,6 +4,7 @@ Spread of a curve is one standard deviation to each side, as in the paper; for r
 it is one multiplicative standard deviation. A state or block without a value is there with NaN, and drawn as a gap.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,15 +69,29 @@ def labels(header: RunHeader) -> dict[tuple[str, str], str]:
         header: the run's header.
 
     Returns:
-        By (model, revision): the last piece of the name, or all of it, with the revision where that is needed; a model
-        whose massive activation was planted is never shown without saying so.
+        By (model, revision): the last part of the name, with as many before it as tell it from another name, and with
+        the revision where the run has several; a model whose massive activation was planted is never shown without
+        saying so.
     """
-    models = header.models
-    pieces = [_marked(model, model.name.rstrip("/").rsplit("/", 1)[-1] or model.name) for model in models]
-    names = [_marked(model, model.name) for model in models]
-    revisions = [_marked(model, f"{model.name}@{model.revision}") for model in models]
-    shortest = next((told for told in (pieces, names) if len(set(told)) == len(told)), revisions)
-    return {(model.name, model.revision): name for model, name in zip(models, shortest, strict=True)}
+    revisions, short = Counter(model.name for model in header.models), short_names(header)
+    return {
+        (model.name, model.revision): _marked(
+            model, f"{short[model.name]}@{model.revision}" if revisions[model.name] > 1 else short[model.name]
+        )
+        for model in header.models
+    }
+
+
+def short_names(header: RunHeader) -> dict[str, str]:
+    """Give every model's name by its last part, or by as many as no other name ends in."""
+    parts = {model.name: (model.name.rstrip("/") or model.name).split("/") for model in header.models}
+    longest = max(map(len, parts.values()), default=0)
+    ends = {name: ["/".join(of[-count:]) for count in range(1, longest + 1)] for name, of in parts.items()}
+    shared = Counter((count, end) for of in ends.values() for count, end in enumerate(of))
+    return {
+        name: next((end for count, end in enumerate(of) if end and shared[count, end] == 1), name)
+        for name, of in ends.items()
+    }
 
 
 def label_of(run: Run, pair: Pair) -> str:

@@ -16,6 +16,7 @@ from thalweg.errors import UsageError
 from thalweg.monitor._options import Alarm, MonitorOptions, Watch
 from thalweg.monitor._record import Ending, Record
 from thalweg.monitor._untouched import generators_kept, is_sharded
+from thalweg.paths import path_here
 
 Take = Callable[[nn.Module, int], dict[str, float] | None]
 """A way to measure: :meth:`Monitor.begin`, :meth:`Monitor.step` or :meth:`Monitor.measure`."""
@@ -74,7 +75,7 @@ class Monitor:
         source = str(prompts) if isinstance(prompts, Path) else prompts
         self.seconds = 0.0
         with generators_kept():
-            self._record = Record(Path(out), name, tokenizer, source, text_field, self.options)
+            self._record = Record(path_here("--out", out), name, tokenizer, source, text_field, self.options)
         self._watch = Watch(self.options.alarms)
         self._last: int | None = None
         self._off = False

@@ -180,7 +180,8 @@ class Parquet(LocalFile):
         import pyarrow.parquet
 
         try:
-            with pyarrow.parquet.ParquetFile(self.path) as file:
+            # opened here: pyarrow takes a path such as s3:x for a place on the net
+            with self.path.open("rb") as content, pyarrow.parquet.ParquetFile(content) as file:
                 yield file
         except (pyarrow.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.strerror:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.errors import DataError
+from thalweg.paths import path_here
 from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
 from thalweg.prompts._files import Jsonl, Parquet, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
@@ -125,7 +126,7 @@ def _refuse_names(data: Any) -> None:
 
 def local_file(data: str, header: str | None, whole_file: bool = False) -> Jsonl | Parquet | Tsv | Txt:
     """The file that a person typed; a .tsv with one of the names ``header`` (joined by +) in its first line has one."""
-    path = Path(data).expanduser()
+    path = _typed(data)
     _refuse_path(path)
     kind = _kind(path)
     if kind == "tsv":
@@ -159,9 +160,13 @@ def _opened(name: str, kind: str, reader: Reader, asked: str | None) -> Source:
 
 def is_path(data: str) -> bool:
     """Whether a person means a file: it is there, or it is written like one."""
-    return (
-        Path(data).expanduser().exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))
-    )
+    return _typed(data).exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))
+
+
+def _typed(data: str) -> Path:
+    """The path that a person typed; a home directory is their own."""
+    path = path_here("--data", data)
+    return path.expanduser() if path.parts[:1] == ("~",) else path
 
 
 def _refuse_path(path: Path) -> None:

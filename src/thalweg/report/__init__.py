@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from thalweg.paths import path_here
 from thalweg.store import Run, open_run
 
 __all__ = ["write_report"]
@@ -39,6 +40,6 @@ def write_report(run: Run | str | Path, path: Annotated[str | Path | None, Param
     from thalweg.report._page import write_page  # jinja and plotly are loaded here and not for a look at the help
 
     run = run if isinstance(run, Run) else open_run(run)
-    file = Path(path) if path is not None else run.path / "report.html"
+    file = path_here("--out", path) if path is not None else run.path / "report.html"
     write_page(run, file)
     return file

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,17 @@ from typing import Any
 import polars as pl
 
 from thalweg.errors import RunError
+from thalweg.paths import path_here
 from thalweg.store._files import damaged, is_whole, require_whole
-from thalweg.store._findings_header import HEADER, Coverage, FindingsHeader, Pair, Status, read_findings_header
+from thalweg.store._findings_header import (
+    HEADER,
+    Coverage,
+    FindingsHeader,
+    Pair,
+    Status,
+    read_findings_header,
+    table_facts,
+)
 from thalweg.store._header import RunHeader, read_header
 from thalweg.store._shards import pair_folder, records_in
 
@@ -73,7 +83,7 @@ class Findings:
             now = read_findings_header(self.directory).wholes.get(name, ())  # a writer may have replaced it meanwhile
             if not is_whole(file, *now):
                 raise RunError(f"{damaged(file)}. Run the same command again: it is made anew.")
-        yield pl.scan_parquet(file)
+        yield _scan([file])
 
     def _parts(self, name: str) -> Iterator[pl.LazyFrame]:
         schema, ordered = self.header.tables[name].types, list[Path]()
@@ -92,13 +102,18 @@ class Findings:
 
 def _scanned(files: list[Path], schema: dict[str, Any]) -> Iterator[pl.LazyFrame]:
     if files:
-        yield pl.scan_parquet(files, schema=schema)
+        yield _scan(files, schema)
+
+
+def _scan(files: list[Path], schema: dict[str, Any] | None = None) -> pl.LazyFrame:
+    """These files and no others: no pattern, home directory or column is read out of their names."""
+    return pl.scan_parquet([file.absolute() for file in files], schema=schema, glob=False, hive_partitioning=False)
 
 
 SURVEY = "survey"
 AGGREGATES = ("profile", "phases", "coupling")
-NOTHING = {"model": pl.String(), "revision": pl.String(), "data": pl.String(), "prompt": pl.Int64()}
-"""The columns of a run without a survey."""
+_DECLARED = "thalweg.experiments._survey.tables"
+"""By name, since a survey's header.json says what its tables hold; a run without one has the columns it would have."""
 
 
 @dataclass(frozen=True)
@@ -218,15 +233,16 @@ class Run:
         return survey.table(table)
 
     def _parts(self, table: str) -> pl.LazyFrame:
-        findings = self._chosen
-        return findings.table(table) if findings.header.tables else pl.LazyFrame(schema=NOTHING)
+        return self._chosen.table(table)
 
     @property
     def _chosen(self) -> Findings:
         """The survey of what the header lists, in its order."""
         survey = self.survey
         if survey is None:
-            return Findings(self.path / SURVEY, FindingsHeader(experiment=SURVEY, status="finished"))
+            declared = import_module(_DECLARED).tables(variants=self.header.variants, keep_text=self.header.keep_text)
+            header = FindingsHeader(experiment=SURVEY, status="finished", tables=table_facts(declared))
+            return Findings(self.path / SURVEY, header)
         return survey.only(*self.header.pairs)
 
 
@@ -242,5 +258,5 @@ def open_run(path: str | Path) -> Run:
     Raises:
         RunError: it is no run, was written by another thalweg, or its run.json is damaged.
     """
-    run = Path(path)
+    run = path_here("RUN", path)
     return Run(run, read_header(run))

@@ -95,7 +95,7 @@ def _section(measured: MeasuredPair) -> Section:
         if condition.role in ("ablated", "alone") and rows
     ]
     remarks = [_remark(condition) for condition in planned if condition.reason is not None]
-    what = f"{measured.pair.model} on {measured.pair.data}: {means_over(*_compress(effects))}"
+    what = f"{measured.name}: {means_over(*_compress(effects))}"
     rows = [_row(condition, condition.of(effects), verdicts) for condition, verdicts in judged.items()]
     return Section(
         measured.name,

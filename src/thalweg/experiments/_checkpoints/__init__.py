@@ -12,6 +12,7 @@ from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._options import BUNDLED_DATA, PIECES, Names, SurveyOptions, survey_options
 from thalweg.names import MODEL
+from thalweg.paths import path_here
 from thalweg.store import Run, open_run
 
 
@@ -87,7 +88,7 @@ def checkpoints(
     options = survey_options(options)
     sources = open_sources(data, options)
     listed = list_checkpoints(models, revisions, checkpoint_dir, options)
-    path = Path(out) if out is not None else Path("runs") / listed.directory
+    path = path_here("--out", out) if out is not None else Path("runs") / listed.directory
     if (path / "run.json").exists():
         refuse_a_run_of_other_shapes(open_run(path).header, listed.models)
     prepared = prepared_from(listed.models, sources, path, options)

@@ -1,6 +1,7 @@
 """What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
 
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,16 @@ from thalweg.experiments._checkpoints.axis import (
 )
 from thalweg.experiments._declared import Experiment, Outcome, sections_of, sentences, state_remarks
 from thalweg.experiments._survey.view import BOUND_VIOLATED
-from thalweg.experiments._views import THROUGH_DEPTH, along, curves, ending, label_of, metric_panel, pairs
+from thalweg.experiments._views import (
+    THROUGH_DEPTH,
+    along,
+    curves,
+    ending,
+    label_of,
+    metric_panel,
+    pairs,
+    short_names,
+)
 from thalweg.shown import (
     GREY,
     INK,
@@ -65,16 +75,16 @@ def _over_training(run: Run, findings: Findings, values: pl.DataFrame) -> Iterat
         yield _emergence(run, findings, values, axis)
         yield _maps(run, axis)
         yield _training_profile(run, axis)
-    yield from _single(findings, values)
+    yield from _single(findings, values, short_names(run.header))
 
 
-def _single(findings: Findings, values: pl.DataFrame) -> Iterator[Section]:
+def _single(findings: Findings, values: pl.DataFrame, names: dict[str, str]) -> Iterator[Section]:
     """A checkpoint that is the only one of its model, and compared with none, has a row of the table alone."""
     for (model, data), rows in values.group_by("model", "data", maintain_order=True):
         model, data = str(model), str(data)
         if rows["revision"].n_unique() == 1 and compared_sizes(values, data).filter(model=model).is_empty():
             table = checkpoint_table(values, model, data)
-            yield Section(f"{model} on {data}", tables=[table], key=findings.header.key)
+            yield Section(f"{names[model]} on {data}", tables=[table], key=findings.header.key)
 
 
 def _emergence(run: Run, findings: Findings, values: pl.DataFrame, axis: TrainingAxis) -> Section:
@@ -82,7 +92,7 @@ def _emergence(run: Run, findings: Findings, values: pl.DataFrame, axis: Trainin
     emerged = findings.table("emergence").filter(model=axis.model, data=axis.data).collect()
     of_axis = values.filter(model=axis.model, data=axis.data)
     return Section(
-        f"{axis.model} on {axis.data}",
+        _heading(run, axis),
         name=f"emergence_{_file_name(run, axis)}",
         sentences=[emergence_sentence(row) for row in emerged.to_dicts()],
         panels=[
@@ -91,7 +101,7 @@ def _emergence(run: Run, findings: Findings, values: pl.DataFrame, axis: Trainin
         ],
         tables=[checkpoint_table(values, axis.model, axis.data)],
         key=findings.header.key,
-        headline=f"{axis.model} on {axis.data}, over training",
+        headline=f"{_heading(run, axis)}, over training",
         legend="each",
     )
 
@@ -134,7 +144,7 @@ def _maps(run: Run, axis: TrainingAxis) -> Section:
         Panel(title(metric), axis.column_title, site, heat=heat, ticks=ticks)
         for (metric, site), heat in zip(_MAPS.items(), heats, strict=True)
     ]
-    name, headline = f"training_maps_{_file_name(run, axis)}", f"{axis.model} on {axis.data}, by checkpoint"
+    name, headline = f"training_maps_{_file_name(run, axis)}", f"{_heading(run, axis)}, by checkpoint"
     return Section("", name=name, panels=panels, headline=headline, size=(3.9, 3.2))
 
 
@@ -165,7 +175,7 @@ def _training_profile(run: Run, axis: TrainingAxis) -> Section:
             metric_panel(metric, site, _through_depth(rows, axis, metric), scale=scale)
             for metric, site in THROUGH_DEPTH.items()
         ],
-        headline=f"{axis.model} on {axis.data}, by checkpoint",
+        headline=f"{_heading(run, axis)}, by checkpoint",
         legend="each",
     )
 
@@ -217,6 +227,10 @@ def _over_parameters(compared: pl.DataFrame) -> Iterator[Panel]:
         yield metric_panel(source, "parameters [count]", [line], title=name, log_x=True, ticks=ticks)
 
 
+def _heading(run: Run, axis: TrainingAxis) -> str:
+    return f"{short_names(run.header)[axis.model]} on {axis.data}"
+
+
 def _file_name(run: Run, axis: TrainingAxis) -> str:
     return f"{slug(axis.model)}{ending(run, axis.data)}"
 
@@ -238,7 +252,7 @@ def outcome(experiment: Experiment, measured: "Checkpoints", asked: Mapping[str,
         },
         run,
         sections,
-        lines=[f"run: {run.path}    look at it: thalweg report {run.path}"],
+        lines=[f"run: {run.path}    look at it: thalweg report {quote(str(run.path))}"],
         remarks=[*_missing(measured.missing), *_uneven(run), *state_remarks(run)],
         exit_code=BOUND_VIOLATED if violated else PARTLY if measured.missing else 0,
     )

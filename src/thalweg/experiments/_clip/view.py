@@ -55,7 +55,7 @@ def _section(measured: MeasuredPair) -> Section:
         measured.stem,
         [said],
         [_panel(quantity, curves, sweeps) for quantity in QUANTITIES],
-        [Table(f"{measured.pair.model} on {measured.pair.data}: {what}", COLUMNS, rows, folded="Every condition")],
+        [Table(f"{measured.name}: {what}", COLUMNS, rows, folded="Every condition")],
         settings_words(measured.findings),
         measured.key,
         headline=f"{measured.name}: {said}",

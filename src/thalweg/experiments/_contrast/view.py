@@ -59,7 +59,7 @@ def _size(blocks: int, heads: int) -> tuple[float, float]:
 def _nothing(measured: MeasuredPair) -> Section:
     """Where nothing is compared, that is answered to the person who asked, and nothing is drawn."""
     reason = measured.table("rankings")["reason"][0]
-    said = f"{measured.pair.model} on {measured.pair.data}: nothing is compared: {reason}"
+    said = f"{measured.name}: nothing is compared: {reason}"
     return Section(measured.name, sentences=[said], key=measured.key, only="terminal")
 
 

@@ -1,5 +1,6 @@
 """What every state predicts: the paper's Figures 8 (left) and 28, with agreement and KL beside."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import polars as pl
 from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._views import SHADED, Pair, file_name, held, labels, pairs, shaded, surveyed_span
+from thalweg.experiments._views import SHADED, Pair, file_name, heading, held, pairs, shaded, surveyed_span
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
 from thalweg.store import Findings, Run, open_run
 
@@ -69,15 +70,11 @@ def _read(run: Run, pair: Pair) -> Iterator[Section]:
     lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
     if not lenses:
         return
-    title, panels = _title(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
+    title, panels = heading(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
     yield Section(title, f"lens_{file_name(run, pair)}", panels=panels, columns=2, size=(4.2, 2.8))
     for lens in lenses:
         said, key = _sentence(lens), lens.findings.header.key
-        yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(lens, pair)], key=key)
-
-
-def _title(run: Run, pair: Pair) -> str:
-    return f"{labels(run.header)[pair.model, pair.revision]} on {pair.data}"
+        yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(run, lens, pair)], key=key)
 
 
 def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None) -> list[Panel]:
@@ -94,13 +91,13 @@ def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None) -> list[Panel
     return panels
 
 
-def _table(lens: _Lens, pair: Pair) -> Table:
+def _table(run: Run, lens: _Lens, pair: Pair) -> Table:
     columns = [lens.by_state(metric) for metric in COLUMNS]
     states = lens.rows["state"].unique().sort().to_list()
     what = "prompts" if lens.findings.header.settings["block_length"] is None else "blocks"
     scored, read = (max(lens.rows[name]) for name in ("scored", "n"))
     return Table(
-        f"{pair.model} on {pair.data}: {lens.name}; {scored:,} tokens of {read:,} {what}",
+        f"{heading(run, pair)}: {lens.name}; {scored:,} tokens of {read:,} {what}",
         ("state", *COLUMNS.values()),
         [[state, *(number(column[state]) for column in columns)] for state in states],
         folded="Averages by state over the scored tokens, every token counting once",
@@ -136,7 +133,7 @@ def _trained(run: Run, pair: Pair) -> Iterator[Section]:
         losses, place = training.table("training").filter(pair.rows).collect(), trained_lens(training)
         steps = sorted({0, max(losses["step"])})
         ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)
-        use = f"lens: {place}    use it: thalweg lens {pair.model} --tuned {place}"
+        use = f"lens: {place}    use it: thalweg {shlex.join(['lens', pair.model, '--tuned', str(place)])}"
         table = Table(
             "KL to the last state, nats",
             ("state", *(f"KL at step {step}" for step in steps)),
@@ -144,7 +141,7 @@ def _trained(run: Run, pair: Pair) -> Iterator[Section]:
             note=use if training.header.status == "finished" else "",
             folded="KL to the last state before the first step and at the last one",
         )
-        yield Section(f"{_title(run, pair)}: training of a tuned lens", tables=[table], key=training.header.key)
+        yield Section(f"{heading(run, pair)}: training of a tuned lens", tables=[table], key=training.header.key)
 
 
 def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]) -> Outcome:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ from thalweg.experiments._views import (
     compress_span,
     curves,
     ending,
+    heading,
     label_of,
     latest_pairs,
     metric_panel,
@@ -195,7 +197,7 @@ def _depth_table(run: Run, pair: Pair) -> Table | None:
         [depth, *(means.get((*key, depth)) for key in DEPTH_COLUMNS.values() if key), phases[depth]]
         for depth in sorted(phases)
     ]
-    return Table(f"{pair.model} on {pair.data}", tuple(DEPTH_COLUMNS), cells, folded="Every state")
+    return Table(heading(run, pair), tuple(DEPTH_COLUMNS), cells, folded="Every state")
 
 
 def _phases(run: Run, every: Sequence[Pair]) -> Section:
@@ -235,9 +237,14 @@ def _coupling(run: Run, every: Sequence[Pair]) -> Section:
     """The correlations, each with its deviation over models or the reason why there is none."""
     if "coupling" in run.missing:
         return Section("", sentences=["Not written yet"])
-    shown = {(pair.model, pair.revision) for pair in every}
+    shown = {(pair.model, pair.revision): label_of(run, pair) for pair in every}
     rows = [
-        [row["model"], row["data"] or "", *(_with_deviation(row, name) for name in _COUPLINGS), row["reason"] or ""]
+        [
+            shown.get((row["model"], row["revision"]), row["model"]),
+            row["data"] or "",
+            *(_with_deviation(row, name) for name in _COUPLINGS),
+            row["reason"] or "",
+        ]
         for row in run.coupling.collect().iter_rows(named=True)
         if row["revision"] is None or (row["model"], row["revision"]) in shown
     ]
@@ -268,7 +275,7 @@ def outcome(experiment: Experiment, run: Run, asked: Mapping[str, Any]) -> Outco
         },
         run,
         sections_of(experiment, run, key),
-        lines=[f"run: {run.path}    look at it: thalweg report {run.path}"],
+        lines=[f"run: {run.path}    look at it: thalweg report {quote(str(run.path))}"],
         remarks=[*state_remarks(run), *_more_than_asked(run, asked)],
         exit_code=BOUND_VIOLATED if violated else 0,
     )
