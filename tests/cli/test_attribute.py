@@ -102,7 +102,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     assert calls.pop() == {**wanted, "options": PromptOptions(**OTHER, max_memory={"cpu": "8GiB"})}
     for switch in SWITCHES:
         thalweg("attribute", f"--{switch.replace('_', '-')}")
-        plain = {"model": "reference", "data": "bundled", "out": None}
+        plain = {"model": "reference", "data": None, "out": None}
         assert calls.pop() == {**plain, "options": PromptOptions(**{switch: True})}
 
 

@@ -61,4 +61,4 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     assert calls.pop() == {"model": "one", "data": ["here"], **wanted, "options": PromptOptions(limit=7)}
     thalweg("clip")
     wanted = {"gamma": None, "states": None, "massive_only": False, "out": None, "options": None}
-    assert calls.pop() == {"model": "reference", "data": "bundled", **wanted}
+    assert calls.pop() == {"model": "reference", "data": None, **wanted}

@@ -31,7 +31,12 @@ def test_it_prints_a_row_a_state_and_a_sentence(run):
 def test_json_holds_the_averages(thalweg, model, data, tmp_path):
     outcome = thalweg("lens", model, "--data", data, "--limit", 2, "--no-final-norm", "--json", "--out", tmp_path / "r")
     found = json.loads(outcome.out)
-    assert found["settings"] == {"lens": "logit", "final_norm": False, "block_length": None}
+    assert found["settings"] == {
+        "lens": "logit",
+        "final_norm": False,
+        "block_length": None,
+        "max_length": 1024,
+    }
     assert {row["metric"] for row in found["curves"]} == {"loss", "perplexity", "output_entropy", "agreement", "kl"}
     assert len(found["curves"]) == 3 * 5
 

@@ -133,7 +133,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     assert calls.pop() == wanted
     for switch in SWITCHES:
         thalweg("survey", f"--{switch.replace('_', '-')}")
-        plain = {"models": "reference", "data": "bundled", "out": None}
+        plain = {"models": "reference", "data": None, "out": None}
         assert calls.pop() == {**plain, "options": SurveyOptions(**{switch: True})}
 
 

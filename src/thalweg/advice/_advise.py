@@ -82,7 +82,7 @@ def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
     embedding = best_embedding(run, model, phase)
     accuracy = exits_by_accuracy(run, model, costs, phase)
     perplexity = exits_by_perplexity(run, model, costs, phase)
-    where = shlex.join([model.name, "--out", str(run.path)])
+    where = _joining(run, model)
     commands = (
         (EMBEDDINGS, embedding, f"thalweg mteb {where} --tasks skean32"),
         (ACCURACY, accuracy, f"thalweg mcq {where} --task arc_easy"),
@@ -93,6 +93,19 @@ def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
     unanswered = [Unanswered(question, command) for question, known, command in commands if not known]
     phases = _phases(model, span, surveyed=surveyed)
     return Advice(model.name, model.revision, model.blocks, phases, answers, unanswered)
+
+
+CONSENT = {"allow_pickle": "--allow-pickle", "trust_remote_code": "--trust-remote-code"}
+"""What a run does not take over from itself: a person says it each time."""
+
+
+def _joining(run: Run, model: ModelFacts) -> str:
+    """What a command begins with that measures more of a model in its run, as a shell reads it."""
+    where = [str(run.path)]
+    if len(run.header.models) > 1:
+        where = [model.name, *(["--revision", named] if (named := model.asked_revision) else []), "--out", *where]
+    consent = [option for name, option in CONSENT.items() if run.session.resolved.get(name)]
+    return shlex.join([*where, *consent])
 
 
 def _phases(model: ModelFacts, span: tuple[int, int] | None, *, surveyed: bool) -> str:

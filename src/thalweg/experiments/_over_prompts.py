@@ -29,11 +29,9 @@ from thalweg.prompts import (
     token_blocks,
 )
 from thalweg.prompts import Shard as Rows
-from thalweg.store import FindingsWriter, PartCounts, Shard
+from thalweg.store import UNNAMED, FindingsWriter, PartCounts, Shard
 
 CPU_TOKENS, ACCELERATOR_TOKENS = 4096, 16384
-UNNAMED = ("main", "local")
-"""Revisions that nobody asked for by name."""
 Result = TypeVar("Result")
 Key = dict[str, str]
 """The key columns: model, revision, data."""

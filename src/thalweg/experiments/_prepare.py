@@ -16,8 +16,8 @@ import torch
 
 from thalweg.capture import IdentifiedModel, Subject, identify_model, positions_of
 from thalweg.errors import UsageError
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
-from thalweg.paths import path_here
+from thalweg.experiments._continued import DataOf, continued
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
@@ -29,7 +29,8 @@ _ALWAYS = ("thalweg", "torch", "transformers", "accelerate", "datasets", "tokeni
 class Prepared:
     """Models, data and the header of a run; no weights yet.
 
-    ``tokenizations`` say how each model's tokenizer makes prompts, ``header`` is what run.json would say.
+    ``tokenizations`` say how each model's tokenizer makes prompts, ``header`` is what run.json would say, ``data_of``
+    whether the data are those of the run's survey, or the experiment's own.
     """
 
     models: list[IdentifiedModel]
@@ -39,6 +40,7 @@ class Prepared:
     session: Session
     path: Path
     options: SurveyOptions
+    data_of: DataOf = "run"
 
     @property
     def model(self) -> IdentifiedModel:
@@ -53,12 +55,15 @@ class Prepared:
     def of_one_model(self, experiment: str) -> "Prepared":
         """The same, for an experiment that takes one model; several are refused."""
         if len(self.models) != 1:
-            raise UsageError(f"{experiment} takes one model at a time; got {len(self.models)}.")
+            names = ", ".join(f"{model.name} at {model.revision}" for model in self.models)
+            raise UsageError(
+                f"{experiment} takes one model at a time; got {names}. Name one of them, with --revision and --out."
+            )
         return self
 
     def opened(self, experiment: str, settings: Mapping[str, Any], tables: Tables) -> FindingsWriter:
-        """Open an experiment of the run for writing; without sources it has data of its own, and models alone join."""
-        joins = "part" if self.sources else "models"
+        """Open an experiment of the run for writing; one with data of its own joins any run of its model."""
+        joins = "part" if self.data_of == "run" else "models"
         return open_findings(self.path, self.header, experiment, settings, tables, session=self.session, joins=joins)
 
     def of_each_source(self) -> Iterator["Prepared"]:
@@ -68,22 +73,23 @@ class Prepared:
 
 def prepare(
     models: Names = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
-    own_data: bool = False,
+    data_of: DataOf = "run",
     packages: Sequence[str] = (),
     out: str | Path | None = None,
     options: PassOptions | None = None,
 ) -> Prepared:
-    """Name and identify models and data; with ``own_data`` the experiment reads its data itself.
+    """Name and identify models and data; a run stands for its models, and for its data.
 
-    The versions of ``packages`` are written down, beside those that all numbers depend on.
+    The data are those of the run, or the experiment's own ("own"), or read by the experiment itself ("none"). The
+    versions of ``packages`` are written down, beside those that all numbers depend on.
     """
-    options, names = survey_options(options), named(models)
-    path = path_here("--out", out) if out is not None else Path("runs") / Path(names[0]).resolve().name
-    sources = [] if own_data else open_sources(data, options)
-    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
-    return prepared_from(identified, sources, path, options, packages)
+    asked = continued(named(models), data, out, survey_options(options), data_of)
+    sources = [] if data_of == "none" else open_sources(asked.data, asked.options)
+    identified = [identify_model(name, how, directory=bundled_directory(name)) for name, how in asked.models]
+    prepared = prepared_from(identified, sources, asked.path, asked.options, packages)
+    return replace(prepared, data_of=data_of)
 
 
 def named(models: Names) -> list[str]:
@@ -96,7 +102,10 @@ def named(models: Names) -> list[str]:
 def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
     """The data sets, found and opened."""
     wanted = _names("data", data)
-    sources = [open_source(name, text_field=options.text_field, whole_file=options.whole_file) for name in wanted]
+    sources = [
+        replace(open_source(name, text_field=options.text_field, whole_file=options.whole_file), given=name)
+        for name in wanted
+    ]
     _refuse_repeats("--data", [source.name for source in sources])
     return sources
 
@@ -115,7 +124,10 @@ def prepared_from(
     ]
     header = RunHeader(
         models=tuple(_model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
-        data=tuple(DataFacts(name=source.name, hash=source.hash, template=source.template) for source in sources),
+        data=tuple(
+            DataFacts(name=source.name, hash=source.hash, template=source.template, given=source.given)
+            for source in sources
+        ),
         max_length=options.max_length,
         thresholds=Thresholds(
             tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position

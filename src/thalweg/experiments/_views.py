@@ -50,6 +50,13 @@ def pairs(run: Run, data: str | None = None) -> list[Pair]:
     return [Pair(model.name, model.revision, name, model.blocks) for name in names for model in run.header.models]
 
 
+def pairs_with_own(run: Run, every: Sequence[Findings]) -> list[Pair]:
+    """Give the same, then every model on the data sets that findings have of their own."""
+    own = dict.fromkeys(facts.name for findings in every for facts in findings.header.data)
+    of_own = [Pair(model.name, model.revision, name, model.blocks) for name in own for model in run.header.models]
+    return list(dict.fromkeys([*pairs(run), *of_own]))
+
+
 def latest_pairs(run: Run, data: str | None = None) -> list[Pair]:
     """Give the same, of each model's checkpoints the last one of the training alone."""
     orders = dict[tuple[str, str, str], int]()

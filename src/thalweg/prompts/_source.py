@@ -35,6 +35,7 @@ class Source:
             configuration and split. With ``name`` and
             ``template`` it is the data's part of a run's identity.
         origin: What the hash was taken of, for the run header.
+        given: How it was asked for, such as the path of a file.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     origin: dict[str, str | None]
     _reader: Reader
     _template: Template
+    given: str | None = None
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """Rows [start, stop) in the data's own order, each with its prompt or with the reason why it has none.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, field_validator
 
 from thalweg.store._files import Count, Facts, FileFacts, read_document, write_document
+from thalweg.store._header import DataFacts
 from thalweg.store._tables import Tables, dtype_of
 
 HEADER = "header.json"
@@ -106,6 +107,7 @@ class FindingsHeader(Session):
         settings: what changes a number of it, beside what run.json says.
         status: started, finished, interrupted or failed.
         tables: its tables.
+        data: data sets that it has of its own, whatever the run's survey measures.
         coverage: how far it came with each model and data set.
         wholes: checksums of the tables that are not in parts; a table that is being replaced has two.
         seconds: spent so far, over all resumptions.
@@ -117,6 +119,7 @@ class FindingsHeader(Session):
     settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     status: Status = "started"
     tables: dict[str, TableFacts] = Field(default_factory=dict[str, TableFacts])
+    data: tuple[DataFacts, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     wholes: dict[str, tuple[FileFacts, ...]] = Field(default_factory=dict[str, tuple[FileFacts, ...]])
     seconds: float = Field(default=0.0, ge=0.0)

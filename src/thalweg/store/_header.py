@@ -14,6 +14,8 @@ from thalweg.store._files import Count, Facts, parsed, read_document, write_docu
 
 HEADER = "run.json"
 FORMAT = 2
+UNNAMED = ("main", "local")
+"""Revisions that nobody asked for by name."""
 _TODO = "Restore it, or measure again with another --out."
 
 
@@ -84,13 +86,22 @@ class ModelFacts(Facts):
     bos_token: str | None = None
     planted: str | None = None
 
+    @property
+    def asked_revision(self) -> str | None:
+        """The revision, where somebody asked for one by name."""
+        return None if self.revision in UNNAMED else self.revision
+
 
 class DataFacts(Facts):
-    """One data set of a run: its name, what its rows hash to, and how a row becomes a prompt."""
+    """One data set: its name, what its rows hash to, and how a row becomes a prompt.
+
+    ``given`` is how it was asked for, such as the path of a file; it changes no number.
+    """
 
     name: str
     hash: str
     template: str
+    given: str | None = None
 
 
 class Thresholds(Facts):

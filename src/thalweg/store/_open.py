@@ -21,7 +21,7 @@ from thalweg.store._files import (
 )
 from thalweg.store._findings_header import HEADER as FINDINGS_HEADER
 from thalweg.store._findings_header import FindingsHeader, Pair, Session, read_findings_header, table_facts
-from thalweg.store._header import HEADER, ModelFacts, RunHeader, read_header, write_header
+from thalweg.store._header import HEADER, DataFacts, ModelFacts, RunHeader, read_header, write_header
 from thalweg.store._shards import Held, ShardRecord, is_ours, is_pair_folder, read_record, record_files
 from thalweg.store._tables import Tables
 from thalweg.store._writer import FindingsWriter
@@ -57,7 +57,8 @@ def open_findings(
         session: how this command runs; it enters the findings with what they measure first.
         joins: how what is asked for goes with a run that is there. "whole": models and data are the run's. "grown":
             models that the run does not hold are added to it. "part": models and data are among the run's. "models":
-            the models are; what is read is said in the settings and need not be the run's data.
+            the models are; what is read need not be the run's data and is said in the settings or, where there are
+            tables in parts, in the findings' own header.
         holding: another writer of this process that has the run open.
 
     Returns:
@@ -82,12 +83,15 @@ def open_findings(
         directory = run / experiment / asked.key
         make_directory(directory)
         begun = _begun(directory, asked)
+        if joins == "models":
+            begun = begun.model_copy(update={"data": _own_data(run, stored, begun, header)})
         held = _held_in(directory, begun)
         begun = begun.model_copy(update={"wholes": _wholes_in(directory, begun), "status": "started"})
         measured = stored if joins in ("whole", "grown") else header  # of a run that is surveyed, all
-        now = set[Pair](measured.pairs if tables.parts and joins != "models" else ())
+        now = set[Pair](measured.pairs if tables.parts else ())
+        every = dict.fromkeys([*stored.pairs, *stored.model_copy(update={"data": begun.data}).pairs, *held])
         # What was measured earlier, on other data too, stays readable.
-        held = {pair: held.get(pair) or Held(directory, pair) for pair in stored.pairs if pair in now | held.keys()}
+        held = {pair: held.get(pair) or Held(directory, pair) for pair in every if pair in now | held.keys()}
         writer = FindingsWriter(run, stored, begun, tables, held, session, lock)
         writer.update()
         return writer
@@ -136,15 +140,25 @@ def _locked(run: Path) -> filelock.BaseFileLock:
     return lock
 
 
+def _own_data(run: Path, stored: RunHeader, begun: FindingsHeader, asked: RunHeader) -> tuple[DataFacts, ...]:
+    """Data sets that are no survey's, with those of before: a name stands for one of them in all of a run."""
+    known = {data.name: data for data in (*stored.data, *begun.data)}
+    named = stored.model_copy(update={"data": tuple(known.get(data.name, data) for data in asked.data)})
+    _refuse_another(run, named, named.model_copy(update={"data": asked.data}))
+    return tuple({data.name: data for data in (*begun.data, *asked.data)}.values())
+
+
 def _joined(run: Path, asked: RunHeader, joins: Joins) -> RunHeader:
     """run.json as it is to be, written if it is not so yet."""
+    if joins == "models":
+        asked = asked.model_copy(update={"data": ()})
     if not (run / HEADER).exists():
         header = asked.model_copy(update={"started": datetime.now(UTC)})
         write_header(run, header)  # first of all: a run is identified before it starts
         return header
     (run / (HEADER + TEMPORARY)).unlink(missing_ok=True)
     stored = read_header(run)
-    if joins in ("part", "models") and stored.data:
+    if joins == "models" or (joins == "part" and stored.data):
         _refuse_strangers(run, stored, asked, joins)
         return stored
     header = _resumed(run, stored, asked, grown=joins == "grown")

@@ -21,6 +21,7 @@ from thalweg.store._findings_header import (
     read_findings_header,
     table_facts,
 )
+from thalweg.store._header import HEADER as RUN_HEADER
 from thalweg.store._header import RunHeader, read_header
 from thalweg.store._shards import pair_folder, records_in
 
@@ -244,6 +245,11 @@ class Run:
             header = FindingsHeader(experiment=SURVEY, status="finished", tables=table_facts(declared))
             return Findings(self.path / SURVEY, header)
         return survey.only(*self.header.pairs)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether it is the directory of a run."""
+    return (Path(path) / RUN_HEADER).is_file()
 
 
 def open_run(path: str | Path) -> Run:

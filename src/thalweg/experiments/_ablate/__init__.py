@@ -7,14 +7,14 @@ from typing import Annotated
 from thalweg.errors import UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
 def ablate(
     model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     blocks: str | Sequence[int] = "auto",
     seeds: int = 3,
@@ -34,10 +34,13 @@ def ablate(
 
         thalweg ablate EleutherAI/pythia-410m --blocks 0,5-7 --data gsm8k --limit 500 --out runs/pythia-410m
 
+        thalweg ablate runs/pythia-410m
+
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
-        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model, its data and how they are read.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
+            that come with thalweg. On the command line --data may be repeated.
         blocks: blocks whose MLPs to remove, as numbers or "0,5-7"; "auto": those that write the massive row, by
             attribution.
         seeds: how often each random control is drawn.

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
 def attribute(
     model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
@@ -29,10 +29,13 @@ def attribute(
 
         thalweg attribute EleutherAI/pythia-410m --data gsm8k --limit 500 --out runs/pythia-410m
 
+        thalweg attribute runs/pythia-410m
+
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
-        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model, its data and how they are read.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
+            that come with thalweg. On the command line --data may be repeated.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 

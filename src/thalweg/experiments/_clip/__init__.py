@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
 from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Findings
@@ -16,7 +16,7 @@ from thalweg.store import Findings
 
 def clip(
     model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,
     states: str | Sequence[int] | None = None,
@@ -38,10 +38,13 @@ def clip(
 
         thalweg clip EleutherAI/pythia-410m --gamma 10,100 --states 2-6 --massive-only --data gsm8k --limit 100
 
+        thalweg clip runs/pythia-410m
+
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
-        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model, its data and how they are read.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
+            that come with thalweg. On the command line --data may be repeated.
         gamma: largest magnitudes to leave, as numbers, or "10,100", or a log grid "1:1000:13"; by default 13 from the
             largest ordinary coordinate of the sink's row to its largest massive one.
         states: states to clamp, as numbers or "2-6"; by default after every block.

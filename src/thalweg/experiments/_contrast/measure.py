@@ -15,7 +15,7 @@ from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, ThresholdOptions, survey_options
 from thalweg.experiments._prepare import command_line, prepare, versions
 from thalweg.experiments._survey import survey
-from thalweg.store import Findings, Run, Session, open_findings, open_run
+from thalweg.store import Findings, Run, Session, is_run, open_findings, open_run
 
 NAME = "contrast"
 LENGTH = 64
@@ -30,7 +30,7 @@ def contrasted(
     asked: Asked,
 ) -> Findings:
     """Compare the prompts of a run, or of a model that is surveyed first."""
-    if (Path(model_or_run) / "run.json").exists():
+    if is_run(model_or_run):
         _refuse_what_is_a_models(data, out, options)
         run = open_run(model_or_run)
         _require_finished(run)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from thalweg.errors import UsageError
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, PromptOptions, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions, switched_off_by
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
@@ -17,7 +17,7 @@ STEP_TOKENS = 2**14
 
 def lens(
     model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     tuned: str | Path | None = None,
     train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
@@ -32,23 +32,26 @@ def lens(
 ) -> Findings:
     """Read every state as a prediction of the next token: perplexity, entropy, agreement with the last state.
 
-    The model runs once a prompt for all states. Joins the run of a survey with the same options, or makes a run of its
-    own; finished shards are not measured again, and a higher ``limit`` extends it. The paper: Figs. 8 and 28.
+    The model runs once a prompt for all states. Joins any run of the model, with its data or others, or makes a run of
+    its own; finished shards are not measured again, and a higher ``limit`` extends it. The paper: Figs. 8 and 28.
 
     On the command line:
 
         thalweg lens
 
-        thalweg lens EleutherAI/pythia-410m --data wikitext2 --out runs/pythia-410m
+        thalweg lens EleutherAI/pythia-410m --data wikitext2
+
+        thalweg lens runs/pythia-410m --data wikitext2
 
         thalweg lens EleutherAI/pythia-410m --data wikitext2 --tuned AlignmentResearch/tuned-lens
 
         thalweg lens MODEL --train-tuned --data train.jsonl --steps 250 --out runs/x
 
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
-        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model, its data and how they are read.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
+            that come with thalweg. On the command line --data may be repeated.
         tuned: a tuned lens: a directory, a run in which one was trained, or "AlignmentResearch/tuned-lens" for the one
             that is published for the model. The logit lens by default.
         train: train a tuned lens on the data, and read nothing.
@@ -90,14 +93,14 @@ def lens(
             )
         schedule = {"steps": steps, "step_tokens": step_tokens, "learning_rate": learning_rate}
         return train_tuned(model, data, **schedule, blocks=blocks, block_length=block_length, out=out, options=options)
-    prepared = prepare(model, data, out=out, options=options).of_one_model("lens")
+    prepared = prepare(model, data, data_of="own", out=out, options=options).of_one_model("lens")
     block = length_of_blocks(prepared, blocks, block_length)
     return lensed(prepared, choose_lens(tuned, prepared.model, final_norm=final_norm), block)
 
 
 def train_tuned(
     model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     steps: int = 250,
     step_tokens: int = STEP_TOKENS,
@@ -141,7 +144,7 @@ def train_tuned(
     from thalweg.experiments._prepare import prepare
     from thalweg.lenses import Recipe
 
-    prepared = prepare(model, data, out=out, options=options)
+    prepared = prepare(model, data, data_of="own", out=out, options=options)
     if len(prepared.models) != 1 or len(prepared.sources) != 1:
         raise UsageError("--train-tuned takes one model and one data set.")
     recipe = Recipe(steps=steps, learning_rate=learning_rate)

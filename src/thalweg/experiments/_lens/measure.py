@@ -33,7 +33,8 @@ QUANTITIES = ("loss", "output_entropy", "agreement", "kl")
 def lensed(prepared: Prepared, choice: LensChoice, block: int | None) -> Findings:
     """Measure what is missing, and average; ``block`` is None where rows are read one by one."""
     reading = None if block is None else BlockReading(prepared, block)
-    settings = {**choice.settings, "final_norm": choice.final_norm, "block_length": block}
+    longest = prepared.options.max_length if block is None else None
+    settings = {**choice.settings, "final_norm": choice.final_norm, "block_length": block, "max_length": longest}
     with prepared.opened(NAME, settings, TABLES) as writer:
         if unfinished(prepared, writer, reading):
             subject = loaded(prepared.model, "unembedding")

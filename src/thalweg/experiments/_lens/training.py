@@ -47,7 +47,11 @@ class Schedule:
 
 def trained(prepared: Prepared, schedule: Schedule) -> Findings:
     """Train what is not trained yet, for one model on one data set."""
+    (data,) = prepared.header.data
     settings = {
+        **prepared.key,  # the run may hold other models
+        "data": data.model_dump(exclude={"given"}),
+        "max_length": prepared.options.max_length if schedule.block is None else None,
         "optimizer": "SGD, Nesterov",
         **vars(schedule.recipe),
         "step_tokens": schedule.tokens,

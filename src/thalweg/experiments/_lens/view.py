@@ -11,9 +11,9 @@ import polars as pl
 from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._views import SHADED, Pair, file_name, heading, held, pairs, shaded, surveyed_span
+from thalweg.experiments._views import SHADED, Pair, heading, held, pairs_with_own, shaded, surveyed_span
 from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
-from thalweg.store import Findings, Run, open_run
+from thalweg.store import Findings, Run, open_run, slug
 
 COLUMNS = {
     "perplexity": "perplexity",
@@ -60,18 +60,22 @@ class _Lens:
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """Every model and data set that was read through a lens, then every lens that was trained."""
-    sections = [section for pair in pairs(run) for section in (*_read(run, pair), *_trained(run, pair))]
+    lenses, trainings = run.experiments("lens"), run.experiments("tuned_lens")
+    sections = list[Section]()
+    for pair in (known := pairs_with_own(run, [*lenses, *trainings])):
+        several = len({each.data for each in known}) > 1
+        name = f"lens_{slug(pair.model, pair.revision)}{f'_{slug(pair.data)}' if several else ''}"
+        sections += [*_read(run, pair, held(lenses, "curves", pair.rows), name), *_trained(run, pair, trainings)]
     yield Chapter("Lens", "lens", sections, NOTE)
 
 
-def _read(run: Run, pair: Pair) -> Iterator[Section]:
+def _read(run: Run, pair: Pair, every: Sequence[Findings], name: str) -> Iterator[Section]:
     """All lenses in one set of panels, then of each what it says: the terminal shows those of its own lens alone."""
-    every = held(run.experiments("lens"), "curves", pair.rows)
     lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
     if not lenses:
         return
     title, panels = heading(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
-    yield Section(title, f"lens_{file_name(run, pair)}", panels=panels, columns=2, size=(4.2, 2.8))
+    yield Section(title, name, panels=panels, columns=2, size=(4.2, 2.8))
     for lens in lenses:
         said, key = _sentence(lens), lens.findings.header.key
         yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(run, lens, pair)], key=key)
@@ -127,9 +131,9 @@ def _agreed(states: Sequence[int], last: int) -> str:
     return f"; {there} the most probable token is the last state's at least half of the time"
 
 
-def _trained(run: Run, pair: Pair) -> Iterator[Section]:
+def _trained(run: Run, pair: Pair, every: Sequence[Findings]) -> Iterator[Section]:
     """How far every training of a tuned lens came."""
-    for training in held(run.experiments("tuned_lens"), "training", pair.rows):
+    for training in held(every, "training", pair.rows):
         losses, place = training.table("training").filter(pair.rows).collect(), trained_lens(training)
         steps = sorted({0, max(losses["step"])})
         ends = losses.filter(pl.col("step").is_in(steps)).sort("state", "step").group_by("state", maintain_order=True)

@@ -44,7 +44,8 @@ def mcq(
         thalweg mcq EleutherAI/pythia-410m --task arc_easy --tuned AlignmentResearch/tuned-lens
 
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model.
         tasks: tasks, groups, tags or patterns of lm-eval, or YAML files of tasks; on the command line by commas or
             repeated.
         num_fewshot: solved examples before each question; by default what the task says.
@@ -55,7 +56,8 @@ def mcq(
         tuned: a tuned lens instead of the logit lens: a directory, a run in which one was trained, or
             "AlignmentResearch/tuned-lens" for the one that is published for the model.
         final_norm: end the logit lens with the final norm; ``--no-final-norm`` leaves it out.
-        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined.
+        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined, and what is not
+            asked of how the model is loaded is the run's.
         options: how prompts go through the model, and how it is loaded.
 
     Returns:
@@ -90,7 +92,7 @@ def mcq(
     names = listed(tasks)
     if not names:
         raise UsageError("--task: expected at least one task, such as arc_easy; got none.")
-    prepared = prepare(model, own_data=True, packages=[PACKAGE], out=out, options=options).of_one_model(NAME)
+    prepared = prepare(model, data_of="none", packages=[PACKAGE], out=out, options=options).of_one_model(NAME)
     choice = choose_lens(tuned, prepared.model, final_norm=final_norm)
     built = LmEvalTasks(names, prepared.model.tokenizer, prepared.model.config, asked)
     return answered(prepared, names, built, asked, choice)

@@ -38,14 +38,16 @@ def mteb(
         thalweg mteb EleutherAI/pythia-410m --tasks skean32 --forget --out runs/pythia-410m
 
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model.
         tasks: mteb's names by commas, in Python also as a list or as its task objects; "skean32" for the paper's 32
             English tasks.
         languages: three-letter codes of the subsets to take, on the command line by commas or all; in Python none for
             all.
         pooling: a text's embedding: "mean" over its tokens, or its "last" token.
         keep_features: keep texts' embeddings on the disk; ``--forget`` removes a task's once its last state is scored.
-        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined.
+        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined, and what is not
+            asked of how the model is loaded is the run's.
         options: how long a text may be, how texts go through the model, and how it is loaded.
 
     Returns:
@@ -63,7 +65,7 @@ def mteb(
     from thalweg.experiments._prepare import prepare
 
     known = mteb_tasks(tasks, languages)
-    prepared = prepare(model, own_data=True, packages=[NAME], out=out, options=options).of_one_model(NAME)
+    prepared = prepare(model, data_of="none", packages=[NAME], out=out, options=options).of_one_model(NAME)
     return scored(prepared, known, languages, pooling=pooling, keep_features=keep_features)
 
 

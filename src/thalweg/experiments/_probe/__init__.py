@@ -74,7 +74,8 @@ def probe(
         thalweg probe --data reviews.jsonl --label-field stars --classifier logistic
 
     Args:
-        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg.
+        model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
+            stands for its model.
         data: labelled training data: "sst2", "arc-easy", "arc-challenge", "hellaswag" or "winogrande", a .jsonl,
             .parquet or .tsv file, or a hub data set. Without ``test`` a file is shared out: 80% train, 10% validation,
             10% test.
@@ -84,7 +85,8 @@ def probe(
         pair: read a question with one option at a time; the option that scores most is the answer.
         pooling: a text's features: "mean" over its tokens, or its "last" token.
         recipe: how the classifiers are trained; the paper's by default.
-        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined.
+        out: the run directory, ``runs/<model>`` by default; a run of the same model is joined, and what is not
+            asked of how the model is loaded is the run's.
         options: which texts, ``limit`` being of each split, how they go through the model, and how it is loaded.
 
     Returns:
@@ -117,7 +119,7 @@ def probe(
         limit=options.limit,
         seed=recipe.seed,
     )
-    prepared = prepare(model, own_data=True, out=out, options=options).of_one_model(NAME)
+    prepared = prepare(model, data_of="none", out=out, options=options).of_one_model(NAME)
     return probed(prepared, labelled, recipe, pooling=pooling)
 
 

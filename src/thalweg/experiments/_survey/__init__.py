@@ -6,7 +6,7 @@ from typing import Annotated
 
 from thalweg.errors import ThalwegError
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._options import BUNDLED_MODEL, Names, SurveyOptions
 from thalweg.experiments._survey.tables import TABLES
 from thalweg.names import MODEL
 from thalweg.store import Run, open_run
@@ -14,7 +14,7 @@ from thalweg.store import Run, open_run
 
 def survey(
     models: Annotated[Names, MODEL] = BUNDLED_MODEL,
-    data: Names = BUNDLED_DATA,
+    data: Names | None = None,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
@@ -32,11 +32,13 @@ def survey(
 
         thalweg survey ./model-a ./model-b --data prompts.jsonl --data notes.txt --out runs/two
 
+        thalweg survey runs/two --limit 1000
+
     Args:
         models: hub ids, directories or GGUF files; with thalweg come "reference", which was trained, and "planted",
-            which was built.
-        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+            which was built. A run stands for its models, their data and how they are read.
+        data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
+            that come with thalweg. On the command line --data may be repeated.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: everything else.
 
