@@ -62,7 +62,7 @@ def continued(
     options = replace(options, bos=bos if options.bos == _PLAIN.bos else options.bos)
     if named is not None and run.header.data and (data_of == "run" or (data is None and data_of == "own")):
         options = replace(options, **_reading(run, options))
-        data = [facts.given or facts.name for facts in run.header.data] if data is None else data
+        data = _data(run) if data is None else data
     return Asked(models, BUNDLED_DATA if data is None else data, path, options)
 
 
@@ -94,6 +94,13 @@ def _known(run: Run, name: str, revision: str | None) -> ModelFacts | None:
 def _loading(options: SurveyOptions, facts: ModelFacts) -> LoadOptions:
     dtype = facts.dtype if options.dtype == _PLAIN.dtype else options.dtype
     return replace(options.loading, revision=options.revision or facts.asked_revision, dtype=dtype)
+
+
+def _data(run: Run) -> list[str]:
+    for facts in run.header.data:
+        if facts.given is None:
+            raise UsageError(f"{run.path} was measured on {facts.name}, which was in memory. Pass it again as data.")
+    return [str(facts.given) for facts in run.header.data]
 
 
 def _reading(run: Run, options: SurveyOptions) -> dict[str, object]:
