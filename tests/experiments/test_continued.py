@@ -42,7 +42,7 @@ def quiet(**options):
 def run(model, first, tmp_path_factory):
     """Nothing of how it was measured is a default."""
     asked = quiet(dtype="float64", bos="always", max_length=20, limit=4, tau=0.25, massive_ratio=5.0, sink_position=1)
-    return thalweg.survey(model, first, out=tmp_path_factory.mktemp("runs") / "a run", options=asked)
+    return thalweg.survey(model, first, out=tmp_path_factory.mktemp("runs") / "a run [1]", options=asked)
 
 
 def prompts(findings, table):
