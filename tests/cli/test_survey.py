@@ -101,6 +101,7 @@ def test_several_models_and_data_sets_share_a_run(thalweg, model, data, tmp_path
 OTHER = {
     "text_field": "text",
     "limit": 7,
+    "sample": 5,
     "max_length": 33,
     "bos": "never",
     "tau": 0.25,
@@ -116,7 +117,7 @@ OTHER = {
     "batch_size": 3,
     "seed": 5,
 }
-SWITCHES = ("whole_file", "variants", "keep_text", "allow_pickle", "trust_remote_code")
+SWITCHES = ("whole_file", "chat", "variants", "keep_text", "allow_pickle", "trust_remote_code")
 ELSEWHERE = {"shard_rows", "progress"}  # of the library alone
 
 

@@ -45,7 +45,7 @@ def test_a_dot_reaches_into_nested_records_and_a_literal_name_wins():
     template = choose_template("data", ("a", "a.b"), "a.b")
     assert template.row(0, {"a": {"b": "inside"}, "a.b": "literal"}).text == "literal"
     assert template.row(0, {"a": {"b": "inside"}}).text == "inside"
-    assert template.row(0, {"a": "flat"}).reason == "field missing"
+    assert template.row(0, {"a": "flat"}).reason == "field is text, which has no parts"
     assert set(template.columns) == {"a", "a.b"}
 
 

@@ -1,13 +1,13 @@
 """What an experiment is, and what the command line tells of what it returned."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from shlex import quote
 from typing import Any, Literal
 
-from thalweg.shown import Card, Chapter, Section, Table
-from thalweg.store import Findings, Run, Tables, open_run
+from thalweg.shown import Card, Chapter, Section, Table, counted
+from thalweg.store import Coverage, Findings, Run, RunHeader, Tables, open_run
 
 Group = Literal["Measure", "Intervene", "Downstream"]
 
@@ -82,20 +82,21 @@ class Outcome:
 
 def outcome(experiment: Experiment, findings: Findings, asked: Mapping[str, Any]) -> Outcome:  # noqa: ARG001 - others need what was asked
     """Tell findings by their sections and tables."""
-    run = open_run(findings.run)
+    run, coverage = open_run(findings.run), findings.header.coverage
     sections = sections_of(experiment, run, findings.header.key)
     return Outcome(
         {
             "run": str(run.path),
             "status": findings.header.status,
             "settings": findings.header.settings,
-            "coverage": [pair.model_dump() for pair in findings.header.coverage],
+            "coverage": [pair.model_dump() for pair in coverage],
             "answers": sentences(sections),
             **{name: findings.table(name).collect().to_dicts() for name in experiment.answers},
         },
         run,
         sections,
         lines=[f"run: {run.path}    draw it: thalweg figures {quote(str(run.path))}"],
+        remarks=coverage_remarks(run.header, coverage),
     )
 
 
@@ -123,4 +124,25 @@ def state_remarks(run: Run) -> list[str]:
         "states hold NaN or Inf; their rows carry NaN.": run.nonfinite_states,
         "states violate a bound of the theory: please report it.": run.bound_violations,
     }
-    return [f"{count} {what}" for what, count in said.items() if count]
+    return [*coverage_remarks(run.header, run.coverage), *(f"{count} {what}" for what, count in said.items() if count)]
+
+
+def coverage_remarks(header: RunHeader, coverage: Iterable[Coverage]) -> list[str]:
+    """Say what was drawn of the data, which rows gave no prompt, and which prompts begin with the BOS token twice."""
+    samples = {data.name: data.sample for data in header.data if data.sample is not None}
+    said = [f"{name}: a random sample, {sample}." for name, sample in samples.items()]
+    for pair in coverage:
+        if skipped := sum(pair.skipped.values()):
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(pair.skipped.items()))
+            said.append(f"{skipped:,} of {counted(pair.rows_read, 'row')} of {pair.data} gave no prompt: {reasons}.")
+        said += [bos_remark(header, pair)] if pair.bos_twice else []
+    return list(dict.fromkeys(said))  # rows give no prompt to one model as to another
+
+
+def bos_remark(header: RunHeader, pair: Coverage) -> str:
+    """Say how many prompts begin with the BOS token twice, and what to do."""
+    token = header.by_name[pair.model, pair.revision].bos_token
+    return (
+        f"{pair.bos_twice:,} of {counted(pair.prompts_kept, 'prompt')} of {pair.data} begin with {token} twice: the "
+        "text has one already. Measure with --bos never, which leaves the text's own, and another --out."
+    )

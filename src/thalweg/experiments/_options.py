@@ -87,12 +87,15 @@ class ThresholdOptions(RowOptions):
 
     Attributes:
         whole_file: make one prompt of a .txt file, instead of one a line.
+        chat: rows are conversations, a list of messages in the field messages or in ``text_field``; the model's chat
+            template makes prompts of them.
         tau: sink score from which a head is a sink.
         sink_position: position of the sink token.
         massive_ratio: row norm over median row norm from which a row is massive.
     """
 
     whole_file: Switch = False
+    chat: Switch = False
     tau: Annotated[
         float, Field(gt=0, le=1), Says("--tau is a share of attention, above 0 and at most 1; got {got}.")
     ] = TAU
@@ -106,7 +109,16 @@ class ThresholdOptions(RowOptions):
 
 @validated
 class PromptOptions(ExampleOptions, ThresholdOptions):
-    """Which prompts are measured, cut to what length, against which thresholds."""
+    """Which prompts are measured, cut to what length, against which thresholds.
+
+    Attributes:
+        sample: measure a random sample of so many rows, drawn from the first ``limit``, or from all; part of a run's
+            identity.
+        seed: of the rows that ``sample`` draws; written into the run.
+    """
+
+    sample: Annotated[int | None, COUNT, Says(f"--sample {OF_COUNT}")] = None
+    seed: int = 0
 
 
 @validated
@@ -116,13 +128,11 @@ class SurveyOptions(PromptOptions):
     Attributes:
         variants: also measure what other authors publish as the entropy.
         keep_text: keep the prompts' text in the run.
-        seed: written into the run; a survey draws nothing.
         engine: what runs the shards: "local".
     """
 
     variants: Switch = False
     keep_text: Switch = False
-    seed: int = 0
     engine: Annotated[Literal["local"], Says("--engine {got} is unknown; expected local.")] = "local"
 
 

@@ -26,6 +26,7 @@ from thalweg.prompts import (
     is_running_text,
     read_shards,
     require_prompts,
+    rows_left,
     token_blocks,
 )
 from thalweg.prompts import Shard as Rows
@@ -78,6 +79,10 @@ def length_of_blocks(prepared: Prepared, blocks: bool | None, asked: int | None)
         if asked is not None:
             raise UsageError(f"--block-length {asked}: these rows are read one by one; add --blocks to join them.")
         return None
+    if prepared.options.sample is not None:
+        raise UsageError(
+            "--sample draws rows; these are read as one text, in blocks. Add --no-blocks, or leave it out."
+        )
     context = prepared.models[0].context
     if asked is not None and context is not None and asked > context:
         raise UsageError(f"--block-length must be at most the model's context of {context} tokens; got {asked}.")
@@ -149,8 +154,7 @@ class Passage:
             return self.reading.missing(self.source, self.done)
         if not self.options.progress or not sys.stderr.isatty():
             return None
-        known = [rows for rows in (self.options.limit, self.source.count()) if rows is not None]
-        return min(known) - sum(window.stop - window.first for window in self.done) if known else None
+        return rows_left(self.source, self.options.limit, self.done)
 
 
 def measure_prompts(
@@ -199,7 +203,12 @@ def write_shards(
         rows, skipped = tables(shard.prompts, results, key), skip_counts(shard)
         again = {row.row: row.reason for row in shard.skipped if row.reason == OUT_OF_MEMORY}
         skipped.pop(OUT_OF_MEMORY, None)
-        counted = counts(shard.prompts, results, rows).model_copy(update={"skipped": skipped})
+        of_rows = {
+            "skipped": skipped,
+            "bos_twice": sum(prompt.bos_twice for prompt in shard.prompts),
+            "left_out": shard.left_out,
+        }
+        counted = counts(shard.prompts, results, rows).model_copy(update=of_rows)
         writer.write_part(Shard(**key, first_row=shard.first, stop_row=shard.stop), rows, counts=counted, retry=again)
 
     run_shards(shards, measure=measure, finish=finish, options=batches, progress=progress)

@@ -102,12 +102,12 @@ def named(models: Names) -> list[str]:
 def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
     """The data sets, found and opened."""
     wanted = _names("data", data)
-    sources = [
-        replace(open_source(name, text_field=options.text_field, whole_file=options.whole_file), given=name)
-        for name in wanted
-    ]
+    opened = {"text_field": options.text_field, "whole_file": options.whole_file, "chat": options.chat}
+    sources = [replace(open_source(name, **opened), given=name) for name in wanted]
     _refuse_repeats("--data", [source.name for source in sources])
-    return sources
+    if options.sample is None:
+        return sources
+    return [source.sampled(options.sample, seed=options.seed, limit=options.limit) for source in sources]
 
 
 def prepared_from(
@@ -119,13 +119,17 @@ def prepared_from(
 ) -> Prepared:
     """Models that are identified, with their data and a header."""
     tokenizations = [
-        tokenization(model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context)
+        tokenization(
+            model.tokenizer, bos=options.bos, max_length=options.max_length, context=model.context, chat=options.chat
+        )
         for model in models
     ]
     header = RunHeader(
         models=tuple(_model_facts(model, how) for model, how in zip(models, tokenizations, strict=True)),
         data=tuple(
-            DataFacts(name=source.name, hash=source.hash, template=source.template, given=source.given)
+            DataFacts(
+                name=source.name, hash=source.hash, template=source.template, given=source.given, sample=source.sample
+            )
             for source in sources
         ),
         max_length=options.max_length,
@@ -177,6 +181,7 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         width=config.hidden_size,
         bos=how.bos.policy,
         bos_token=how.bos.token,
+        chat_template=how.template_hash,
         planted=how_planted(model.name),
     )
 

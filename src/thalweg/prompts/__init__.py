@@ -23,6 +23,7 @@ from thalweg.prompts._shards import (
     is_running_text,
     read_shards,
     require_prompts,
+    rows_left,
     token_blocks,
     windows,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "padded",
     "read_shards",
     "require_prompts",
+    "rows_left",
     "split_in_three",
     "splits_on_hub",
     "token_blocks",

@@ -56,6 +56,9 @@ class Jsonl(LocalFile):
         for number, line in islice(raw_lines(self.path), start, stop):
             yield self._parsed(number, line)
 
+    def heads(self) -> Iterator[tuple[str, ...]]:
+        return (tuple(record) for record in self.records((), 0, None))
+
     def _parsed(self, number: int, line: bytes) -> Mapping[str, object]:
         text = decoded(self.path, line, f"line {number}")
         try:

@@ -18,7 +18,7 @@ from thalweg.prompts._hub import HubRows, parse_hub_name
 from thalweg.prompts._memory import NAME as MEMORY
 from thalweg.prompts._memory import in_memory
 from thalweg.prompts._questions import QuestionForm, form_of
-from thalweg.prompts._rows import Reader, Template, choose_template, hash_of, listed, nearest, required_fields, value_of
+from thalweg.prompts._rows import Reader, Template, choose_template, first_found, hash_of, listed, nearest, value_of
 from thalweg.prompts._source import is_path, local_file
 
 NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
@@ -193,7 +193,7 @@ def open_labelled(
             f"--data {data}: expected a file, organisation/name on the hub, or one of {', '.join(SHORT_NAMES)}; "
             "got neither."
         )
-    layout = _layout(name, reader, text_field, label_field, pair=pair)
+    layout = first_found(name, reader, lambda fields: _layout(name, fields, reader, text_field, label_field, pair=pair))
     hashed = hash_of(reader.only(layout.columns).identity())
     return LabelledData(name, layout.template, hashed, isinstance(layout, _Options), reader, layout)
 
@@ -227,9 +227,8 @@ def split_in_three(examples: Sequence[Example], seed: int) -> dict[str, tuple[Ex
 
 
 def _layout(
-    name: str, reader: Reader, text_field: str | None, label_field: str | None, *, pair: bool
+    name: str, fields: tuple[str, ...], reader: Reader, text_field: str | None, label_field: str | None, *, pair: bool
 ) -> _Fields | _Options:
-    fields = required_fields(name, reader)
     form = form_of(fields) if text_field is None and label_field is None else None
     if form is not None:
         return _Options(form, pair)

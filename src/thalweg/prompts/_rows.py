@@ -2,24 +2,30 @@ r"""One row of the data: a text, or the reason why there is none; and which fiel
 
 A template is one field, or several joined by a newline, as the paper joins GSM8K's question and answer. It is recorded
 as ``{question}\n{answer}``. A person chooses fields with ``question+answer``, and reaches into nested records with
-a dot: ``question.stem``.
+a dot: ``question.stem``, or the first of a list, ``messages.0.content``. Or a row is a conversation, which the model's
+own chat template makes a text of.
 """
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypeGuard, TypeVar
 
 from thalweg.errors import DataError
 
 FIELD_MISSING = "field missing"
+NO_PARTS = "field is text, which has no parts"
+NO_MESSAGES = "no messages with a role each"
+MESSAGES = "messages"
 NOT_TEXT = "field is not text"
 EMPTY = "empty text"
 NOT_UNICODE = "text is not valid Unicode"
 NO_TOKENS = "no tokens"
 PREFERRED: tuple[tuple[str, ...], ...] = (("text",), ("content",), ("question", "answer"), ("problem", "solution"))
+Found = TypeVar("Found")
 KNOWN_FIELDS = frozenset(field for fields in PREFERRED for field in fields)
 
 
@@ -31,11 +37,13 @@ class Row:
         number: 0-based row number, the ``prompt`` column of every table.
         text: The prompt, or None if the row is skipped.
         reason: Why the row is skipped, or None.
+        messages: In place of a text, a conversation for the chat template.
     """
 
     number: int
     text: str | None
     reason: str | None = None
+    messages: Sequence[Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,10 @@ class Reader(ABC):
     def fields(self) -> tuple[str, ...]:
         """The names a text field can be chosen from, in the data's own order; none if there is no row."""
         return tuple(next(self.records((), 0, 1), {}))
+
+    def heads(self) -> Iterator[tuple[str, ...]]:
+        """The same row by row, where rows need not have the same; otherwise once."""
+        yield self.fields()
 
     def only(self, fields: Sequence[str]) -> "Reader":  # noqa: ARG002 - what is no file can be narrowed
         """The same where no more than these is read; a file is identified by its bytes, and stays as it is."""
@@ -70,12 +82,23 @@ class Reader(ABC):
         """What the rows depend on, for the run header; hashed into the run's identity."""
 
 
-def required_fields(name: str, reader: Reader) -> tuple[str, ...]:
-    """The fields of data that must have a row."""
-    fields = reader.fields()
-    if not fields:
-        raise DataError(f"{name}: expected at least one row with fields; got none. Check that it is the right one.")
-    return fields
+def first_found(name: str, reader: Reader, choose: Callable[[tuple[str, ...]], Found]) -> Found:
+    """What is chosen among the fields of the first row, or of as many as it takes: one row may lack what others have.
+
+    The error of ``choose`` is raised where the fields of all rows are not enough.
+    """
+    known, refusal = dict[str, None](), None
+    for fields in reader.heads():
+        if known.keys() >= set(fields):
+            continue
+        known |= dict.fromkeys(fields)
+        try:
+            return choose(tuple(known))
+        except DataError as error:
+            refusal = error
+    raise refusal or DataError(
+        f"{name}: expected at least one row with fields; got none. Check that it is the right one."
+    )
 
 
 def hash_of(origin: Mapping[str, str | None]) -> str:
@@ -103,7 +126,8 @@ class Template:
         """The prompt that a record gives, or the reason why it gives none."""
         parts = [value_of(record, field) for field in self.fields]
         if any(part is None for part in parts):
-            return Row(number, None, FIELD_MISSING)
+            in_text = any(_ends_in_text(record, field) for field in self.fields)
+            return Row(number, None, NO_PARTS if in_text else FIELD_MISSING)
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) < len(parts):
             return Row(number, None, NOT_TEXT)
@@ -117,8 +141,36 @@ class Template:
         return Row(number, text)
 
 
-def choose_template(name: str, fields: tuple[str, ...], text_field: str | None) -> Template:
+@dataclass(frozen=True)
+class Conversation(Template):
+    """One field with messages, a text by the model's own chat template."""
+
+    @property
+    def pattern(self) -> str:
+        """How the template is recorded."""
+        return f"chat template of {{{self.fields[0]}}}"
+
+    def row(self, number: int, record: Mapping[str, object]) -> Row:
+        """The messages of a record, or the reason why it has none."""
+        messages = value_of(record, self.fields[0])
+        if messages is None:
+            return Row(number, None, FIELD_MISSING)
+        listed = list(messages) if _is_list(messages) else []
+        if not listed or not all(isinstance(message, Mapping) and message.get("role") for message in listed):
+            return Row(number, None, NO_MESSAGES)
+        return Row(number, None, messages=listed)
+
+
+def choose_template(name: str, fields: tuple[str, ...], text_field: str | None, *, chat: bool = False) -> Template:
     """The template for data with these fields: those asked for, or the first of ``PREFERRED`` that is there."""
+    if chat:
+        field = text_field or MESSAGES
+        if field in fields or field.split(".")[0] in fields:
+            return Conversation((field,))
+        raise DataError(
+            f"{name}: --chat: expected a field {field} with a list of messages; got the fields {listed(fields)}. "
+            "Name it with --text-field, or leave --chat out."
+        )
     if text_field is None:
         for wanted in PREFERRED:
             if set(wanted) <= set(fields):
@@ -135,13 +187,33 @@ def choose_template(name: str, fields: tuple[str, ...], text_field: str | None) 
 
 
 def value_of(record: Mapping[str, object], field: str) -> object:
-    """The value under a field name, or under a dotted path if no field has that very name."""
+    """The value under a field name, or under a dotted path if no field has that very name; None if there is none."""
     if field in record:
         return record[field]
     value: object = record
     for part in field.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = _part_of(value, part)
     return value
+
+
+def _part_of(value: object, part: str) -> object:
+    """One part of a record or of a list, whose parts are numbered from 0."""
+    if isinstance(value, Mapping):
+        return value.get(part)
+    return value[int(part)] if _is_list(value) and part.isdecimal() and int(part) < len(value) else None
+
+
+def _ends_in_text(record: Mapping[str, object], field: str) -> bool:
+    value: object = record
+    for part in field.split(".") if field not in record else ():
+        if isinstance(value, str):
+            return True
+        value = _part_of(value, part)
+    return False
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def listed(fields: tuple[str, ...]) -> str:

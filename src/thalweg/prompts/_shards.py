@@ -2,7 +2,8 @@ r"""What is measured and written together: consecutive rows, or blocks of runnin
 
 Row numbers are cut into windows at the multiples of the shard size, whatever was asked for first, so that a run that is
 resumed or extended reads exactly the rows that are missing. ``--limit N`` is the first N rows of the data; skipped rows
-count.
+count. Of a random sample, drawn from those rows, a window holds as many drawn rows as any other, and what lies between
+them.
 
 Running text is cut into blocks of tokens that do not overlap, as the perplexity of WikiText-2 is usually reported. The
 rows are joined to one text, which becomes tokens as a whole: a .txt file as it is, line ends included; the rows of
@@ -13,10 +14,11 @@ long as what is left, and dropped below two tokens, where nothing follows anythi
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from thalweg.errors import DataError
 from thalweg.prompts._files import Txt
@@ -40,12 +42,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Shard:
-    """One window of rows, tokenized: every row is either a prompt or skipped."""
+    """One window of rows, tokenized: every row is a prompt, or skipped, or among those that a sample leaves out."""
 
     first: int
     stop: int
     prompts: tuple[Prompt, ...]
     skipped: tuple[Skipped, ...]
+    left_out: int = 0
 
 
 def windows(limit: int | None, *, size: int = 64, done: Iterable[Window] = ()) -> Iterator[Window]:
@@ -94,7 +97,17 @@ def read_shards(
     Raises:
         DataError: A limit below 1, or data that breaks off; shards given before stay good.
     """
-    return _shards(source, how, windows(limit, size=size, done=done), limit)
+    if source.drawn is None:
+        return _shards(source, how, windows(limit, size=size, done=done), limit)
+    return _drawn_shards(source, how, _drawn_windows(source.drawn, size, done))
+
+
+def rows_left(source: Source, limit: int | None, done: Iterable[Window]) -> int | None:
+    """How many rows are still to be read, where that is known; data may be read once for it."""
+    if source.drawn is not None:
+        return len(source.drawn) - sum(place.stop - place.first for place in _places(source.drawn, done))
+    known = [rows for rows in (limit, source.count()) if rows is not None]
+    return min(known) - sum(window.stop - window.first for window in done) if known else None
 
 
 def require_prompts(source: Source, kept: int, skipped: Mapping[str, int]) -> None:
@@ -142,6 +155,36 @@ def _shards(source: Source, how: Tokenization, missing: Iterator[Window], limit:
         if len(chosen) < size:
             return
         position = window.stop
+
+
+def _places(drawn: tuple[int, ...], done: Iterable[Window]) -> list[Window]:
+    """Which of the drawn rows, by their place, lie in windows that are done."""
+    return [Window(bisect_left(drawn, window.first), bisect_left(drawn, window.stop)) for window in done]
+
+
+def _drawn_windows(drawn: tuple[int, ...], size: int, done: Iterable[Window]) -> Iterator[tuple[int, ...]]:
+    """Drawn rows that are missing, window by window; no window holds one that is done."""
+    places = _places(drawn, done)
+    cuts = sorted({place.first for place in places})
+    for window in windows(len(drawn), size=size, done=places):
+        edges = [window.first, *(cut for cut in cuts if window.first < cut < window.stop), window.stop]
+        yield from (drawn[first:stop] for first, stop in pairwise(edges))
+
+
+def _drawn_shards(source: Source, how: Tokenization, missing: Iterator[tuple[int, ...]]) -> Iterator[Shard]:
+    rows, position = iter(()), None
+    for wanted in missing:
+        if position is None:
+            rows, position = source.rows(wanted[0]), wanted[0]
+        some, stop = set(wanted), wanted[-1] + 1
+        chosen = [row for row in islice(rows, stop - position) if row.number in some]
+        if chosen:
+            tokenized, end = tokenize(chosen, how), chosen[-1].number + 1
+            left_out = end - wanted[0] - len(chosen)
+            yield Shard(wanted[0], end, tokenized.prompts, tokenized.skipped, left_out)
+        if len(chosen) < len(wanted):
+            return
+        position = stop
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ A short name comes first, then a path (it exists, or looks like one), then ``org
 happens to be called like a short name is reached as ``./name``.
 """
 
+import heapq
+import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +19,7 @@ from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
 from thalweg.prompts._files import Jsonl, Parquet, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
 from thalweg.prompts._memory import NAME, in_memory
-from thalweg.prompts._rows import Reader, Row, Template, choose_template, hash_of, required_fields
+from thalweg.prompts._rows import Reader, Row, Template, choose_template, first_found, hash_of
 
 IN_MEMORY = "memory"
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
@@ -36,6 +38,8 @@ class Source:
             ``template`` it is the data's part of a run's identity.
         origin: What the hash was taken of, for the run header.
         given: How it was asked for, such as the path of a file.
+        drawn: The rows of a random sample, ascending; None where all are taken.
+        sample: How many they are, of how many, by which seed.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Source:
     _reader: Reader
     _template: Template
     given: str | None = None
+    drawn: tuple[int, ...] | None = None
+    sample: str | None = None
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """Rows [start, stop) in the data's own order, each with its prompt or with the reason why it has none.
@@ -67,20 +73,49 @@ class Source:
         """
         return self._reader.count()
 
+    def sampled(self, size: int, *, seed: int, limit: int | None = None) -> "Source":
+        """The same with a random sample of its rows, the same ones for the same seed.
+
+        Args:
+            size: How many rows; where there are no more, all of them.
+            seed: Of the draw.
+            limit: The rows are drawn from the first ones, so many; None draws from all.
+
+        Raises:
+            DataError: It is not known how many rows there are, and no limit is given.
+        """
+        known = [rows for rows in (self.count(), limit) if rows is not None]
+        if not known:
+            raise DataError(
+                f"--sample: expected data that say how many rows they have; got {self.name}, which do not. Add --limit "
+                "N: the rows are then drawn from the first N."
+            )
+        # Of all that is random in Python only this sequence is promised to stay the same from version to version.
+        numbers = random.Random(seed)
+        marked = ((numbers.random(), row) for row in range(min(known)))
+        drawn = tuple(sorted(row for _, row in heapq.nsmallest(size, marked)))
+        return replace(self, drawn=drawn, sample=f"{len(drawn):,} of {min(known):,} rows, seed {seed}")
+
 
 def open_source(
-    data: Any = None, *, text_field: str | None = None, whole_file: bool = False, name: str = NAME
+    data: Any = None,
+    *,
+    text_field: str | None = None,
+    whole_file: bool = False,
+    chat: bool = False,
+    name: str = NAME,
 ) -> Source:
-    """Open prompts and check that they can be read: the fields of the first row decide the template.
+    """Open prompts and check that they can be read: the fields of the first rows decide the template.
 
     Args:
         data: A short name (``thalweg list data``), a file (.jsonl, .parquet, .tsv, .txt), or a data set on the hub as
             ``organisation/name@revision:config:split`` (all but the name optional). None: the bundled prompts. Or what
             is in memory: texts, a frame of polars or pandas, a ``datasets.Dataset``.
         text_field: The field that holds the prompt; several joined by ``+`` are joined by a newline; a dot reaches into
-            nested records; in a .tsv a number is a column. None: the first of text, content, question + answer,
-            problem + solution that is there (a .tsv without a header: its first column).
+            nested records, and a number into a list; in a .tsv a number is a column. None: the first of text, content,
+            question + answer, problem + solution that is there (a .tsv without a header: its first column).
         whole_file: Make one prompt of a .txt file instead of one per line that is not blank.
+        chat: Each row is a conversation, its messages in ``messages`` or in ``text_field``.
         name: What the tables call data in memory.
 
     Returns:
@@ -101,17 +136,18 @@ def open_source(
         raise DataError(f"--whole-file: expected a .txt file as --data; got {got}. Leave --whole-file out.")
     if not isinstance(data, str):
         _refuse_names(data)
-        return _opened(name, IN_MEMORY, in_memory(data), text_field)
+        return _opened(name, IN_MEMORY, in_memory(data), text_field, chat=chat)
     short = data.split(":")[0].split("@")[0]
     known = {row.name: row for row in HUB_DATA}.get(short)
     if data == BUNDLED:
         # a path below the package: naming thalweg.reference as a package would import the room
         path = Path(str(files("thalweg") / "reference" / "prompts.jsonl"))
-        return _opened(BUNDLED, BUNDLED, Jsonl(path), text_field)
+        return _opened(BUNDLED, BUNDLED, Jsonl(path), text_field, chat=chat)
     if known is None and is_path(data):
         file = local_file(data, text_field, whole_file)
-        return _opened(file.path.name, _kind(file.path), file, file.asked(text_field))
-    return _open_hub(data, known, text_field)
+        asked = text_field if chat else file.asked(text_field)
+        return _opened(file.path.name, _kind(file.path), file, asked, chat=chat)
+    return _open_hub(data, known, text_field, chat=chat)
 
 
 def _refuse_names(data: Any) -> None:
@@ -142,7 +178,7 @@ def _kind(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Source:
+def _open_hub(data: str, known: HubData | None, text_field: str | None, *, chat: bool) -> Source:
     if known is None and "/" not in data:
         near = get_close_matches(data, [row.name for row in list_data()], n=1)
         raise DataError(
@@ -150,12 +186,13 @@ def _open_hub(data: str, known: HubData | None, text_field: str | None) -> Sourc
             f"got none of these. {f'Did you mean {near[0]}?' if near else 'See `thalweg list data`.'}"
         )
     rows = parse_hub_name(data, known).pinned()
-    return _opened(data, "hub", rows, text_field or ("+".join(known.fields) if known else None))
+    asked = text_field or ("+".join(known.fields) if known and not chat else None)
+    return _opened(data, "hub", rows, asked, chat=chat)
 
 
-def _opened(name: str, kind: str, reader: Reader, asked: str | None) -> Source:
+def _opened(name: str, kind: str, reader: Reader, asked: str | None, *, chat: bool) -> Source:
     """The source, once a first row is seen to be there and a template is found for it."""
-    template = choose_template(name, required_fields(name, reader), asked)
+    template = first_found(name, reader, lambda fields: choose_template(name, fields, asked, chat=chat))
     origin = reader.only(template.columns).identity()
     return Source(name, kind, template.pattern, hash_of(origin), origin, reader, template)
 

@@ -7,13 +7,17 @@ The tokenizer decides what surrounds a text; the policy changes the BOS token al
 - ``never``: a BOS that the tokenizer puts in front is taken away again.
 
 Everything else the tokenizer adds stays, an EOS at the end included. A BOS that is spelled out in the text itself is
-text. Prompts are cut to their first ``max_tokens`` tokens, what the model would have read of the text so far, so a cut
-prompt has lost a final EOS too; ``Prompt.truncated`` tells.
+text; a prompt that so begins with two is counted. A conversation is what the chat template writes, to which the
+tokenizer adds nothing; ``always`` adds a BOS where the template has none, ``never`` takes the template's away.
+
+Prompts are cut to their first ``max_tokens`` tokens, what the model would have read of the text so far, so a cut prompt
+has lost a final EOS too; ``Prompt.truncated`` tells.
 
 Which prompts share a batch changes no number (pads enter no formula); it changes how much is computed for nothing.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from thalweg.errors import DataError
-from thalweg.prompts._rows import NO_TOKENS, Row, Skipped
+from thalweg.prompts._rows import EMPTY, NO_TOKENS, NOT_UNICODE, Row, Skipped
 
 POLICIES = ("auto", "always", "never")
+REFUSED = "refused by the chat template"
 SLACK = 1.25
 TINY = 32
 
@@ -38,6 +43,7 @@ class Prompt:
         text: The text, whole even if ``truncated``.
         sha256: Hash of the text's UTF-8 bytes.
         truncated: Whether tokens were cut off at the end.
+        bos_twice: Whether it begins with the BOS token twice: the text has one too.
     """
 
     row: int
@@ -45,6 +51,7 @@ class Prompt:
     text: str
     sha256: str
     truncated: bool
+    bos_twice: bool = False
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -58,7 +65,7 @@ class Bos:
         policy: ``auto``, ``always`` or ``never``.
         token: The BOS token that prompts begin with, or None if they begin with text.
         token_id: Its id, or None.
-        added_by: ``tokenizer``, ``thalweg`` or None.
+        added_by: ``tokenizer``, ``chat template``, ``thalweg`` or None.
     """
 
     policy: str
@@ -77,6 +84,8 @@ class Tokenization:
         max_tokens: Longest prompt, BOS included.
         extra: How many tokens a text of none would have.
         dropped: Which of the tokenizer's tokens is taken away, counted from the front, or None.
+        place: Which token is the BOS, counted from the front.
+        chat: Whether rows are conversations.
     """
 
     tokenizer: Any
@@ -84,11 +93,25 @@ class Tokenization:
     max_tokens: int
     extra: int
     dropped: int | None
+    place: int = 0
+    chat: bool = False
 
     @property
     def added(self) -> list[int]:
         """The BOS, where thalweg puts it in front of what the tokenizer gives."""
         return [self.bos.token_id] if self.bos.added_by == "thalweg" and self.bos.token_id is not None else []
+
+    @property
+    def template_hash(self) -> str | None:
+        """What identifies the chat template, where rows are conversations."""
+        if not self.chat:
+            return None
+        template = json.dumps(self.tokenizer.chat_template, sort_keys=True)
+        return f"sha256:{hashlib.sha256(template.encode()).hexdigest()}"
+
+    def has_bos_twice(self, tokens: Sequence[int]) -> bool:
+        """Whether the BOS in front is followed by another one."""
+        return self.bos.token_id is not None and list(tokens[self.place : self.place + 2]) == [self.bos.token_id] * 2
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,7 @@ class Tokenized:
 
 
 def tokenization(
-    tokenizer: Any, *, bos: str = "auto", max_length: int = 1024, context: int | None = None
+    tokenizer: Any, *, bos: str = "auto", max_length: int = 1024, context: int | None = None, chat: bool = False
 ) -> Tokenization:
     """Decide how a run's texts become tokens.
 
@@ -109,27 +132,31 @@ def tokenization(
         bos: ``auto``, ``always`` or ``never``.
         max_length: Longest prompt in tokens, 1 or more.
         context: Longest sequence the model accepts, or None if it sets no limit.
+        chat: Whether rows are conversations, which the tokenizer's chat template makes texts of.
 
     Raises:
-        DataError: Unknown policy, a length below 1, or ``always`` with a tokenizer that has no BOS token.
+        DataError: Unknown policy, a length below 1, ``always`` with a tokenizer that has no BOS token, or conversations
+            with one that has no chat template.
     """
     if bos not in POLICIES:
         raise DataError(f"--bos: expected auto, always or never; got {bos}.")
     if max_length < 1:
         raise DataError(f"--max-length: expected 1 or more tokens; got {max_length}.")
-    prefix, suffix = surroundings(tokenizer)
+    prefix, suffix = _by_template(tokenizer) if chat else surroundings(tokenizer)
     bos_id = tokenizer.bos_token_id
     by_tokenizer = bos_id is not None and bos_id in prefix
     if bos == "always" and bos_id is None:
         raise DataError(
             "--bos always: expected a tokenizer with a BOS token; got one that has none. Use --bos auto or never."
         )
-    added_by = None if bos == "never" else "tokenizer" if by_tokenizer else "thalweg" if bos == "always" else None
+    first = "chat template" if chat else "tokenizer"
+    added_by = None if bos == "never" else first if by_tokenizer else "thalweg" if bos == "always" else None
     dropped = prefix.index(int(bos_id)) if bos_id is not None and bos == "never" and by_tokenizer else None
-    extra = len(prefix) + len(suffix) + (added_by == "thalweg") - (dropped is not None)
+    extra = 0 if chat else len(prefix) + len(suffix) + (added_by == "thalweg") - (dropped is not None)
     max_tokens = max_length if context is None else min(max_length, context)
     front = Bos(bos, tokenizer.bos_token, bos_id, added_by) if added_by else Bos(bos, None, None, None)
-    return Tokenization(tokenizer, front, max_tokens, extra, dropped)
+    place = prefix.index(int(bos_id)) if added_by == first else 0
+    return Tokenization(tokenizer, front, max_tokens, extra, dropped, place, chat)
 
 
 def tokenize(rows: Iterable[Row], how: Tokenization) -> Tokenized:
@@ -142,7 +169,7 @@ def tokenize(rows: Iterable[Row], how: Tokenization) -> Tokenized:
     Returns:
         Prompts and skipped rows, both in the order of ``rows``.
     """
-    rows = list(rows)
+    rows = [_rendered(row, how.tokenizer) for row in rows]
     texts = [row.text for row in rows if row.text is not None]
     encoded = iter(_ids(how, texts))
     prompts: list[Prompt] = []
@@ -157,7 +184,8 @@ def tokenize(rows: Iterable[Row], how: Tokenization) -> Tokenized:
             continue
         digest = hashlib.sha256(row.text.encode()).hexdigest()
         cut = tokens[: how.max_tokens]
-        prompts.append(Prompt(row.number, tuple(cut), row.text, digest, len(cut) < len(tokens)))
+        whole = len(cut) == len(tokens)
+        prompts.append(Prompt(row.number, tuple(cut), row.text, digest, not whole, how.has_bos_twice(cut)))
     return Tokenized(tuple(prompts), tuple(skipped))
 
 
@@ -165,10 +193,49 @@ def _ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
     """Token ids of every text, whole, with what the policy puts in front."""
     if not texts:
         return []
-    whole = encoded(how.tokenizer, texts, special=True)
+    whole = encoded(how.tokenizer, texts, special=not how.chat)
+    if how.chat:
+        return [_with_policy(how, ids) for ids in whole]
     if how.dropped is None:
         return [how.added + ids for ids in whole]
     return [ids[: how.dropped] + ids[how.dropped + 1 :] for ids in whole]
+
+
+def _with_policy(how: Tokenization, ids: list[int]) -> list[int]:
+    """A rendered conversation with the BOS that the policy wants: templates may begin one so and another otherwise."""
+    bos = how.tokenizer.bos_token_id
+    has_one = bos is not None and ids[:1] == [bos]
+    if how.bos.policy == "never" and has_one:
+        return ids[1:]
+    return [bos, *ids] if how.bos.policy == "always" and not has_one else ids
+
+
+def _rendered(row: Row, tokenizer: Any) -> Row:
+    """The row with its conversation as a text, or with the reason why the template makes none of it."""
+    if row.messages is None:
+        return row
+    try:
+        text = tokenizer.apply_chat_template(list(row.messages), tokenize=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return Row(row.number, None, NOT_UNICODE)
+    except Exception as error:  # a template may raise anything of its own
+        return Row(row.number, None, f"{REFUSED}: {' '.join(str(error).split())[:80]}")
+    return Row(row.number, text) if text.strip() else Row(row.number, None, EMPTY)
+
+
+def _by_template(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the chat template puts before a conversation that can be a BOS; refused where there is no template."""
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise DataError(
+            "--chat: expected a tokenizer with a chat template; got one without. Leave --chat out, and name a text "
+            "such as --text-field messages.0.content."
+        )
+    probe = _rendered(Row(0, None, messages=[{"role": "user", "content": "a"}]), tokenizer)
+    if probe.text is None:
+        raise DataError(f"--chat: expected a chat template that works; got: {probe.reason}. Repair the tokenizer's.")
+    [ids] = encoded(tokenizer, [probe.text], special=False)
+    return ids[:1], []
 
 
 def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:

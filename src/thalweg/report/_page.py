@@ -18,7 +18,7 @@ from markupsafe import Markup
 from thalweg.catalogue import METRICS
 from thalweg.experiments import experiments, labels
 from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, counted, keys, listing, plotly_script
-from thalweg.store import Coverage, ModelFacts, Run, open_run, os_errors_as_run_errors, write_whole
+from thalweg.store import Coverage, DataFacts, ModelFacts, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ def run_facts(run: Run) -> dict[str, dict[str, str]]:
     return {
         "Run": _run(run),
         **{title: _models(checkpoints) for title, checkpoints in models.items()},
-        **{f"Data {data.name}": {"hash": data.hash, "template": data.template} for data in header.data},
+        **{f"Data {data.name}": _data(data) for data in header.data},
         **{title: _coverage(pairs) for title, pairs in covered.items()},
         "Packages": dict(sorted(session.versions.items())),
         "Hardware": {name: str(value) for name, value in sorted(session.hardware.items())},
@@ -190,6 +190,10 @@ def _model(model: ModelFacts) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def _data(data: DataFacts) -> dict[str, str]:
+    return {"hash": data.hash, "template": data.template, "rows": data.sample or "in their order"}
+
+
 def _coverage(pairs: Sequence[Coverage]) -> dict[str, str]:
     """Counts of all checkpoints of a model on a data set, added up."""
     skipped = sum((Counter(pair.skipped) for pair in pairs), Counter[str]())
@@ -198,6 +202,7 @@ def _coverage(pairs: Sequence[Coverage]) -> dict[str, str]:
         "prompts kept": f"{sum(pair.prompts_kept for pair in pairs):,}",
         "skipped": "; ".join(f"{reason}: {number:,}" for reason, number in sorted(skipped.items())) or "none",
         "too short for a sink rate": f"{sum(pair.short_prompts for pair in pairs):,}",
+        "begin with the BOS token twice": f"{sum(pair.bos_twice for pair in pairs):,}",
         "states with NaN or infinity": f"{sum(pair.nonfinite_states for pair in pairs):,}",
         "states that break a bound": f"{sum(pair.bound_violations for pair in pairs):,}",
     }

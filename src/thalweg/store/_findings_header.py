@@ -44,12 +44,16 @@ class PartCounts(Facts):
         nonfinite_states: states with NaN or Inf.
         short_prompts: prompts so short that a uniform head passes tau.
         bound_violations: states that break the theory's inequalities even in float64.
+        bos_twice: prompts that begin with the BOS token twice.
+        left_out: rows that a random sample leaves out, between those that it drew.
     """
 
     skipped: dict[str, Count] = Field(default_factory=dict[str, Count])
     nonfinite_states: Count = 0
     short_prompts: Count = 0
     bound_violations: Count = 0
+    bos_twice: Count = 0
+    left_out: Count = 0
 
 
 class Coverage(PartCounts):

@@ -32,7 +32,7 @@ class RunIdentity:
     """
 
     models: Mapping[str, Mapping[str, str | None]]
-    data: Mapping[str, Mapping[str, str]]
+    data: Mapping[str, Mapping[str, str | None]]
     settings: Mapping[str, object]
 
     def differences(self, asked: "RunIdentity") -> list[str]:
@@ -65,6 +65,7 @@ class ModelFacts(Facts):
         softmax_blocks: blocks that have softmax attention; None means all of them.
         bos: the policy asked for: auto, always or never.
         bos_token: the token in front of every prompt, None where there is none.
+        chat_template: hash of the template that makes prompts of conversations; None where rows are texts.
         planted: how its massive activation was built in; None for a model that came to it by itself, or never did.
     """
 
@@ -84,6 +85,7 @@ class ModelFacts(Facts):
     softmax_blocks: tuple[int, ...] | None = None
     bos: str = "auto"
     bos_token: str | None = None
+    chat_template: str | None = None
     planted: str | None = None
 
     @property
@@ -93,15 +95,21 @@ class ModelFacts(Facts):
 
 
 class DataFacts(Facts):
-    """One data set: its name, what its rows hash to, and how a row becomes a prompt.
+    """One data set of a run.
 
-    ``given`` is how it was asked for, such as the path of a file; it changes no number.
+    Attributes:
+        name: what tables call it.
+        hash: of its rows.
+        template: how a row becomes a prompt.
+        sample: how many rows were drawn at random, of how many, by which seed; None where rows are taken in order.
+        given: how it was asked for, such as the path of a file; it changes no number.
     """
 
     name: str
     hash: str
     template: str
     given: str | None = None
+    sample: str | None = None
 
 
 class Thresholds(Facts):
@@ -158,7 +166,8 @@ class RunHeader(Facts):
     @property
     def identity(self) -> RunIdentity:
         """What changes a number: two runs with the same identity can be one."""
-        of_model, of_data = {"weights", "configuration", "dtype", "bos", "bos_token"}, {"hash", "template"}
+        of_model = {"weights", "configuration", "dtype", "bos", "bos_token", "chat_template"}
+        of_data = {"hash", "template", "sample"}
         settings = self.model_dump(include={"max_length", "seed", "variants", "keep_text"})
         return RunIdentity(
             models={f"{each.name}@{each.revision}": each.model_dump(include=of_model) for each in self.models},

@@ -171,17 +171,20 @@ def coverage_of(pair: Pair, records: Collection[ShardRecord], done: list[Rows]) 
     skipped = Counter(reasons)
     for record in records:
         skipped.update(record.counts.skipped)
+    left_out = sum(record.counts.left_out for record in records)
     model, revision, data = pair
     return Coverage(
         model=model,
         revision=revision,
         data=data,
-        rows_read=sum(stop - first for first, stop in done) + len(reasons),
+        rows_read=sum(stop - first for first, stop in done) + len(reasons) - left_out,
         prompts_kept=sum(record.prompts_kept for record in records),
         skipped=dict(sorted(skipped.items())),
         nonfinite_states=sum(record.counts.nonfinite_states for record in records),
         short_prompts=sum(record.counts.short_prompts for record in records),
         bound_violations=sum(record.counts.bound_violations for record in records),
+        bos_twice=sum(record.counts.bos_twice for record in records),
+        left_out=left_out,
     )
 
 

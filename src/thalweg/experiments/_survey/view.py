@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._declared import Experiment, Outcome, sections_of, state_remarks
+from thalweg.experiments._declared import Experiment, Outcome, bos_remark, sections_of, state_remarks
 from thalweg.experiments._survey import answers
 from thalweg.experiments._survey.theorem import theorem_section
 from thalweg.experiments._views import (
@@ -114,13 +114,19 @@ def chapters(run: Run) -> Iterator[Chapter]:
 
 def _answered(run: Run, pair: Pair, card: Card) -> Card:
     prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
-    strongest = answers.strongest_heads(run, pair)
+    details = [answers.strongest_heads(run, pair), *_doubled(run, pair)]
     return replace(
         card,
         about=f"{card.about}, {counted(prompts, 'prompt')}",
         answers=(answers.massive_answer(run, pair), answers.where_answer(run, pair), answers.sink_answer(run, pair)),
-        details=(strongest,) if strongest else (),
+        details=tuple(filter(None, details)),
     )
+
+
+def _doubled(run: Run, pair: Pair) -> Iterator[str]:
+    for covered in run.coverage:
+        if covered.bos_twice and covered.pair == (pair.model, pair.revision, pair.data):
+            yield bos_remark(run.header, covered)
 
 
 def _by_data(run: Run, every: Sequence[Pair], section: Callable[[Run, Sequence[Pair], str], Section]) -> list[Section]:
