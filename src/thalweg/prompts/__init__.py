@@ -9,7 +9,8 @@ every row that does not is counted with its reason. Reading order:
 - ``_data_sets``, ``_hub``: data sets with a short name, and any other on the hub
 - ``_source``: from what a person typed to rows with a name and a hash
 - ``_labelled``, with ``_questions``: texts with a class each, and their splits
-- ``_tokens``: the BOS policy, truncation, tokens; batches of prompts of similar length under a token budget
+- ``_tokens``, with ``_heads``: the BOS policy, truncation, tokens; batches of prompts of similar length under a token
+  budget
 - ``_shards``: consecutive rows, or blocks of running text, that are measured and written together
 """
 

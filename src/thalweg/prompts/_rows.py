@@ -155,10 +155,11 @@ class Conversation(Template):
         messages = value_of(record, self.fields[0])
         if messages is None:
             return Row(number, None, FIELD_MISSING)
-        listed = list(messages) if _is_list(messages) else []
-        if not listed or not all(isinstance(message, Mapping) and message.get("role") for message in listed):
+        every = list(messages) if _is_list(messages) else []
+        with_role = [message for message in every if isinstance(message, Mapping) and message.get("role")]
+        if not every or len(with_role) < len(every):
             return Row(number, None, NO_MESSAGES)
-        return Row(number, None, messages=listed)
+        return Row(number, None, messages=with_role)
 
 
 def choose_template(name: str, fields: tuple[str, ...], text_field: str | None, *, chat: bool = False) -> Template:

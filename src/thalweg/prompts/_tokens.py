@@ -20,11 +20,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from thalweg.errors import DataError
+from thalweg.prompts._heads import CHARACTERS, WORTH, Reach, head_of, reach_of
 from thalweg.prompts._rows import EMPTY, NO_TOKENS, NOT_UNICODE, Row, Skipped
 
 POLICIES = ("auto", "always", "never")
@@ -101,6 +103,11 @@ class Tokenization:
         """The BOS, where thalweg puts it in front of what the tokenizer gives."""
         return [self.bos.token_id] if self.bos.added_by == "thalweg" and self.bos.token_id is not None else []
 
+    @cached_property
+    def reach(self) -> Reach | None:
+        """How far the tokenizer looks ahead, where that is known."""
+        return reach_of(self.tokenizer)
+
     @property
     def template_hash(self) -> str | None:
         """What identifies the chat template, where rows are conversations."""
@@ -155,7 +162,7 @@ def tokenization(
     extra = 0 if chat else len(prefix) + len(suffix) + (added_by == "thalweg") - (dropped is not None)
     max_tokens = max_length if context is None else min(max_length, context)
     front = Bos(bos, tokenizer.bos_token, bos_id, added_by) if added_by else Bos(bos, None, None, None)
-    place = prefix.index(int(bos_id)) if added_by == first else 0
+    place = prefix.index(int(bos_id)) if bos_id is not None and added_by == first else 0
     return Tokenization(tokenizer, front, max_tokens, extra, dropped, place, chat)
 
 
@@ -193,7 +200,7 @@ def _ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
     """Token ids of every text, whole, with what the policy puts in front."""
     if not texts:
         return []
-    whole = encoded(how.tokenizer, texts, special=not how.chat)
+    whole = _first_ids(how, texts)
     if how.chat:
         return [_with_policy(how, ids) for ids in whole]
     if how.dropped is None:
@@ -201,13 +208,25 @@ def _ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
     return [ids[: how.dropped] + ids[how.dropped + 1 :] for ids in whole]
 
 
+def _first_ids(how: Tokenization, texts: list[str]) -> list[list[int]]:
+    """Token ids of every text as the tokenizer gives them; of long ones no more than are sure to be kept."""
+    heads, kept, special = dict[int, list[int]](), how.max_tokens + 1, not how.chat
+    for place, text in enumerate(texts):
+        if len(text) > WORTH * CHARACTERS * kept and how.reach is not None:
+            head = head_of(how.tokenizer, how.reach, text, kept, special=special)
+            heads |= {} if head is None else {place: head}
+    others = [text for place, text in enumerate(texts) if place not in heads]
+    rest = iter(encoded(how.tokenizer, others, special=special) if others else [])
+    return [heads[place] if place in heads else next(rest) for place in range(len(texts))]
+
+
 def _with_policy(how: Tokenization, ids: list[int]) -> list[int]:
     """A rendered conversation with the BOS that the policy wants: templates may begin one so and another otherwise."""
-    bos = how.tokenizer.bos_token_id
-    has_one = bos is not None and ids[:1] == [bos]
+    front = [how.tokenizer.bos_token_id]
+    has_one = ids[:1] == front
     if how.bos.policy == "never" and has_one:
         return ids[1:]
-    return [bos, *ids] if how.bos.policy == "always" and not has_one else ids
+    return front + ids if how.bos.policy == "always" and not has_one else ids
 
 
 def _rendered(row: Row, tokenizer: Any) -> Row:
