@@ -1,11 +1,13 @@
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # Tiny models gain nothing from threads and lose a lot to them where tests run side by side; set before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["THALWEG_CACHE"] = tempfile.mkdtemp(prefix="thalweg-cache-")
 sys.path.insert(0, str(Path(__file__).parent))
 
 

@@ -14,7 +14,6 @@ from transformers.utils import logging as transformers_logging
 from families import FAMILIES, HYBRIDS, tiny
 from saved import SIZES, configured, llama, save
 from thalweg.capture import identify_model, load_model, prove, subject_of
-from thalweg.capture._identity import identity_of_directory
 from thalweg.errors import ModelError
 from thalweg.options import LoadOptions
 
@@ -198,7 +197,7 @@ def test_pickled_weights_are_read_when_they_are_trusted(good):
     expected = load_file(good / "model.safetensors")
     pickled(good)
     found = identify_model(str(good), LoadOptions(allow_pickle=True))
-    assert found.weights != identity
+    assert found.weights == identity
     model = load_model(found)
     assert all(torch.equal(model.state_dict()[name], weight) for name, weight in expected.items())
 
@@ -267,31 +266,6 @@ def test_one_number_for_all_blocks_is_expected(good, monkeypatch):
 
     monkeypatch.setattr(tf.AutoConfig, "from_pretrained", uneven)
     assert "num_attention_heads = [4, 2]; expected one number" in refused(good)
-
-
-def test_any_change_of_the_weights_is_another_identity(good):
-    found = {identify_model(str(good)).weights}
-    weights = load_file(good / "model.safetensors")
-    weights["model.norm.weight"][3] += 1e-3
-    save_file(weights, good / "model.safetensors", metadata={"format": "pt"})
-    found.add(identify_model(str(good)).weights)
-    (good / "model.safetensors").rename(good / "other.safetensors")
-    found.add(identify_model(str(good)).weights)
-    assert len(found) == 3
-
-
-def test_large_files_are_known_by_pieces_of_them(good, monkeypatch):
-    monkeypatch.setattr("thalweg.capture._identity.HASHED_WHOLE", 1000)
-    monkeypatch.setattr("thalweg.capture._identity.PIECE", 16)
-    monkeypatch.setattr("thalweg.capture._identity.PIECES", 100)
-    found = {identity_of_directory(good)}
-    content = bytearray((good / "model.safetensors").read_bytes())
-    content[3] ^= 1  # the header
-    (good / "model.safetensors").write_bytes(content)
-    found.add(identity_of_directory(good))
-    (good / "model.safetensors").write_bytes(content + b"x")  # the size
-    found.add(identity_of_directory(good))
-    assert len(found) == 3
 
 
 def test_loading_says_nothing_and_leaves_transformers_as_it_was(good, capfd, monkeypatch):

@@ -179,7 +179,7 @@ def test_a_missing_revision_is_named_and_the_rest_is_measured(online):
 def test_every_revision_is_known_by_its_own_commit_and_weights(online):
     commits = [commit_of("org/pythia", revision) for revision in ("step0", "step20", "main")]
     assert [model.commit for model in online.run.header.models] == commits
-    kinds = [model.weights.partition(":")[0] for model in online.run.header.models]
+    kinds = [model.files.partition(":")[0] for model in online.run.header.models]
     assert kinds == ["blob", "blobs", "blob"]
     assert len({model.weights for model in online.run.header.models}) == 3
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from hub_stub import COMMIT, hub
 from saved import llama, save
+from thalweg.capture import identify_model
 from thalweg.store import open_run
 
 COMMANDS = """
@@ -131,17 +132,19 @@ def offline(online, folder):
     return Seen(said, served.asked, folder / "runs")
 
 
-def test_a_model_is_known_by_its_commit_and_the_blob_of_its_weights(online, folder):
+def test_a_model_is_known_by_its_commit_and_by_its_tensors_as_the_same_directory_is(online, folder):
     found = online.model("whole")
     assert (found.name, found.revision, found.commit) == ("org/whole", "main", COMMIT)
     digest = hashlib.sha256((folder / "whole" / "model.safetensors").read_bytes()).hexdigest()
-    assert found.weights == f"blob:{digest}"
+    assert found.files == f"blob:{digest}"
+    assert found.weights == identify_model(str(folder / "whole")).weights
 
 
 def test_a_model_in_shards_is_known_by_all_of_them(online):
     found = online.model("sharded")
     assert found.commit == COMMIT
-    assert found.weights.startswith("blobs:")
+    assert found.files.startswith("blobs:")
+    assert found.weights == online.model("whole").weights
     assert open_run(online.runs / "sharded").prompts.collect().height == 2
 
 
@@ -174,8 +177,8 @@ def test_what_the_hub_refuses_is_one_line(online, name, words):
 
 def test_pickled_weights_are_read_when_they_are_trusted(online):
     one, other = (open_run(online.runs / name).layers.drop("model").collect() for name in ("whole", "trusted"))
-    assert online.model("trusted").weights.startswith("blob:")
-    assert online.model("trusted").weights != online.model("whole").weights
+    assert online.model("trusted").files != online.model("whole").files
+    assert online.model("trusted").weights == online.model("whole").weights
     assert one.equals(other)
 
 

@@ -1,17 +1,22 @@
 """What is inside this Hugging Face model, and what does it do on this prompt?
 
 Reading order: :mod:`._load` (from a name to weights, and weights brought near) with :mod:`._hub`, :mod:`._identity`,
-:mod:`._stored`, :mod:`._gguf` and :mod:`._failures`, :mod:`._parts` and :mod:`._families` (where things are, and what a
-block returns), :mod:`._interface` (how an attention call reaches us), :mod:`._subject` (all of it put together, and
-what a head writes), :mod:`._observe` (watch one forward pass, or its states alone), then the proofs: :mod:`._solved` (a
-block's summands, the scale of the logits) and :mod:`._proof`; and on proved parts :mod:`._proved` (the way to logits,
-and watching what a block adds).
+:mod:`._stored`, :mod:`._kept`, :mod:`._gguf` and :mod:`._failures`, :mod:`._parts` and :mod:`._families` (where things
+are, and what a block returns), :mod:`._interface` (how an attention call reaches us), :mod:`._subject` (all of it put
+together, and what a head writes), :mod:`._observe` (watch one forward pass, or its states alone), then the proofs:
+:mod:`._solved` (a block's summands, the scale of the logits) and :mod:`._proof`; and on proved parts :mod:`._proved`
+(the way to logits, and watching what a block adds).
 """
 
 from thalweg.capture._families import PROVED
-from thalweg.capture._identity import identity_of_configuration, identity_of_tokenizer, weights_in_directory
+from thalweg.capture._identity import (
+    identity_of_configuration,
+    identity_of_model,
+    identity_of_tokenizer,
+    weights_in_directory,
+)
 from thalweg.capture._interface import attention_implementation
-from thalweg.capture._load import IdentifiedModel, fetch_weights, identify_model, load_model
+from thalweg.capture._load import IdentifiedModel, fetch_weights, identify_model, load_model, weights_of
 from thalweg.capture._observe import AttentionSeen, Watcher, observe, watch_states
 from thalweg.capture._parts import Positions, positions_of, rewrap, unwrap
 from thalweg.capture._proof import Capability, Check, prove, require
@@ -48,6 +53,7 @@ __all__ = [
     "fetch_weights",
     "identify_model",
     "identity_of_configuration",
+    "identity_of_model",
     "identity_of_tokenizer",
     "load_model",
     "observe",
@@ -60,4 +66,5 @@ __all__ = [
     "unwrap",
     "watch_states",
     "weights_in_directory",
+    "weights_of",
 ]

@@ -2,53 +2,128 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
-from thalweg.capture._stored import StoredTensor
+from thalweg.capture._kept import keep, kept, key_of, name_of
+from thalweg.capture._stored import StoredTensor, digests, stored_in
 
-HASHED_WHOLE, PIECE, PIECES = 2**28, 2**20, 256
+VERSION = "1"
+"""Of how identities are computed: those kept by another are computed again."""
+UNREAD = (r"rotary_emb\.inv_freq$",)
+"""Tensors of old files that no model reads."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 OF_A_TRAINER = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "*_states.pt")
 """Pickles that a trainer leaves beside the weights, several times as large as they are."""
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-INCIDENTAL = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
+INCIDENTAL = (
+    "transformers_version",
+    "_name_or_path",
+    "_model_name_or_path",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+)
 OF_A_CALL = ("version", "truncation", "padding")
 """Parts of tokenizer.json that whoever saved it last has left there; every call sets them anew."""
 
 
-def identity_of_directory(path: Path) -> str:
-    """sha256 over name, size and content of every weight file; of a large one its header and evenly spaced pieces."""
-    digest = hashlib.sha256()
-    for file in weights_in_directory(path):
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        starts = range(0, size, PIECE) if size <= HASHED_WHOLE else range(0, size, size // PIECES)
-        with file.open("rb") as opened:
-            for start in starts:
-                opened.seek(start)
-                digest.update(opened.read(PIECE))
-    return f"sha256:{digest.hexdigest()}"
+def identity_of_model(model: Any) -> str:
+    """sha256 over the sorted tensors of a model in memory, as saving it would write them: a tied one once."""
+    tensors = model.state_dict()
+    if isinstance(model, PreTrainedModel):
+        tensors = revert_weight_conversion(model, tensors)
+    return _identity(_in_memory(tensors), type(model))
 
 
-def identity_of_stored(tensors: Iterable[StoredTensor]) -> str:
-    """sha256 over the sorted tensors of files: names, types, shapes, bytes."""
-    digest = hashlib.sha256()
-    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
-        digest.update(f"{tensor.name}\0{tensor.dtype}\0{tensor.shape}\0".encode())
-        with tensor.file.open("rb") as opened:
-            opened.seek(tensor.start)
-            for start in range(0, tensor.size, PIECE):
-                digest.update(opened.read(min(PIECE, tensor.size - start)))
-    return f"sha256:{digest.hexdigest()}"
+def identity_of_files(files: Sequence[Path], kind: type | None) -> str:
+    """The same of safetensors files that hold a model of this class; or of pickles, once they are trusted."""
+    tensors = [tensor for file in files if file.suffix == ".safetensors" for tensor in stored_in(file)]
+    pickled = [file for file in files if file.suffix != ".safetensors"]
+    in_pickles = (known for file in pickled for known in _in_memory(torch.load(file, "cpu", weights_only=True)))
+    return _identity([*_known(tensors), *in_pickles], kind)
+
+
+def identity_of_stored(tensors: Sequence[StoredTensor]) -> str:
+    """The same of tensors in files that name them in their own way."""
+    return _identity(_known(tensors), None)
+
+
+def kept_identity(names: Iterable[str], kind: type | None, compute: Callable[[], str] | None) -> str | None:
+    """The identity of files with these names, as the user's cache knows it, or as computed now and kept there."""
+    key = key_of([*names, VERSION, str(getattr(kind, "__qualname__", None))])
+    identity = kept(key)
+    if identity is None and compute is not None:
+        identity = compute()
+        keep(key, identity)
+    return identity
+
+
+def class_of(config: Any) -> type | None:
+    """The class that transformers builds from a configuration; None where the model comes with its own code."""
+    found: Any = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    return found[0] if isinstance(found, tuple) else found
+
+
+@dataclass(frozen=True)
+class _Known:
+    name: str
+    content: str
+    """Type, shape and digest."""
+
+
+def _known(tensors: Sequence[StoredTensor]) -> list[_Known]:
+    return [
+        _Known(tensor.name, f"{tensor.dtype} {list(tensor.shape)} {digest}")
+        for tensor, digest in zip(tensors, digests(tensors), strict=True)
+    ]
+
+
+def _in_memory(tensors: Mapping[str, Any]) -> list[_Known]:
+    known = list[_Known]()
+    for name, tensor in tensors.items():
+        if isinstance(tensor, torch.Tensor):
+            values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            known.append(_Known(name, f"{dtype} {list(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}"))
+    return known
+
+
+def _identity(tensors: Iterable[_Known], kind: type | None) -> str:
+    """One sha256; without tied copies, what loading leaves out, and the prefix that some files have and some lack."""
+    tied, prefix = tuple(getattr(kind, "_tied_weights_keys", None) or ()), getattr(kind, "base_model_prefix", "")
+    unread = (*(getattr(kind, "_keys_to_ignore_on_load_unexpected", None) or ()), *UNREAD)
+    read = [tensor for tensor in tensors if not any(re.search(each, tensor.name) for each in unread)]
+    times = Counter(tensor.content for tensor in read)
+    once = [
+        tensor
+        for tensor in read
+        if times[tensor.content] == 1 or not any(re.search(each, tensor.name) for each in tied)
+    ]
+    lines = sorted(f"{tensor.name.removeprefix(f'{prefix}.')} {tensor.content}\n" for tensor in once)
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def weights_in_directory(path: Path) -> list[Path]:
-    """The weight files of a directory: safetensors, or pickles where there are none."""
+    """The weight files of a directory: safetensors, or pickles where there are none; those that are loaded."""
+    for whole in HUB_WEIGHTS:
+        if (path / whole).is_file():
+            return [path / whole]
+        index = path / f"{whole}.index.json"
+        with suppress(OSError, ValueError, KeyError):
+            shards = [path / shard for shard in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+            return [shard for shard in shards if shard.is_file()]
     return sorted(path.glob("*.safetensors")) or pickled_in_directory(path)
 
 
@@ -60,26 +135,36 @@ def pickled_in_directory(path: Path) -> list[Path]:
 
 def identity_of_tokenizer(tokenizer: Any) -> str:
     """sha256 over what makes other tokens of the same text."""
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    words = json.loads(fast.to_str()) if fast is not None else sorted(tokenizer.get_vocab().items())
-    if isinstance(words, dict):
-        words = {name: part for name, part in words.items() if name not in OF_A_CALL}
-    text = json.dumps(words, sort_keys=True) + str(tokenizer.bos_token)  # other special tokens enter no prompt
+    text = _words(tokenizer) + str(tokenizer.bos_token)  # other special tokens enter no prompt
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def identity_of_configuration(config: Any, tokenizer: Any) -> str:
     """sha256 over what makes other numbers of the same weights: the configuration and the tokenizer."""
-    settings = {name: value for name, value in config.to_dict().items() if name not in INCIDENTAL}
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    words = fast.to_str() if fast is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    text = json.dumps(settings, sort_keys=True, default=str) + words + str(tokenizer.special_tokens_map)
+    settings = json.dumps(_settings(config.to_dict()), sort_keys=True, default=str)
+    text = settings + _words(tokenizer) + str(tokenizer.special_tokens_map)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def identity_on_hub(name: str, commit: str | None, *, allow_pickle: bool) -> str:
-    """The hub's blob id, a hash of the content, of the weights; of several shards a hash over theirs."""
-    blobs = weights_on_hub(name, commit, allow_pickle=allow_pickle)
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, and those inside it, without what saving adds."""
+    return {
+        name: _settings(value) if isinstance(value, Mapping) and "_name_or_path" in value else value
+        for name, value in config.items()
+        if name not in INCIDENTAL
+    }
+
+
+def _words(tokenizer: Any) -> str:
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        return json.dumps(sorted(tokenizer.get_vocab().items()))
+    words = json.loads(fast.to_str())
+    return json.dumps({name: part for name, part in words.items() if name not in OF_A_CALL}, sort_keys=True)
+
+
+def files_on_hub(blobs: Mapping[str, str], commit: str | None) -> str:
+    """What the hub knows weight files by before they are here: its blob id, or a hash over those of several."""
     if len(blobs) == 1:
         return f"blob:{next(iter(blobs.values()))}"
     listed = "".join(f"{file}\0{blob}\0" for file, blob in sorted(blobs.items()))
@@ -100,7 +185,7 @@ def _cached_blobs(name: str, commit: str | None, readable: Sequence[str]) -> dic
         if isinstance(index, str):
             shards = sorted(set(json.loads(Path(index).read_bytes())["weight_map"].values()))
         cached = {shard: try_to_load_from_cache(name, shard, revision=commit) for shard in shards}
-        blobs = {shard: Path(path).resolve().name for shard, path in cached.items() if isinstance(path, str)}
+        blobs = {shard: name_of(Path(path)) for shard, path in cached.items() if isinstance(path, str)}
         if len(blobs) == len(shards):
             return blobs
     return {}

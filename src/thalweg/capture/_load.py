@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +33,16 @@ from thalweg.capture._failures import (
 from thalweg.capture._gguf import GgufFile, read_gguf, without_bar
 from thalweg.capture._hub import commit_in_cache, commit_on_hub
 from thalweg.capture._identity import (
+    class_of,
+    files_on_hub,
     identity_of_configuration,
-    identity_of_directory,
+    identity_of_files,
     identity_of_stored,
-    identity_on_hub,
+    kept_identity,
     weights_in_directory,
     weights_on_hub,
 )
+from thalweg.capture._kept import name_of
 from thalweg.capture._parts import context_of
 from thalweg.errors import ModelError
 from thalweg.names import local_path
@@ -64,8 +67,8 @@ class IdentifiedModel:
         revision: as asked for; "main" for the hub's default and "local" for a directory.
         commit: what the hub resolved the revision to.
         reached: whether the hub may be asked; else there is nothing but what is here.
-        weights: hash over the weight files of a directory, or the hub's blob id of the weights; a hash over those of
-            several shards.
+        weights: sha256 over the tensors; None for weights on the hub that were not fetched.
+        files: the hub's ids of the weight files; None for a directory.
         configuration: hash over the configuration and the tokenizer.
         dtype: of the computation, such as "bfloat16".
         context: longest prompt the model takes; None where there is no limit.
@@ -79,10 +82,11 @@ class IdentifiedModel:
     revision: str
     commit: str | None
     reached: bool
-    weights: str
+    weights: str | None
     configuration: str
     dtype: str
     context: int | None
+    files: str | None = None
     gguf: GgufFile | None = None
 
     @property
@@ -97,14 +101,16 @@ def identify_model(
     *,
     directory: Path | None = None,
     tokenizer_directory: Path | None = None,
+    fetch: bool = True,
 ) -> IdentifiedModel:
-    """Find a model and read everything but its weights.
+    """Find a model; its weights are read once, to be known by their content, and not loaded.
 
     Args:
         name: hub id, directory or GGUF file.
         options: how it will be loaded.
         directory: where the model is, if ``name`` does not say it.
         tokenizer_directory: where its tokenizer is, if not beside its configuration.
+        fetch: download weights that are not here and were never identified here; else they stay unknown.
 
     Raises:
         ModelError: the model cannot be found or reached, is gated, has no safe weights, needs remote code, or is not
@@ -127,17 +133,15 @@ def identify_model(
         refuse_other_kinds(name, config)
         if path is not None and gguf is None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
-        pickled = options.allow_pickle
-        if gguf is not None:
-            weights = identity_of_stored(gguf.tensors)
-        else:
-            weights = identity_of_directory(path) if path else identity_on_hub(name, commit, allow_pickle=pickled)
+        blobs = {} if path else weights_on_hub(name, commit, allow_pickle=options.allow_pickle)
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
         tokenizer = AutoTokenizer.from_pretrained(
             str(tokenizer_directory or source),
             **_common(options, commit, reached, None if tokenizer_directory else gguf),
         )
         refuse_invented_tokenizer(name, tokenizer)
+    with readable_errors(name, options.revision), _quiet():
+        weights = _identity(source, config, gguf, blobs, commit, fetch=fetch and reached)
     return IdentifiedModel(
         name=name,
         source=source,
@@ -151,8 +155,17 @@ def identify_model(
         configuration=identity_of_configuration(config, tokenizer),
         dtype=_dtype(options, config),
         context=context_of(config.get_text_config(decoder=True)),
+        files=None if path else files_on_hub(blobs, commit),
         gguf=gguf,
     )
+
+
+def weights_of(model: IdentifiedModel) -> str | None:
+    """What the weights of a model are known by, fetched if they are not here; None where the hub has none to read."""
+    if model.weights is not None or model.files is None:
+        return model.weights
+    blobs = weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle)
+    return _identity(model.source, model.config, None, blobs, model.commit, fetch=model.reached)
 
 
 def load_model(identified: IdentifiedModel) -> PreTrainedModel:
@@ -201,6 +214,26 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
         with file.open("rb", buffering=0) as opened:
             while not stopped() and opened.read(PIECE):
                 pass
+
+
+def _identity(
+    source: str, config: Any, gguf: GgufFile | None, blobs: Mapping[str, str], commit: str | None, *, fetch: bool
+) -> str | None:
+    kind = class_of(config)
+    if gguf is not None:
+        return kept_identity([name_of(gguf.path)], None, lambda: identity_of_stored(gguf.tensors))
+    if Path(source).is_dir():
+        files = weights_in_directory(Path(source))
+        return kept_identity(map(name_of, files), kind, lambda: identity_of_files(files, kind))
+    if not blobs:
+        return None
+    here = [try_to_load_from_cache(source, file, revision=commit) for file in blobs]
+
+    def compute() -> str:
+        return identity_of_files([Path(hf_hub_download(source, file, revision=commit)) for file in blobs], kind)
+
+    ready = fetch or all(isinstance(file, str) for file in here)
+    return kept_identity(blobs.values(), kind, compute if ready else None)
 
 
 def _common(options: LoadOptions, commit: str | None, reached: bool, gguf: GgufFile | None = None) -> dict[str, Any]:

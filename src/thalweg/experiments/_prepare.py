@@ -173,6 +173,7 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         revision=model.revision,
         commit=model.commit,
         weights=model.weights,
+        files=model.files,
         configuration=model.configuration,
         dtype=model.dtype,
         quantization=model.quantization,

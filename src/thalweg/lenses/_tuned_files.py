@@ -92,7 +92,7 @@ def _require_made_for(tuned: TunedFiles, model: IdentifiedModel) -> None:
     if model.revision != "local" and made not in (model.revision, model.commit):
         raise _of_another(tuned, model, f"revision {made}", model.revision)
     if weights is not None and weights != model.weights:
-        raise _of_another(tuned, model, f"weights {weights[:20]}...", f"{model.weights[:20]}...")
+        raise _of_another(tuned, model, f"weights {weights[:20]}...", f"{str(model.weights)[:20]}...")
     if model.revision != "local" and not _is_named_alike(tuned, model):
         raise _of_another(tuned, model, f"model {config.get('base_model_name_or_path')!r}", repr(model.name))
 

@@ -26,7 +26,7 @@ class RunIdentity:
     How many rows, in which batches, on which engine and device, changes none and is left out.
 
     Attributes:
-        models: by ``name@revision``: weights, dtype, BOS policy and token.
+        models: by ``name@revision``: weights, dtype, quantization, BOS policy and token.
         data: by name: hash and template.
         settings: by option name.
     """
@@ -41,7 +41,7 @@ class RunIdentity:
         lines += _names_differ("data", self.data.keys(), asked.data.keys())
         for mine, theirs in ((self.models, asked.models), (self.data, asked.data)):
             for name in sorted(mine.keys() & theirs.keys()):
-                lines += _values_differ(mine[name], theirs[name], of=f" of {name}")
+                lines += _values_differ(*_comparable(mine[name], theirs[name]), of=f" of {name}")
         return lines + _values_differ(self.settings, asked.settings)
 
 
@@ -52,7 +52,8 @@ class ModelFacts(Facts):
         name: hub id, directory or file, as given.
         revision: as asked for.
         commit: what the revision resolved to, where there is one.
-        weights: what identifies the weights: hub blob ids, or a hash of the files.
+        weights: sha256 over the tensors, sorted, a tied one once; None as long as they stay on the hub.
+        files: what the hub knows the weight files by; None for a directory or a file.
         configuration: what identifies the model's configuration and tokenizer.
         dtype: of the computation.
         quantization: how the weights are stored, such as "GGUF Q4_1, dequantized"; None for plain numbers.
@@ -72,7 +73,8 @@ class ModelFacts(Facts):
     name: str
     revision: str = "main"
     commit: str | None = None
-    weights: str
+    weights: str | None
+    files: str | None = None
     configuration: str = ""
     dtype: str
     quantization: str | None = None
@@ -166,7 +168,7 @@ class RunHeader(Facts):
     @property
     def identity(self) -> RunIdentity:
         """What changes a number: two runs with the same identity can be one."""
-        of_model = {"weights", "configuration", "dtype", "bos", "bos_token", "chat_template"}
+        of_model = {"weights", "files", "configuration", "dtype", "quantization", "bos", "bos_token", "chat_template"}
         of_data = {"hash", "template", "sample"}
         settings = self.model_dump(include={"max_length", "seed", "variants", "keep_text"})
         return RunIdentity(
@@ -180,6 +182,12 @@ def _names_differ(what: str, mine: Set[str], theirs: Set[str]) -> list[str]:
     if mine == theirs:
         return []
     return [f"{what}: run has {', '.join(sorted(mine))}, asked for {', '.join(sorted(theirs))}"]
+
+
+def _comparable(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list[dict[str, object]]:
+    """What the hub knows files by tells two models apart only as long as the tensors of one are unknown."""
+    moot = "files" if mine.get("weights") and theirs.get("weights") else "weights"
+    return [{name: value for name, value in facts.items() if name != moot} for facts in (mine, theirs)]
 
 
 def _values_differ(mine: Mapping[str, object], theirs: Mapping[str, object], of: str = "") -> list[str]:

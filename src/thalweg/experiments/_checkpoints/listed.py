@@ -73,7 +73,7 @@ def _on_the_hub(names: list[str], revisions: Sequence[str], options: SurveyOptio
     if repeated:
         raise UsageError(f"--revisions {repeated[0]} is given twice; name each once.")
     ways = {
-        revision: partial(identify_model, name, replace(options.loading, revision=revision))
+        revision: partial(identify_model, name, replace(options.loading, revision=revision), fetch=False)
         for revision in training_order(wanted)
     }
     return _identified(ways, {}, f"{Path(name).name}-checkpoints")

@@ -10,7 +10,7 @@ import polars as pl
 
 from thalweg import averages, metrics
 from thalweg.averages import KEYS
-from thalweg.capture import Subject
+from thalweg.capture import Subject, weights_of
 from thalweg.engines import Progress, run_shards
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import Key, batching, loaded, passages, write_shards
@@ -155,7 +155,9 @@ class ModelSurvey:
             name = (self.model.name, self.model.revision)
             facts = next(each for each in self.writer.run_header.models if (each.name, each.revision) == name)
             blocks = tuple(block.index for block in self.subject.parts.blocks if block.projection is not None)
-            self.writer.update(model=learned_facts(facts, self.subject, blocks))
+            learned = learned_facts(facts, self.subject, blocks)
+            weights = facts.weights or weights_of(self.model)
+            self.writer.update(model=learned.model_copy(update={"weights": weights}))
         return self.subject
 
     def release(self) -> None:
