@@ -43,7 +43,8 @@ def identity_of_model(model: Any) -> str:
     """sha256 over the sorted tensors of a model in memory, as saving it would write them: a tied one once."""
     tensors = model.state_dict()
     if isinstance(model, PreTrainedModel):
-        tensors = revert_weight_conversion(model, tensors)
+        with suppress(NotImplementedError):  # a quantized one that transformers cannot save once it is loaded
+            tensors = revert_weight_conversion(model, tensors)
     return _identity(_in_memory(tensors), type(model))
 
 
@@ -74,6 +75,19 @@ def class_of(config: Any) -> type | None:
     """The class that transformers builds from a configuration; None where the model comes with its own code."""
     found: Any = AutoModelForCausalLM._model_mapping.get(type(config), None)
     return found[0] if isinstance(found, tuple) else found
+
+
+def quantization_of(config: Any) -> str | None:
+    """How a checkpoint says that it is quantized, such as "bitsandbytes 8-bit"; None where it says nothing."""
+    said = config.to_dict().get("quantization_config") or config.get_text_config(decoder=True).to_dict().get(
+        "quantization_config"
+    )
+    if not said:
+        return None
+    method = getattr(said.get("quant_method"), "value", said.get("quant_method")) or "unknown method"
+    bits = said.get("bits") or (8 if said.get("load_in_8bit") else 4 if said.get("load_in_4bit") else None)
+    kind = said.get("format") or (said.get("bnb_4bit_quant_type") if bits == 4 else None)
+    return " ".join(str(each) for each in (method, f"{bits}-bit" if bits else None, kind) if each)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from thalweg.capture._identity import (
     identity_of_files,
     identity_of_stored,
     kept_identity,
+    quantization_of,
     weights_in_directory,
     weights_on_hub,
 )
@@ -92,7 +93,9 @@ class IdentifiedModel:
     @property
     def quantization(self) -> str | None:
         """How the weights are stored, where it is not as plain numbers."""
-        return f"GGUF {self.gguf.quantization}, dequantized" if self.gguf is not None else None
+        if self.gguf is not None:
+            return f"GGUF {self.gguf.quantization}, dequantized"
+        return quantization_of(self.config)
 
 
 def identify_model(
