@@ -16,6 +16,7 @@ from saved import SIZES, configured, llama, save
 from thalweg.capture import identify_model, load_model, prove, subject_of
 from thalweg.errors import ModelError
 from thalweg.options import LoadOptions
+from thalweg.reference import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,19 @@ def test_a_model_without_a_tokenizer_is_refused_and_none_made_up(family, tmp_pat
     save(tiny(family), tmp_path, tokenizer=False)
     with pytest.raises(ModelError, match=r"expected tokenizer.json, or its kin, beside config.json"):
         identify_model(str(tmp_path))
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
+    path = save(llama(vocab_size=100, bos_token_id=0, eos_token_id=0), tmp_path)
+    words = "has token 255 and the embedding 100 rows, tokens 0 to 99. Check that the tokenizer belongs to this model."
+    assert refused(path).endswith(words)
+
+
+def test_tokens_added_beyond_the_embedding_are_none_of_a_text(good):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["<image>", "<video>", "<sound>"], special_tokens=True)
+    tokenizer.save_pretrained(good)
+    assert max(identify_model(str(good)).tokenizer.get_vocab().values()) >= 258
 
 
 def test_an_unembedding_that_is_missing_is_not_made_up(good):

@@ -60,6 +60,17 @@ def refuse_invented_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> 
         raise ModelError(f"{name} has no tokenizer: expected tokenizer.json, or its kin, beside config.json.")
 
 
+def refuse_larger_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    """Tokens without a row of the embedding. Added ones may be: those for images, say, stand in no text."""
+    rows: int | None = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    ordinary = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder)
+    if rows is not None and max(ordinary, default=0) >= rows:
+        raise ModelError(
+            f"the tokenizer of {name} has token {max(ordinary)} and the embedding {rows:,} rows, tokens 0 to "
+            f"{rows - 1}. Check that the tokenizer belongs to this model."
+        )
+
+
 def refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> None:
     """Transformers draws at random what a checkpoint lacks; a random unembedding alone is taken away instead."""
     unembedding = model.get_output_embeddings()

@@ -27,6 +27,7 @@ from thalweg.capture._failures import (
     readable_errors,
     refuse_invented_tokenizer,
     refuse_invented_weights,
+    refuse_larger_tokenizer,
     refuse_other_kinds,
     refuse_unsafe_weights,
 )
@@ -143,6 +144,7 @@ def identify_model(
             **_common(options, commit, reached, None if tokenizer_directory else gguf),
         )
         refuse_invented_tokenizer(name, tokenizer)
+        refuse_larger_tokenizer(name, tokenizer, config)
     with readable_errors(name, options.revision), _quiet():
         weights = _identity(source, config, gguf, blobs, commit, fetch=fetch and reached)
     return IdentifiedModel(
