@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from thalweg.advice._answer import Advice, Unanswered
+from thalweg.advice._answer import NOT_MEASURED, Advice, Unanswered
 from thalweg.advice._states import (
     ACCURACY,
     EMBEDDINGS,
@@ -18,6 +18,7 @@ from thalweg.advice._states import (
     exits_by_accuracy,
     exits_by_perplexity,
     phase_of,
+    why_not,
 )
 from thalweg.errors import UsageError
 from thalweg.experiments import latest_pairs, surveyed_span
@@ -90,7 +91,12 @@ def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:
         (PHASES, surveyed, f"thalweg survey {where}"),
     )
     answers = [*([embedding] if embedding else []), *accuracy, *perplexity]
-    unanswered = [Unanswered(question, command) for question, known, command in commands if not known]
+    reasons = {EMBEDDINGS: why_not(run, model)}
+    unanswered = [
+        Unanswered(question, command, reasons.get(question, NOT_MEASURED))
+        for question, known, command in commands
+        if not known
+    ]
     phases = _phases(model, span, surveyed=surveyed)
     return Advice(model.name, model.revision, model.blocks, phases, answers, unanswered)
 

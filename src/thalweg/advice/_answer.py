@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 
+NOT_MEASURED = "not measured"
+
+
 @dataclass(frozen=True)
 class Exit:
     """From which state on an exit costs less than a share.
@@ -55,10 +58,12 @@ class Unanswered:
     Attributes:
         question: what stays open.
         command: what would measure it.
+        reason: why not.
     """
 
     question: str
     command: str
+    reason: str = NOT_MEASURED
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.advice._answer import Answer, Exit
+from thalweg.advice._answer import NOT_MEASURED, Answer, Exit
+from thalweg.averages import not_told_apart
+from thalweg.experiments import answers_of
 from thalweg.shown import counted, interval, ranges
 from thalweg.store import Findings, ModelFacts, Run
 
@@ -14,6 +16,7 @@ EMBEDDINGS = "which state for embeddings"
 ACCURACY = "from which state on an early exit keeps the accuracy"
 PERPLEXITY = "from which state on an early exit keeps the perplexity"
 METRICS = ("acc", "acc_norm")
+PAIRED = "McNemar's test, answer by answer,"
 NORMAL = 1.96
 Row = dict[str, Any]
 Rows = list[Row]
@@ -39,8 +42,25 @@ def best_embedding(run: Run, model: ModelFacts, phase: PhaseOf) -> Answer | None
     if scored:
         return _by_mteb(*max(scored, key=lambda pair: pair[1][0]["n"]), phase)
     probed = [(findings, _rows(findings, "accuracy", _of(model))) for findings in probes]
-    probed = [(findings, rows) for findings, rows in probed if _test(rows)]
-    return _by_probe(*max(probed, key=lambda pair: _test(pair[1])[0]["n"]), phase) if probed else None
+    probed = [(findings, rows) for findings, rows in probed if _test(rows) and not unconverged(rows)]
+    return _by_probe(*max(probed, key=lambda pair: _test(pair[1])[0]["n"]), model, phase) if probed else None
+
+
+def unconverged(rows: Rows) -> list[int]:
+    """The states at which a probe has not converged: what it reads there says nothing of them."""
+    return sorted({row["state"] for row in rows if row["converged"] is False})
+
+
+def why_not(run: Run, model: ModelFacts) -> str:
+    """Why the run does not say which state embeds best."""
+    for findings in reversed(run.experiments("probe")):
+        if states := unconverged(rows := _rows(findings, "accuracy", _of(model))):
+            return f"the probe on {rows[0]['data']} has not converged at {_states(states)}"
+    return NOT_MEASURED
+
+
+def _states(states: Sequence[int]) -> str:
+    return f"{'state' if len(states) == 1 else 'states'} {ranges(states)}"
 
 
 def _by_mteb(findings: Findings, rows: Rows, phase: PhaseOf) -> Answer:
@@ -52,20 +72,21 @@ def _by_mteb(findings: Findings, rows: Rows, phase: PhaseOf) -> Answer:
     return _answer(best, last, "mean", said, tied, tasks, phase, f"mteb/{findings.header.key}/means")
 
 
-def _by_probe(findings: Findings, rows: Rows, phase: PhaseOf) -> Answer:
+def _by_probe(findings: Findings, rows: Rows, model: ModelFacts, phase: PhaseOf) -> Answer:
     """The best by validation accuracy where there is any, so that the test accuracy is not the luckiest one."""
     test = _test(rows)
     by = _test(rows, "validation") or test
     known = {row["state"]: row for row in test}
     best = known[max((row for row in by if row["state"] in known), key=lambda row: row["accuracy"])["state"]]
-    overlapping = [row for row in test if row["high"] >= best["low"] and row["low"] <= best["high"]]
-    tied = tuple(row["state"] for row in overlapping if row is not best)
+    right = answers_of(findings, split="test", model=model.name, revision=model.revision)
+    others = [row["state"] for row in test if row is not best]
+    tied = tuple(not_told_apart(right, best["state"], others)) if right.size else None
     said = (
         f"chosen by the {'validation' if by is not test else 'test'} accuracy of a linear probe on "
         f"{best['data']}{_pooled(findings)}, for want of MTEB: "
         f"test accuracy {_measured(best, 'accuracy')} on {best['n']:,} answers"
     )
-    return _answer(best, test[-1], "accuracy", said, tied, "intervals", phase, f"probe/{findings.header.key}/accuracy")
+    return _answer(best, test[-1], "accuracy", said, tied, PAIRED, phase, f"probe/{findings.header.key}/accuracy")
 
 
 def _answer(
@@ -102,7 +123,7 @@ def _ties(tied: tuple[int, ...] | None, by: str) -> str:
         return f"{by} cannot tell which states are as good"
     if not tied:
         return f"by {by} no other state is as good"
-    return f"by {by} not to be told from {'state' if len(tied) == 1 else 'states'} {ranges(tied)}"
+    return f"by {by} not to be told from {_states(tied)}"
 
 
 def cheap_exits(values: Sequence[float], costs: Sequence[float], phase: PhaseOf, *, falls: bool) -> tuple[Exit, ...]:

@@ -8,11 +8,13 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 - ``_emergence``      when they appear in training
 - ``_effects``        what a change of the model does, prompt by prompt
 - ``_verdicts``       whether compression and sinks went with it
+- ``_paired``         whether one state is right more often than another, on the same questions
 """
 
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
 from thalweg.averages._effects import changes, compress_means, depth_means, effects, measurements
 from thalweg.averages._emergence import checkpoint_curves, emergence, training_order, training_step
+from thalweg.averages._paired import ALPHA, holm, mcnemar, not_told_apart
 from thalweg.averages._phases import KEYS, boundaries, is_of, phases
 from thalweg.averages._profile import (
     STATISTICS,
@@ -26,6 +28,7 @@ from thalweg.averages._profile import (
 from thalweg.averages._verdicts import verdict, verdicts
 
 __all__ = [
+    "ALPHA",
     "KEYS",
     "STATISTICS",
     "Correlation",
@@ -39,8 +42,11 @@ __all__ = [
     "emergence",
     "fisher_mean",
     "gathered",
+    "holm",
     "is_of",
+    "mcnemar",
     "measurements",
+    "not_told_apart",
     "phases",
     "profile",
     "short_prompts",

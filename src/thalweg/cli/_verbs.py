@@ -48,7 +48,7 @@ def _lines(advice: Advice) -> list[str]:
     return [
         f"{advice.model}: {advice.blocks} blocks; {advice.phases}",
         *(f"  {answer.question}: {answer.text}." for answer in advice.answers),
-        *(f"  {missing.question}: not measured. Run: {missing.command}" for missing in advice.unanswered),
+        *(f"  {missing.question}: {missing.reason}. Run: {missing.command}" for missing in advice.unanswered),
     ]
 
 

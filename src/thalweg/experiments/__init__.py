@@ -35,6 +35,7 @@ from thalweg.experiments._survey import survey
 from thalweg.experiments._views import (
     MeasuredPair,
     Pair,
+    answers_of,
     labels,
     latest_pairs,
     measured_pairs,
@@ -68,6 +69,7 @@ __all__ = [
     "TextFeatures",
     "ablate",
     "aggregate",
+    "answers_of",
     "attribute",
     "attributed",
     "checkpoints",

@@ -180,6 +180,7 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         blocks=config.num_hidden_layers,
         heads=config.num_attention_heads,
         width=config.hidden_size,
+        vocabulary=config.vocab_size,
         bos=how.bos.policy,
         bos_token=how.bos.token,
         chat_template=how.template_hash,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thalweg.averages import ALPHA, holm, mcnemar
 from thalweg.shown import Line, Panel, Span, from_zero_to_one, interval, span_of, title, unit
 from thalweg.store import Findings, ModelFacts, Run, RunHeader, slug
 
@@ -37,6 +38,11 @@ class Pair:
     revision: str
     data: str
     blocks: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Model, revision and data."""
+        return self.model, self.revision, self.data
 
     @property
     def rows(self) -> pl.Expr:
@@ -267,6 +273,27 @@ def head_grid(rows: pl.DataFrame, value: str, blocks: int) -> np.ndarray:
     grid = np.full((heads, max(blocks, 1)), np.nan)
     grid[rows["head"].to_numpy(), rows["block"].to_numpy()] = rows[value].to_numpy()
     return grid
+
+
+def answers_of(findings: Findings, **which: Any) -> np.ndarray:
+    """Give the scores of each question at every state, questions x states; a state without one has none at all."""
+    rows = findings.table("answers").filter(**which).collect() if "answers" in findings.header.tables else None
+    if rows is None or rows.is_empty():
+        return np.empty((0, 0))
+    return np.array(rows["right"].to_list(), dtype=np.float64)
+
+
+def told_from(right: np.ndarray, state: int, other: int, known: Sequence[int], *, chosen: bool) -> str:
+    """Say whether questions tell one state from another, in brackets; ``chosen``: it was the best on these questions.
+
+    Who is the best of many on the same questions is a little lucky: its p is then adjusted for all that it could be.
+    """
+    if state == other or not right.size:
+        return ""
+    every = [each for each in known if each != other] if chosen else [state]
+    p = holm([mcnemar(right[:, each], right[:, other]) for each in every])[every.index(state)]
+    said = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f" ({'' if p < ALPHA else 'not '}told apart answer by answer: {said})"
 
 
 def model_of(findings: Findings) -> tuple[str, str]:

@@ -62,6 +62,7 @@ class ModelFacts(Facts):
         blocks: number of blocks, L; there are L + 1 states.
         heads: query heads of a block.
         width: of the residual stream, d.
+        vocabulary: how many tokens it chooses among, V.
         parameters: numbers in the weights, tied ones counted once.
         softmax_blocks: blocks that have softmax attention; None means all of them.
         bos: the policy asked for: auto, always or never.
@@ -83,6 +84,7 @@ class ModelFacts(Facts):
     blocks: Count
     heads: Count
     width: Count | None = None
+    vocabulary: Count | None = None
     parameters: Count | None = None
     softmax_blocks: tuple[int, ...] | None = None
     bos: str = "auto"

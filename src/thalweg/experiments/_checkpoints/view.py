@@ -1,5 +1,6 @@
 """What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from thalweg import averages
 from thalweg.experiments._checkpoints.axis import (
     TRAINING_METRICS,
     TRAINING_TITLES,
@@ -66,8 +68,19 @@ def chapters(run: Run) -> Iterator[Chapter]:
     if not findings or "profile" in run.missing:
         return
     values = findings[-1].table("curves").collect()
-    yield Chapter("Over training", "training", list(_over_training(run, findings[-1], values)), _NOTE)
+    training = [*_stale(run, findings[-1], values), *_over_training(run, findings[-1], values)]
+    yield Chapter("Over training", "training", training, _NOTE)
     yield Chapter("Over sizes", "sizes", list(_over_sizes(run, findings[-1], values)))
+
+
+def _stale(run: Run, findings: Findings, values: pl.DataFrame) -> Iterator[Section]:
+    """Where the run was extended after its checkpoints were summed up."""
+    if values.height and not (now := averages.checkpoint_curves(run.profile.collect())).equals(
+        values.select(column.cast(now.schema[column.name]) for column in values.select(now.columns))
+    ):
+        again = shlex.join(findings.header.command) or "the `thalweg checkpoints` command that made it"
+        said = f"Stale: the run holds other prompts by now than its checkpoints were summed up over. Run: {again}"
+        yield Section("", sentences=[said], key=findings.header.key)
 
 
 def _over_training(run: Run, findings: Findings, values: pl.DataFrame) -> Iterator[Section]:

@@ -1,5 +1,6 @@
 """Which heads depend on the prompt: the paper's Figures 5, 26 and 27."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import polars as pl
 
 from thalweg.experiments._views import MeasuredPair, head_grid, latest_pairs, measured_pairs
 from thalweg.shown import Chapter, Heat, Panel, Section, Table, from_zero_to_one, title, unit
-from thalweg.store import Run
+from thalweg.store import Findings, Run
 
 COLUMNS = ("block", "head", "top", "bottom", "difference", "low", "high", "q", "mixing", "mixing q")
 PROMPT_COLUMNS = ("side", "rank", "row of the data", "tokens", "mean score")
@@ -25,21 +26,33 @@ NOTE = (
 def chapters(run: Run) -> Iterator[Chapter]:
     """What differs between the prompts where heads sink most and those where they sink least."""
     shown, some = latest_pairs(run), pl.col("prompts") > 0
+    kept = {covered.pair: covered.prompts_kept for covered in run.coverage}
     compared = [
-        _section(measured, everywhere=measured.latest and measured.pair in shown)
+        _section(measured, kept.get(measured.pair.key, 0), everywhere=measured.latest and measured.pair in shown)
         for measured in measured_pairs(run, "contrast", "rankings", some)
     ]
     nothing = [_nothing(measured) for measured in measured_pairs(run, "contrast", "rankings", ~some)]
     yield Chapter("Top and bottom prompts", "contrast", [*compared, *nothing], NOTE)
 
 
-def _section(measured: MeasuredPair, *, everywhere: bool) -> Section:
+def stale(contrast: Findings, ranking: dict[str, Any], kept: int) -> list[str]:
+    """Say that a run has grown since, and what to run; nothing where it has not."""
+    then = ranking["prompts"] + (ranking["other_length"] or 0) + (ranking["undefined"] or 0)
+    if then == kept:
+        return []
+    asked = contrast.header.settings
+    given = [f"--{name}={asked[name]}" for name in ("by", "length", "top", "fdr", "seed") if asked[name] is not None]
+    again = shlex.join(["thalweg", "contrast", str(contrast.run), *given])
+    return [f"Stale: made of {then:,} prompts, and the run holds {kept:,} by now. Run: {again}"]
+
+
+def _section(measured: MeasuredPair, kept: int, *, everywhere: bool) -> Section:
     ranking, heads = measured.table("rankings").row(0, named=True), measured.table("heads")
     panels, said, scope = _panels(measured, heads, ranking["by"]), _sentence(ranking, heads), _scope(ranking)
     return Section(
         measured.name,
         measured.stem,
-        [said],
+        [*stale(measured.findings, ranking, kept), said],
         panels,
         [_heads(ranking, heads), _prompts(ranking, measured.table("prompts"))],
         scope,

@@ -1,5 +1,6 @@
 """What every state predicts: the paper's Figures 8 (left) and 28, with agreement and KL beside."""
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._views import SHADED, Pair, heading, held, pairs_with_own, shaded, surveyed_span
-from thalweg.shown import Chapter, Panel, Section, Table, line_of, number
+from thalweg.shown import Chapter, Panel, Section, Table, line_of, number, ranges
 from thalweg.store import Findings, Run, open_run, slug
 
 COLUMNS = {
@@ -76,8 +77,9 @@ def _read(run: Run, pair: Pair, every: Sequence[Findings], name: str) -> Iterato
         return
     title, panels = heading(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
     yield Section(title, name, panels=panels, columns=2, size=(4.2, 2.8))
+    vocabulary = run.header.by_name[pair.model, pair.revision].vocabulary
     for lens in lenses:
-        said, key = _sentence(lens), lens.findings.header.key
+        said, key = _sentence(lens, vocabulary), lens.findings.header.key
         yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(run, lens, pair)], key=key)
 
 
@@ -108,18 +110,26 @@ def _table(run: Run, lens: _Lens, pair: Pair) -> Table:
     )
 
 
-def _sentence(lens: _Lens) -> str:
+def _sentence(lens: _Lens, vocabulary: int | None) -> str:
     """What the states predict: averages over tokens, each token counting once."""
     losses, perplexity = lens.by_state("loss"), lens.by_state("perplexity")
     last = max(losses)
-    first, end = number(perplexity[0]), number(perplexity[last])
-    said = f"Perplexity is {first} at state 0 and {end} at state {last}, averaged over tokens"
+    said = f"Perplexity is {number(perplexity[last])} at state {last}, averaged over tokens"
     said += _agreed([state for state, share in lens.by_state("agreement").items() if share >= 0.5], last)
-    fall = losses[0] - losses[last]
-    if fall > 0:
-        near = min(state for state, loss in losses.items() if losses[0] - loss >= 0.9 * fall)
-        said += f"; nine tenths of the fall in loss are reached at state {near}"
-    return said
+    return said + ("" if vocabulary is None else _fallen(losses, last, math.log(vocabulary), vocabulary))
+
+
+def _fallen(losses: Mapping[int, float], last: int, guess: float, vocabulary: int) -> str:
+    """How the loss falls from what a uniform guess costs: state 0 may cost any number of nats, and is no beginning."""
+    worse = [state for state, loss in losses.items() if not loss < guess]
+    uniform = f"a uniform guess, ln {vocabulary:,} = {guess:.1f} nats"
+    if last in worse:
+        return f"; the last state costs more than {uniform}"
+    near = last
+    while near and guess - losses[near - 1] >= 0.9 * (guess - losses[last]):
+        near -= 1
+    said = f"; nine tenths of the fall in loss from {uniform}, are reached from state {near} on"
+    return said + (f"; {'state' if len(worse) == 1 else 'states'} {ranges(worse)} cost more than that" if worse else "")
 
 
 def _agreed(states: Sequence[int], last: int) -> str:

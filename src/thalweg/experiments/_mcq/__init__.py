@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 from cyclopts import Parameter
 
 from thalweg.errors import UsageError
@@ -61,7 +62,8 @@ def mcq(
         options: how prompts go through the model, and how it is loaded.
 
     Returns:
-        The experiment, for reading: table ``scores`` by task, state and metric, with standard error and chance.
+        The experiment, for reading: table ``scores`` by task, state and metric, with standard error and chance, and
+        ``answers``, the score of each question at every state.
 
     Raises:
         UsageError: lm-eval is not installed; a task is unknown, has no log-likelihoods to score, or cannot be had; the
@@ -119,7 +121,20 @@ SCORES = (
     Column("version", TEXT, "of the task, as lm-eval has it"),
     Column("reason", TEXT, "why there is no value; null where there is one"),
 )
-TABLES = Tables(wholes={"scores": Table("one task, metric and state", SCORES)})
+ANSWERS = (
+    *shared.MODEL_KEY,
+    Column("lens", TEXT, "`logit` or `tuned`"),
+    Column("task", TEXT, "name of the task"),
+    Column("metric", TEXT, "as in `scores`, one that begins with acc"),
+    Column("row", WHOLE, "number of the question among the task's documents, from 0"),
+    Column("right", pl.List(NUMBER), "its score by state from 0 to L, 1 where it is right; null where it is undefined"),
+)
+TABLES = Tables(
+    wholes={
+        "answers": Table("one question and metric", ANSWERS),
+        "scores": Table("one task, metric and state", SCORES),
+    }
+)
 
 
 EXPERIMENT = Experiment(

@@ -79,18 +79,23 @@ class LmEvalTasks:
         for task in self._tasks.values():
             _build_once(task)
 
-    def scores(self, answers: Answers) -> list[TaskScore]:
-        """Have lm-eval score a model that gives these answers: a row for each task, or group of them, and metric."""
+    def scores(self, answers: Answers) -> tuple[list[TaskScore], dict[Question, float]]:
+        """Have lm-eval score a model that gives these answers.
+
+        A row for each task, or group of them, and metric; and of each question its accuracy.
+        """
         known = {asked: answers[place] for asked, place in self._place.items()}
         for task in self._tasks.values():
             for instance in task.instances:
                 instance.resps, instance.filtered_resps = [], {}
         with _quiet(bars=False):
             model: Any = _Answering(known)
-            results: Any = evaluate(lm=model, task_dict=self._loaded, limit=self._limit, log_samples=False)
+            results: Any = evaluate(lm=model, task_dict=self._loaded, limit=self._limit, log_samples=True)
         nan = {place for place, (likelihood, _) in enumerate(answers) if math.isnan(likelihood)}
         undefined = {name for name, task in self._described.items() if nan & task.places}
-        return [row for name in results["results"] for row in self._rows(name, results, undefined)]
+        known = {name: samples for name, samples in results["samples"].items() if name not in undefined}
+        rows = [row for name in results["results"] for row in self._rows(name, results, undefined)]
+        return rows, dict(item for name, samples in known.items() for item in _accuracies(name, samples))
 
     def _rows(self, name: str, results: Mapping[str, Any], undefined: set[str]) -> Iterator[TaskScore]:
         scored, group = results["results"][name], self._loaded.get("groups", {}).get(name)
@@ -124,6 +129,15 @@ class LmEvalTasks:
         weights = [1 if alike else results["results"][member]["sample_len"] for member in members]
         values = [self._described[member].chance for member in members]
         return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+
+
+def _accuracies(task: str, samples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Question, float]]:
+    """By task, metric and number of the document how well each question is answered."""
+    for sample in samples:
+        ending = "" if sample["filter"] == "none" else f",{sample['filter']}"
+        for metric in sample["metrics"]:
+            if metric.startswith("acc"):
+                yield (task, f"{metric}{ending}", int(sample["doc_id"])), float(sample[metric])
 
 
 class _Recorded(Exception):

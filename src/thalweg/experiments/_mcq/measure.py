@@ -28,6 +28,8 @@ from thalweg.prompts import Prompt, Shard
 from thalweg.store import FeatureStore, Findings, text_hash
 from thalweg.validated import Says, meets, validated
 
+Question = tuple[str, str, int]
+"""Task, metric, and number of the document in it."""
 Answers = Sequence[tuple[float, bool]]
 """For each request the log-likelihood of its targets, in nats, and whether each of them is the most probable token."""
 
@@ -249,11 +251,23 @@ def answered(
         likelihoods = LogLikelihoods(prepared.model, prepared.path, choice, prepared.options)
         values = likelihoods(tasks.requests, title=f"mcq: {title}")
         rows, key = list[dict[str, Any]](), {**prepared.key, "lens": settings["lens"]}
+        by_question = list[dict[Question, float]]()
         with progress_bar(f"scores: {title}", values.shape[1], shown=asked.bars) as progress:
             for state in range(values.shape[1]):
                 answers = [(float(value), bool(greedy)) for value, greedy in values[:, state]]
-                rows += [{**key, "state": state, **asdict(score)} for score in tasks.scores(answers)]
+                scores, questions = tasks.scores(answers)
+                rows += [{**key, "state": state, **asdict(score)} for score in scores]
+                by_question.append(questions)
                 progress.rows(1)
+        each = [
+            {
+                **key,
+                **dict(zip(("task", "metric", "row"), question, strict=True)),
+                "right": [questions.get(question) for questions in by_question],
+            }
+            for question in dict.fromkeys(question for questions in by_question for question in questions)
+        ]
+        writer.write_table("answers", pl.DataFrame(each, schema=TABLES["answers"].schema))
         writer.write_table("scores", pl.DataFrame(rows, infer_schema_length=None))
         writer.update(status="finished")
     return writer.reading()

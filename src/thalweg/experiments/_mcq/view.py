@@ -8,6 +8,7 @@ import polars as pl
 
 from thalweg.experiments._views import (
     SHADED,
+    answers_of,
     depth,
     held,
     labels,
@@ -17,6 +18,7 @@ from thalweg.experiments._views import (
     shaded,
     stems,
     surveyed_span,
+    told_from,
 )
 from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of
 from thalweg.store import Findings, Run, slug
@@ -29,7 +31,8 @@ MANY = 12
 
 NOTE = (
     "Every state chooses by the log-likelihoods that the lens reads in it; tasks, prompts and scores are lm-eval's "
-    f"own. The band is 1.96 standard errors to each side. Dashed: chance. {SHADED}"
+    f"own. The band is 1.96 standard errors to each side. The best state is compared with the last one question by "
+    "question: McNemar's exact test, adjusted after Holm for all states that could be best. Dashed: chance. {SHADED}"
 )
 
 
@@ -53,7 +56,7 @@ def _section(run: Run, mcq: Findings, names: dict[str, str]) -> Section:
     return Section(
         title,
         names[mcq.header.key],
-        sentences=[f"{task}: {_sentence(rows.filter(metric=rows['metric'][0]), span)}" for task, rows in by_task],
+        sentences=[f"{task}: {_sentence(mcq, rows.filter(metric=rows['metric'][0]), span)}" for task, rows in by_task],
         panels=[_panel(task, rows, metrics, span) for task, rows in by_task],
         tables=[_table(model_of(mcq)[0], rows.row(0, named=True), scores.filter(task=task)) for task, rows in by_task],
         facts=facts,
@@ -132,7 +135,7 @@ def _facts(mcq: Findings, scores: pl.DataFrame) -> str:
     return f"{settings['lens']} lens{norm}; {'; '.join(asked)}{cut}; scored by lm-eval {version}"
 
 
-def _sentence(rows: pl.DataFrame, span: tuple[int, int] | None) -> str:
+def _sentence(mcq: Findings, rows: pl.DataFrame, span: tuple[int, int] | None) -> str:
     """Where a state chooses best, and from where on it does better than chance."""
     known, last = rows.filter(pl.col("mean").is_finite()), rows.row(-1, named=True)
     if not known.height:
@@ -140,7 +143,9 @@ def _sentence(rows: pl.DataFrame, span: tuple[int, int] | None) -> str:
     best = known.sort("mean", "at", descending=[True, False]).row(0, named=True)
     said = f"{rows['metric'][0]} {_score(last)} at the last state, {last['at']}"
     if best["at"] != last["at"]:
-        said += f"; best at state {best['at']} ({depth(best['at'], last['at'])} of depth) with {_score(best)}"
+        right = answers_of(mcq, task=rows["task"][0], metric=rows["metric"][0])
+        told = told_from(right, best["at"], last["at"], known["at"].to_list(), chosen=True)
+        said += f"; best at state {best['at']} ({depth(best['at'], last['at'])} of depth) with {_score(best)}{told}"
     return said if math.isnan(last["chance"]) else f"{said}; {_against_chance(rows, last, span)}"
 
 

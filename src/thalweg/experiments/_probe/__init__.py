@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import polars as pl
 from cyclopts import Parameter
 from pydantic import Field
 
@@ -29,6 +30,7 @@ class Recipe:
         epochs: how often every example is seen.
         batch: examples of a step.
         seed: of the starting weights, the order of the examples, and the shares of a file.
+        standardize: give every feature mean 0 and standard deviation 1 over the training examples, state by state.
     """
 
     classifier: Annotated[
@@ -42,6 +44,7 @@ class Recipe:
     seed: Annotated[
         int, Field(ge=0, lt=2**32), Says(f"--seed must be a whole number from 0 to {2**32 - 1}; got {{got}}.")
     ] = 123
+    standardize: Switch = False
 
 
 def probe(
@@ -61,7 +64,9 @@ def probe(
 
     A text's features at all states come from one forward pass and stay in the run, so that another classifier, or
     another seed, costs none. The model stays as it is. Questions with options are read with all of them, lettered, and
-    the class is the index of the right one. The paper: Figs. 8 and 31.
+    the class is the index of the right one. Where a massive row makes features large, the paper's recipe may not
+    converge: it is said at which states, and ``standardize`` or the classifier "logistic" read what is there. The
+    paper: Figs. 8 and 31.
 
     On the command line:
 
@@ -71,7 +76,7 @@ def probe(
 
         thalweg probe --data arc_easy_train.jsonl --test arc_easy_test.jsonl --pair
 
-        thalweg probe --data reviews.jsonl --label-field stars --classifier logistic
+        thalweg probe --data reviews.jsonl --label-field stars --classifier logistic --standardize
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
@@ -90,7 +95,8 @@ def probe(
         options: which texts, ``limit`` being of each split, how they go through the model, and how it is loaded.
 
     Returns:
-        The experiment, for reading: tables ``accuracy``, by split and state with Wilson's 95% interval, and ``splits``.
+        The experiment, for reading: tables ``accuracy``, by split and state with Wilson's 95% interval, ``answers``
+        (which question each state has right) and ``splits``.
 
     Raises:
         UsageError: something cannot be used; the message says what to do.
@@ -155,9 +161,26 @@ ACCURACY = (
     Column("high", NUMBER, "upper end of the interval that `low` begins", "share"),
     Column("n", WHOLE, "answers: examples, or questions where they are read in pairs", "answers"),
     Column("loss", NUMBER, "mean cross entropy of the classifier over the examples, in nats", "nats"),
-    Column("converged", FLAG, "whether scikit-learn's fit of this state converged; null for a layer trained by Adam"),
+    Column(
+        "converged",
+        FLAG,
+        "false where the classifier is none: the test loss of a layer trained by Adam is above ln(classes), what a "
+        "uniform guess costs, or scikit-learn's fit ended early; null where it is undefined",
+    ),
 )
-TABLES = Tables(wholes={"splits": Table("one split", SPLITS), "accuracy": Table("one split and state", ACCURACY)})
+ANSWERS = (
+    *shared.DATA_KEY,
+    SPLIT,
+    Column("row", WHOLE, "0-based row number in the data as read"),
+    Column("right", pl.List(pl.Boolean()), "whether it is answered rightly, by state from 0 to L"),
+)
+TABLES = Tables(
+    wholes={
+        "splits": Table("one split", SPLITS),
+        "answers": Table("one example, or question where they are read in pairs, of validation and test", ANSWERS),
+        "accuracy": Table("one split and state", ACCURACY),
+    }
+)
 
 
 EXPERIMENT = Experiment(

@@ -25,7 +25,39 @@ CHUNK = 2**24
 """Numbers of the features that are held at once where nothing is trained."""
 
 
-FeatureRows = Features | np.ndarray
+@dataclass(frozen=True)
+class Standardized:
+    """Features of which some rows have mean 0 and standard deviation 1 in every state and dimension.
+
+    A dimension that is the same in all of these rows keeps its scale.
+    """
+
+    features: Features | np.ndarray
+    mean: Float[np.ndarray, "state width"]
+    scale: Float[np.ndarray, "state width"]
+
+    @classmethod
+    def over(cls, features: Features | np.ndarray, rows: np.ndarray) -> "Standardized":
+        """By mean and standard deviation over ``rows``, float64."""
+        _, states, width = features.shape
+        size = max(1, CHUNK // (states * width))
+        pieces = [rows[first : first + size] for first in range(0, len(rows), size)]
+        none = np.zeros((states, width))
+        mean = sum((features[piece].astype(np.float64).sum(0) for piece in pieces), none) / len(rows)
+        scale = np.sqrt(sum((((features[piece] - mean) ** 2).sum(0) for piece in pieces), none) / len(rows))
+        return cls(features, mean, np.where(scale > 0, scale, 1.0))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows x states x width."""
+        return self.features.shape
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        taken = self.features[rows]
+        return ((taken - self.mean) / self.scale).astype(taken.dtype)
+
+
+FeatureRows = Features | Standardized | np.ndarray
 """Rows x states x width, from which rows are taken."""
 
 
@@ -132,7 +164,7 @@ def fit_logistic(
 ) -> tuple[Probes, list[bool]]:
     """Fit scikit-learn's logistic regression on every state, one after the other, and say whether each fit converged.
 
-    Features are taken as they are, not standardised; L2 penalty with C = 1, L-BFGS, at most 1000 iterations. A state
+    L2 penalty with C = 1, L-BFGS, at most 1000 iterations. A state
     with a NaN has classifiers of NaN.
 
     Args:

@@ -19,20 +19,22 @@ from thalweg.errors import DataError
 from thalweg.experiments._features import TextFeatures
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._probe import TABLES, Recipe
-from thalweg.experiments._probe.classifiers import Probes, fit_logistic, train_linear
+from thalweg.experiments._probe.classifiers import FeatureRows, Probes, Standardized, fit_logistic, train_linear
 from thalweg.experiments._probe.data import ProbeData, Split
 from thalweg.prompts import Example
 from thalweg.store import Features, Findings, FindingsWriter
 
 NAME = "probe"
 RIGHT = 1
+ANSWERS = {name: dtype for name, dtype in TABLES["answers"].schema.items() if name in ("split", "row", "right")}
 
 
 def probed(prepared: Prepared, data: ProbeData, recipe: Recipe, *, pooling: str) -> Findings:
     """Measure and train what is missing."""
     measured = TextFeatures(prepared.model, prepared.path, pooling=pooling, options=prepared.options)
-    logistic = {"classifier": recipe.classifier, "seed": recipe.seed}  # what of a recipe changes a number
-    how = logistic if recipe.classifier == "logistic" else vars(recipe)
+    how = dict(vars(recipe))
+    if recipe.classifier == "logistic":  # what of a recipe changes a number
+        how = {name: how[name] for name in ("classifier", "seed", "standardize")}
     text = {"pooling": pooling, "max_length": prepared.options.max_length}
     with prepared.opened(NAME, {**prepared.key, **how, **text, **data.identity}, TABLES) as writer:
         if not writer.reading().table("accuracy").head(1).collect().height:
@@ -46,16 +48,25 @@ def _fill(writer: FindingsWriter, prepared: Prepared, data: ProbeData, measured:
     features = measured(data.texts, title=f"features: {Path(prepared.model.name).name} on {data.name}")
     kept = _kept(data, features)
     train = kept[data.splits[0].name]
-    probes, converged = _trained(features, *train, data, recipe, shown=prepared.options.progress)
-    rows = [
-        {"split": name, **row}
-        for name, (places, examples) in kept.items()
-        for row in _accuracies(probes.scores(features, places), examples, data)
-    ]
+    seen = Standardized.over(features, train[0]) if recipe.standardize else features
+    probes, converged = _trained(seen, *train, data, recipe, shown=prepared.options.progress)
+    rows, answers = list[dict[str, Any]](), list[pl.DataFrame]()
+    for name, (places, examples) in kept.items():
+        scores = probes.scores(seen, places)
+        right, question = _right(scores, examples, data)
+        losses = _losses(scores, torch.from_numpy(data.classes(examples)))
+        if name == "test" and recipe.classifier == "linear":
+            converged = [None if math.isnan(loss) else loss <= math.log(len(data.labels)) for loss in losses]
+        rows += [{"split": name, **row} for row in _accuracies(right, losses)]
+        if name != "train":
+            undefined = [math.isnan(loss) for loss in losses]
+            known = [[None if lost else ok for ok, lost in zip(each, undefined, strict=True)] for each in right.T.tolist()]
+            answers.append(pl.DataFrame({"split": name, "row": question, "right": known}, schema=ANSWERS))
     columns = [pl.lit(value).alias(name) for name, value in {**prepared.key, "data": data.name}.items()]
     flags = pl.DataFrame({"state": range(len(converged)), "converged": pl.Series(converged, dtype=pl.Boolean())})
     splits = [_split_row(split, kept[split.name][1], train[1], data) for split in data.splits]
     writer.write_table("splits", pl.DataFrame(splits).with_columns(columns))
+    writer.write_table("answers", pl.concat(answers).with_columns(columns))
     writer.write_table("accuracy", pl.DataFrame(rows).join(flags, on="state", how="left").with_columns(columns))
 
 
@@ -74,7 +85,7 @@ def _kept(data: ProbeData, features: Features) -> dict[str, tuple[np.ndarray, li
 
 
 def _trained(
-    features: Features, places: np.ndarray, examples: Sequence[Example], data: ProbeData, recipe: Recipe, *, shown: bool
+    features: FeatureRows, places: np.ndarray, examples: Sequence[Example], data: ProbeData, recipe: Recipe, *, shown: bool
 ) -> tuple[Probes, list[bool | None]]:
     """The classifiers, and where it is a question, whether each converged."""
     classes, count, states = data.classes(examples), len(data.labels), features.shape[1]
@@ -85,38 +96,53 @@ def _trained(
             probes = train_linear(features, places, torch.from_numpy(classes), count, recipe, done=progress.rows)
             return probes, [None] * states
         probes, converged = fit_logistic(
-            lambda state: features.state(state)[places], states, classes, count, recipe, done=progress.rows
+            lambda state: _at(features, state, places), states, classes, count, recipe, done=progress.rows
         )
         return probes, [*converged]
 
 
-def _accuracies(scores: Tensor, examples: Sequence[Example], data: ProbeData) -> list[dict[str, Any]]:
-    """A row a state: how often it is right; NaN where a score is."""
-    classes = torch.from_numpy(data.classes(examples))
-    right, count = (scores.argmax(-1) == classes).sum(-1), len(classes)
-    if data.pair:
-        right, count = _right_pairs(scores, examples, classes)
+def _at(features: FeatureRows, state: int, places: np.ndarray) -> np.ndarray:
+    """Some rows at one state."""
+    if isinstance(features, Standardized):
+        rows = _at(features.features, state, places)
+        return ((rows - features.mean[state]) / features.scale[state]).astype(rows.dtype)
+    return features.state(state)[places] if isinstance(features, Features) else features[places, state]
+
+
+def _losses(scores: Tensor, classes: Tensor) -> list[float]:
+    """By state the mean cross entropy; NaN where a score is."""
+    return [float(functional.cross_entropy(logits.double(), classes)) for logits in scores]
+
+
+def _accuracies(right: Tensor, losses: Sequence[float]) -> list[dict[str, Any]]:
+    """A row a state: how often it is right; NaN where the loss is."""
     rows = list[dict[str, Any]]()
-    for state, logits in enumerate(scores):
-        defined = not logits.isnan().any()
-        share = accuracy(int(right[state]), count) if defined else accuracy(0, 0)
-        loss = float(functional.cross_entropy(logits.double(), classes)) if defined else torch.nan
+    for state, loss in enumerate(losses):
+        share = accuracy(0, 0) if math.isnan(loss) else accuracy(int(right[state].sum()), right.shape[1])
         rows.append({"state": state, **vars(share), "loss": loss})
     return rows
 
 
-def _right_pairs(scores: Tensor, examples: Sequence[Example], classes: Tensor) -> tuple[Tensor, int]:
+def _right(scores: Tensor, examples: Sequence[Example], data: ProbeData) -> tuple[Tensor, list[int]]:
+    """By state and answer whether it is right, and the rows of the data that the answers are about."""
+    classes = torch.from_numpy(data.classes(examples))
+    if data.pair:
+        return _right_pairs(scores, examples, classes)
+    return scores.argmax(-1) == classes, [example.row for example in examples]
+
+
+def _right_pairs(scores: Tensor, examples: Sequence[Example], classes: Tensor) -> tuple[Tensor, list[int]]:
     """By question: its right option scores most, and no wrong one as much."""
     margin = scores[..., RIGHT] - scores[..., 1 - RIGHT]
-    _, question = np.unique([example.row for example in examples], return_inverse=True)
-    place, count = torch.from_numpy(question), int(question.max()) + 1
+    rows, question = np.unique([example.row for example in examples], return_inverse=True)
+    place, count = torch.from_numpy(question), len(rows)
     best = {
         wanted: margin.new_full((len(margin), count), -torch.inf).scatter_reduce(
             1, place[classes == wanted].expand(len(margin), -1), margin[:, classes == wanted], "amax"
         )
         for wanted in (RIGHT, 1 - RIGHT)
     }
-    return (best[RIGHT] > best[1 - RIGHT]).sum(-1), count
+    return best[RIGHT] > best[1 - RIGHT], rows.tolist()
 
 
 def _split_row(split: Split, kept: Sequence[Example], train: Sequence[Example], data: ProbeData) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from thalweg.experiments._views import (
     SHADED,
+    answers_of,
     depth,
     held,
     labels,
@@ -18,8 +20,9 @@ from thalweg.experiments._views import (
     shaded,
     stems,
     surveyed_span,
+    told_from,
 )
-from thalweg.shown import Chapter, Dash, Panel, Rule, Section, Table, line_of, listing
+from thalweg.shown import MARK, Chapter, Dash, Panel, Points, Rule, Section, Table, line_of, listing, ranges
 from thalweg.store import Findings, Run, slug
 
 COLUMNS = ("state", "depth", "train", "validation", "test", "test, 95%", "test loss", "converged")
@@ -28,7 +31,10 @@ DASHES: dict[str, Dash] = {"chance": "--", "most frequent class": ":"}
 ACCURACY = "accuracy [share of answers]"
 SIZE = (6.4, 3.6)
 _NO_SPLIT = {"accuracy": None, "low": math.nan, "high": math.nan, "loss": math.nan, "converged": None}
-NOTE = f"One linear classifier a state, on frozen features. The band is Wilson's 95% interval. {SHADED}"
+NOTE = (
+    "One linear classifier a state, on frozen features. The band is Wilson's 95% interval. States are compared answer by "
+    f"answer: McNemar's exact test, adjusted after Holm where one state is compared with many. {SHADED}"
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class _Probes:
     span: tuple[int, int] | None
     splits: pl.DataFrame
     accuracy: pl.DataFrame
+    right: np.ndarray
+    """Whether each answer of the test split is right, answers x states; empty where answers were not kept."""
 
     @property
     def key(self) -> str:
@@ -57,6 +65,11 @@ class _Probes:
         return {name: level for name, level in levels.items() if math.isfinite(level)}
 
     @property
+    def unconverged(self) -> list[int]:
+        """States whose classifier is none."""
+        return sorted(self.accuracy.filter(~pl.col("converged"))["state"].unique())
+
+    @property
     def rules(self) -> tuple[Rule, ...]:
         return tuple(Rule(name, level, dash=DASHES[name]) for name, level in self.levels.items())
 
@@ -72,7 +85,8 @@ def chapters(run: Run) -> Iterator[Chapter]:
 def _probes(run: Run, findings: Findings) -> _Probes:
     model = model_of(findings)
     splits, accuracy = (findings.table(name).collect() for name in ("splits", "accuracy"))
-    return _Probes(findings, labels(run.header)[model], surveyed_span(run, *model), splits, accuracy)
+    right = answers_of(findings, split="test")
+    return _Probes(findings, labels(run.header)[model], surveyed_span(run, *model), splits, accuracy, right)
 
 
 def _comparable(every: Sequence[_Probes]) -> list[list[_Probes]]:
@@ -87,10 +101,11 @@ def _comparable(every: Sequence[_Probes]) -> list[list[_Probes]]:
 
 def _section(probes: _Probes, name: str) -> Section:
     title, said = f"{probes.label} on {probes.data}", _sentence(probes)
+    warning = not_converged(probes.findings, probes.unconverged)
     return Section(
         title,
         name,
-        sentences=[said],
+        sentences=[*warning, said],
         panels=[_panel(probes)],
         tables=[_table(probes)],
         facts=_facts(probes),
@@ -115,11 +130,13 @@ def _several(group: Sequence[_Probes]) -> Section:
 
 def _panel(probes: _Probes) -> Panel:
     lines = [line_of(place, split, _by_state(probes, split)) for place, split in enumerate(SPLITS)]
+    none = _by_state(probes, "test").filter(pl.col("at").is_in(probes.unconverged)).select("at", "mean")
     return Panel(
         "Accuracy by state",
         "state",
         ACCURACY,
         tuple(line for line in lines if line.rows.height),
+        points=(Points("test, not converged", none, MARK),) if none.height else (),
         rules=probes.rules,
         spans=shaded(probes.span),
     )
@@ -147,7 +164,7 @@ def _table(probes: _Probes) -> Table:
 def _cells(by_split: Sequence[dict[str, Any]]) -> list[Any]:
     train, _, test = by_split
     spread = "-" if math.isnan(test["low"]) else f"{test['low']:.3f}-{test['high']:.3f}"
-    converged = {True: "yes", False: "no", None: "-"}[train["converged"]]
+    converged = {True: "yes", False: "NO", None: "-"}[train["converged"]]
     return [*(row["accuracy"] for row in by_split), spread, test["loss"], converged]
 
 
@@ -161,33 +178,52 @@ def _facts(probes: _Probes) -> str:
 
 
 def _recipe(asked: dict[str, Any]) -> str:
+    standardized = ", standardized features" if asked["standardize"] else ""
     if asked["classifier"] == "logistic":
-        return "logistic regression"
+        return f"logistic regression{standardized}"
     epochs = "one epoch" if asked["epochs"] == 1 else f"{asked['epochs']} epochs"
-    return f"linear layer, Adam {asked['learning_rate']:g}, {epochs}, batch {asked['batch']}, seed {asked['seed']}"
+    return f"linear layer, Adam {asked['learning_rate']:g}, {epochs}, batch {asked['batch']}, seed {asked['seed']}{standardized}"
 
 
 def _sentence(probes: _Probes) -> str:
     """Where a linear classifier reads most, and in which phase that is."""
-    known = probes.accuracy.filter(pl.col("accuracy").is_not_nan())
+    known = probes.accuracy.filter(pl.col("accuracy").is_not_nan(), ~pl.col("state").is_in(probes.unconverged))
     test = known.filter(split="test").sort("state")
     if not test.height:
-        return "No state has a defined test accuracy"
+        return f"No state has a {'test accuracy to go by' if probes.unconverged else 'defined test accuracy'}"
     chosen = "validation" if known.filter(split="validation").height else "test"
     best = known.filter(split=chosen).sort("accuracy", "state", descending=[True, False])["state"][0]
     if best not in test["state"]:
         return f"State {best} is best on the validation split and undefined on the test split"
     phase = "" if probes.span is None else f"; state {best} lies {phase_of(best, probes.span)}"
-    return f"{_best(test, best, chosen)}; {_above(test, probes.levels)}{phase}"
+    among = " of those that converged" if probes.unconverged else ""
+    return f"{_best(probes, test, best, chosen, among)}; {_above(test, probes.levels)}{phase}"
 
 
-def _best(test: pl.DataFrame, state: int, chosen: str) -> str:
+def _best(probes: _Probes, test: pl.DataFrame, state: int, chosen: str, among: str) -> str:
     best, last = test.row(by_predicate=pl.col("state") == state, named=True), test.row(-1, named=True)
-    overlap = state != last["state"] and best["low"] <= last["high"] and last["low"] <= best["high"]
+    end = max(probes.accuracy["state"])
+    final = f", {'last state' if last['state'] == end else 'state ' + str(last['state'])} {_score(last)}"
+    told = told_from(probes.right, state, last["state"], test["state"].to_list(), chosen=chosen == "test")
     return (
-        f"Best at state {state} of {last['state']} ({depth(state, last['state'])} of depth) by {chosen} accuracy: "
-        f"test {_score(best)}, last state {_score(last)}{' (the intervals overlap)' if overlap else ''}"
+        f"Best{among} at state {state} of {end} ({depth(state, end)} of depth) by {chosen} accuracy: "
+        f"test {_score(best)}{final}{told}"
     )
+
+
+def not_converged(probe: Findings, states: Sequence[int]) -> list[str]:
+    """Say that a probe has not converged, and what to do."""
+    if not states:
+        return []
+    where, asked = f"{'state' if len(states) == 1 else 'states'} {ranges(states)}", probe.header.settings
+    ways = {"--standardize": not asked["standardize"], "--classifier logistic": asked["classifier"] == "linear"}
+    todo = " or ".join(way for way, open_yet in ways.items() if open_yet) or "fewer classes or more examples"
+    if asked["classifier"] == "linear":
+        classes = int(probe.table("splits").select(pl.col("classes").max()).collect().item() or 2)
+        tell = f"its test loss lies above ln {classes} = {math.log(classes):.3f} nats, what a uniform guess costs"
+    else:
+        tell = "scikit-learn's fit ended early"
+    return [f"NOT CONVERGED at {where}: {tell}, and its accuracy says nothing of what the state holds. Try {todo}"]
 
 
 def _score(row: dict[str, Any]) -> str:
