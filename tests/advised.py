@@ -43,19 +43,34 @@ def with_mteb(run: Path, scores: dict[str, list[float]], *, plant: Plant = PLANT
     return run
 
 
-def with_probe(run: Path, test: list[float], validation: list[float] | None = None, *, n: int = 400) -> Path:
-    """Add accuracies of a linear probe by state."""
+def with_probe(
+    run: Path,
+    test: list[float],
+    validation: list[float] | None = None,
+    *,
+    n: int = 400,
+    unconverged: tuple[int, ...] = (),
+    pooling: str = "mean",
+) -> Path:
+    """Add accuracies of a linear probe by state; the first so many answers of each state are right."""
     rows = [
-        {"data": "sst2", "split": split, "state": state, "loss": 0.5, **vars(accuracy(round(share * n), n))}
+        {"data": "sst2", "split": split, "state": state, "loss": 0.5, "converged": state not in unconverged}
+        | vars(accuracy(round(share * n), n))
         for split, own in (("train", test), ("validation", validation or []), ("test", test))
         for state, share in enumerate(own)
+    ]
+    answers = [
+        {"data": "sst2", "split": "test", "row": row, "right": [row < round(share * n) for share in test]}
+        for row in range(n)
     ]
     splits = [
         {"data": "sst2", "split": split, "source": "here", "examples": n, "chance": 0.5, "majority": 0.5}
         for split in dict.fromkeys(row["split"] for row in rows)
     ]
     recipe = {"classifier": "linear", "learning_rate": 5e-4, "epochs": 1, "batch": 32, "seed": 123}
-    _write(run, PLANTED, "probe", {**recipe, "pooling": "mean", "pair": False}, {"splits": splits, "accuracy": rows})
+    recipe |= {"standardize": False}
+    tables = {"splits": splits, "answers": answers, "accuracy": rows}
+    _write(run, PLANTED, "probe", {**recipe, "pooling": pooling, "pair": False}, tables)
     return run
 
 

@@ -42,17 +42,31 @@ def questions(path: Path, count: int, seed: int) -> str:
     return str(path)
 
 
-def with_probe(path: Path, model: Any = PLANTED, *, data: str = "films", survey: bool = True, **changes: Any) -> Run:
+def with_probe(
+    path: Path,
+    model: Any = PLANTED,
+    *,
+    data: str = "films",
+    survey: bool = True,
+    unconverged: tuple[int, ...] = (),
+    **changes: Any,
+) -> Run:
     """A surveyed run with probes made up so that accuracy rises to a state and falls again."""
     if not (path / "run.json").exists():
         build_run(path)
     shown = header((model,)) if survey else header((model,)).model_copy(update={"data": ()})
     settings = {"model": model.name, "revision": model.revision, "classifier": "linear", "learning_rate": 5e-4}
-    settings |= {"epochs": 1, "batch": 32, "seed": 123, "pooling": "mean", "pair": False, **changes}
+    settings |= {"epochs": 1, "batch": 32, "seed": 123, "pooling": "mean", "pair": False, "standardize": False}
+    settings |= changes
     key = {"model": model.name, "revision": model.revision, "data": data}
     with add_findings(path, shown, "probe", settings, joins="models") as writer:
+        answers = [{**key, **one} for one in answer_rows(model.blocks)]
+        writer.write_table("answers", pl.DataFrame(answers))
         writer.write_table("splits", pl.DataFrame([{**key, **one} for one in split_rows()]))
-        writer.write_table("accuracy", pl.DataFrame([{**key, **one} for one in accuracy_rows(model.blocks)]))
+        rows = [{**key, **one} for one in accuracy_rows(model.blocks)]
+        if unconverged:
+            rows = [row | {"converged": row["state"] not in unconverged} for row in rows]
+        writer.write_table("accuracy", pl.DataFrame(rows))
         writer.update(status="finished")
     return open_run(path)
 
@@ -64,6 +78,14 @@ def split_rows() -> list[dict[str, Any]]:
     return [
         {"split": name, "source": f"{name}.tsv", "rows": size, "examples": size, **shared}
         for name, size in sizes.items()
+    ]
+
+
+def answer_rows(blocks: int, best: int = 3, count: int = 200) -> list[dict[str, Any]]:
+    """Of the test split: a state has the first so many answers right."""
+    shares = [0.85 - 0.05 * abs(state - best) for state in range(blocks + 1)]
+    return [
+        {"split": "test", "row": row, "right": [row < round(share * count) for share in shares]} for row in range(count)
     ]
 
 

@@ -67,6 +67,7 @@ def header(models=(PLANTED, PLAIN), data=("words", "sums"), **options) -> RunHea
                 blocks=model.blocks,
                 heads=model.heads,
                 width=WIDTH,
+                vocabulary=500,
                 bos_token="<s>",
             )
             for model in models

@@ -197,3 +197,25 @@ def test_advice_needs_no_torch_and_no_harness(run):
     )
     assert subprocess.run([sys.executable, "-c", code, str(run)], check=False).returncode == 0
     assert open_run(run).experiments("mteb")
+
+
+def test_a_probe_that_has_not_converged_is_never_ranked_on(run):
+    """Whatever it says, and however many answers it has; another one, with fewer, is."""
+    with_probe(run, HILL, unconverged=(4, 5, 6), n=4000)
+    found = only(run)
+    assert found.answers == []
+    missing = found.unanswered[0]
+    assert missing.question == "which state for embeddings"
+    assert missing.reason == "the probe on sst2 has not converged at states 4-6"
+    with_probe(run, HILL[::-1], n=40, pooling="last")
+    assert only(run).answers[0].state == 4
+    assert only(run).answers[0].value == pytest.approx(0.7)
+
+
+def test_states_of_a_probe_are_compared_answer_by_answer(run):
+    """Whole intervals overlap, and yet no answer that the best state has wrong is right at the others: p = 2 ** -15."""
+    with_probe(run, [0.5, 0.6, 0.7, 0.66, 0.7 + 1 / 400, 0.7, 0.6, 0.6, 0.5])
+    answer = only(run).answers[0]
+    assert answer.state == 4
+    assert answer.tied == (2, 5)
+    assert "by McNemar's test, answer by answer, not to be told from states 2, 5" in answer.text

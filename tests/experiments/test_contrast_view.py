@@ -1,6 +1,7 @@
 """What the maps of top and bottom prompts show, and what is said beside them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,8 @@ from tests.synthetic_run import add_findings
 
 import thalweg
 from thalweg.experiments import tables_of
-from thalweg.experiments._contrast.view import CHANGES, COLUMNS, chapters
-from thalweg.store import open_run
+from thalweg.experiments._contrast.view import CHANGES, COLUMNS, chapters, stale
+from thalweg.store import Findings, FindingsHeader, open_run
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +271,15 @@ def test_of_several_checkpoints_the_last_is_shown(tmp_path):
     thalweg.contrast(path)
     where = {section.title: section.only for section in sections(open_run(path))}
     assert where == {"inert@step1 on words": "terminal", "inert@step2 on words": ""}
+
+
+@pytest.mark.parametrize(("grown", "marked"), [(0, 0), (5, 1)])
+def test_a_contrast_is_stale_once_its_run_has_grown(grown, marked):
+    """And says what to run."""
+    header = FindingsHeader(experiment="contrast", settings={"by": "sink_score", "length": 20, "top": None})
+    contrast = Findings(Path("runs/a run/contrast/key"), header)
+    said = stale(contrast, {"prompts": 20, "other_length": 3, "undefined": None}, 23 + grown)
+    assert len(said) == marked
+    for sentence in said:
+        assert sentence.startswith("Stale: made of 23 prompts, and the run holds 28 by now. Run: thalweg contrast ")
+        assert sentence.endswith("'runs/a run' --by=sink_score --length=20")

@@ -78,7 +78,7 @@ def test_models_are_compared_by_share_of_depth(run, tmp_path):
 def test_the_sentence_names_state_interval_and_phase(planted, plain):
     (said,) = planted.sentences
     assert said.startswith("Best at state 3 of 8 (38% of depth) by validation accuracy: test 0.850 [0.820, 0.880], ")
-    assert "last state 0.600 [0.570, 0.630]; " in said
+    assert "last state 0.600 [0.570, 0.630] (told apart answer by answer: p < 0.001); " in said
     assert "9 of 9 states lie above most frequent class (0.550)" in said
     assert said.endswith("state 3 lies inside the compress phase (states 2 to 7)")
     assert "phase" not in plain.sentences[0]
@@ -113,3 +113,18 @@ def test_every_probe_has_a_figure_and_the_latest_has_the_plain_name(tmp_path):
 
 def test_a_run_without_probes_shows_none(tmp_path):
     assert sections(view, build_run(tmp_path / "run")) == []
+
+
+def test_a_probe_that_has_not_converged_says_so_everywhere(tmp_path):
+    """In a warning with what to do, the table and the figure; and no such state is the best."""
+    run = with_probe(tmp_path / "run", unconverged=(2, 3, 4))
+    (section,) = [each for each in sections(view, run) if each.key]
+    warning, said = section.sentences
+    assert warning == (
+        "NOT CONVERGED at states 2-4: its test loss lies above ln 2 = 0.693 nats, what a uniform guess costs, and its "
+        "accuracy says nothing of what the state holds. Try --standardize or --classifier logistic"
+    )
+    assert said.startswith("Best of those that converged at state 1 of 8 ")
+    (points,) = section.panels[0].points
+    assert points.rows["at"].to_list() == [2, 3, 4]
+    assert [row[-1] for row in section.tables[0].rows] == ["yes"] * 2 + ["NO"] * 3 + ["yes"] * 4

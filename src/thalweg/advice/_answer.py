@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 NOT_MEASURED = "not measured"
 
 

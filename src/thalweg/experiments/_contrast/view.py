@@ -41,7 +41,9 @@ def stale(contrast: Findings, ranking: dict[str, Any], kept: int) -> list[str]:
     if then == kept:
         return []
     asked = contrast.header.settings
-    given = [f"--{name}={asked[name]}" for name in ("by", "length", "top", "fdr", "seed") if asked[name] is not None]
+    given = [
+        f"--{name}={asked[name]}" for name in ("by", "length", "top", "fdr", "seed") if asked.get(name) is not None
+    ]
     again = shlex.join(["thalweg", "contrast", str(contrast.run), *given])
     return [f"Stale: made of {then:,} prompts, and the run holds {kept:,} by now. Run: {again}"]
 

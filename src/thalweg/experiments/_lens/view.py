@@ -129,7 +129,8 @@ def _fallen(losses: Mapping[int, float], last: int, guess: float, vocabulary: in
     while near and guess - losses[near - 1] >= 0.9 * (guess - losses[last]):
         near -= 1
     said = f"; nine tenths of the fall in loss from {uniform}, are reached from state {near} on"
-    return said + (f"; {'state' if len(worse) == 1 else 'states'} {ranges(worse)} cost more than that" if worse else "")
+    what = "state {} costs" if len(worse) == 1 else "states {} cost"
+    return said + (f"; {what.format(ranges(worse))} more than that" if worse else "")
 
 
 def _agreed(states: Sequence[int], last: int) -> str:

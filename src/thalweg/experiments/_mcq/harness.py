@@ -21,7 +21,7 @@ from typing import Any
 import datasets
 
 from thalweg.errors import DataError, ThalwegError, UsageError
-from thalweg.experiments._mcq.measure import Answers, HarnessOptions, Request, TaskScore
+from thalweg.experiments._mcq.measure import Answers, HarnessOptions, Question, Request, TaskScore
 
 try:
     from lm_eval.api import task as building

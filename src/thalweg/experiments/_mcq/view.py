@@ -31,8 +31,8 @@ MANY = 12
 
 NOTE = (
     "Every state chooses by the log-likelihoods that the lens reads in it; tasks, prompts and scores are lm-eval's "
-    f"own. The band is 1.96 standard errors to each side. The best state is compared with the last one question by "
-    "question: McNemar's exact test, adjusted after Holm for all states that could be best. Dashed: chance. {SHADED}"
+    "own. The band is 1.96 standard errors to each side. The best state is compared with the last one question by "
+    f"question: McNemar's exact test, adjusted after Holm for all states that could be best. Dashed: chance. {SHADED}"
 )
 
 

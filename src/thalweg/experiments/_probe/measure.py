@@ -60,7 +60,9 @@ def _fill(writer: FindingsWriter, prepared: Prepared, data: ProbeData, measured:
         rows += [{"split": name, **row} for row in _accuracies(right, losses)]
         if name != "train":
             undefined = [math.isnan(loss) for loss in losses]
-            known = [[None if lost else ok for ok, lost in zip(each, undefined, strict=True)] for each in right.T.tolist()]
+            known = [
+                [None if lost else ok for ok, lost in zip(each, undefined, strict=True)] for each in right.T.tolist()
+            ]
             answers.append(pl.DataFrame({"split": name, "row": question, "right": known}, schema=ANSWERS))
     columns = [pl.lit(value).alias(name) for name, value in {**prepared.key, "data": data.name}.items()]
     flags = pl.DataFrame({"state": range(len(converged)), "converged": pl.Series(converged, dtype=pl.Boolean())})
@@ -85,7 +87,13 @@ def _kept(data: ProbeData, features: Features) -> dict[str, tuple[np.ndarray, li
 
 
 def _trained(
-    features: FeatureRows, places: np.ndarray, examples: Sequence[Example], data: ProbeData, recipe: Recipe, *, shown: bool
+    features: FeatureRows,
+    places: np.ndarray,
+    examples: Sequence[Example],
+    data: ProbeData,
+    recipe: Recipe,
+    *,
+    shown: bool,
 ) -> tuple[Probes, list[bool | None]]:
     """The classifiers, and where it is a question, whether each converged."""
     classes, count, states = data.classes(examples), len(data.labels), features.shape[1]

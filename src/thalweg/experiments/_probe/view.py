@@ -32,8 +32,8 @@ ACCURACY = "accuracy [share of answers]"
 SIZE = (6.4, 3.6)
 _NO_SPLIT = {"accuracy": None, "low": math.nan, "high": math.nan, "loss": math.nan, "converged": None}
 NOTE = (
-    "One linear classifier a state, on frozen features. The band is Wilson's 95% interval. States are compared answer by "
-    f"answer: McNemar's exact test, adjusted after Holm where one state is compared with many. {SHADED}"
+    "One linear classifier a state, on frozen features. The band is Wilson's 95% interval. States are compared answer "
+    f"by answer: McNemar's exact test, adjusted after Holm where one state is compared with many. {SHADED}"
 )
 
 
@@ -182,7 +182,8 @@ def _recipe(asked: dict[str, Any]) -> str:
     if asked["classifier"] == "logistic":
         return f"logistic regression{standardized}"
     epochs = "one epoch" if asked["epochs"] == 1 else f"{asked['epochs']} epochs"
-    return f"linear layer, Adam {asked['learning_rate']:g}, {epochs}, batch {asked['batch']}, seed {asked['seed']}{standardized}"
+    seen = f"{epochs}, batch {asked['batch']}, seed {asked['seed']}"
+    return f"linear layer, Adam {asked['learning_rate']:g}, {seen}{standardized}"
 
 
 def _sentence(probes: _Probes) -> str:
