@@ -205,6 +205,7 @@ def _best(probes: _Probes, test: pl.DataFrame, state: int, chosen: str, among: s
     best, last = test.row(by_predicate=pl.col("state") == state, named=True), test.row(-1, named=True)
     end = max(probes.accuracy["state"])
     final = f", {'last state' if last['state'] == end else 'state ' + str(last['state'])} {_score(last)}"
+    final = "" if state == last["state"] != end else final
     told = told_from(probes.right, state, last["state"], test["state"].to_list(), chosen=chosen == "test")
     return (
         f"Best{among} at state {state} of {end} ({depth(state, end)} of depth) by {chosen} accuracy: "
