@@ -2,8 +2,10 @@
 
 Polars and SciPy; no torch, model or file is known here. In reading order:
 
-- ``_phases``         at which states a model is massive; mix, compress, refine
+- ``_segments``       at which states a row stands out: compress, waves, and how each ends
 - ``_profile``        mean, spread and 95% interval of many prompts, by depth
+- ``_claims``         what the paper says of each phase, checked; what the massive row does for the compression
+- ``_phases``         mix, compress, refine: all that is known of each
 - ``_coupling``       whether norms, entropy and sinks change together
 - ``_emergence``      when they appear in training
 - ``_effects``        what a change of the model does, prompt by prompt
@@ -11,11 +13,12 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 - ``_paired``         whether one state is right more often than another, on the same questions
 """
 
+from thalweg.averages._claims import claims, phase_values
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
 from thalweg.averages._effects import changes, compress_means, depth_means, effects, measurements
 from thalweg.averages._emergence import checkpoint_curves, emergence, training_order, training_step
 from thalweg.averages._paired import ALPHA, holm, mcnemar, not_told_apart
-from thalweg.averages._phases import KEYS, boundaries, is_of, phases
+from thalweg.averages._phases import phases
 from thalweg.averages._profile import (
     STATISTICS,
     gathered,
@@ -25,6 +28,17 @@ from thalweg.averages._profile import (
     t_quantile,
     with_statistics,
 )
+from thalweg.averages._segments import (
+    KEYS,
+    Course,
+    Segment,
+    boundaries,
+    courses,
+    is_of,
+    segment_rows,
+    segments,
+    segments_of,
+)
 from thalweg.averages._verdicts import verdict, verdicts
 
 __all__ = [
@@ -32,11 +46,15 @@ __all__ = [
     "KEYS",
     "STATISTICS",
     "Correlation",
+    "Course",
+    "Segment",
     "boundaries",
     "changes",
     "checkpoint_curves",
+    "claims",
     "compress_means",
     "coupling",
+    "courses",
     "depth_means",
     "effects",
     "emergence",
@@ -47,8 +65,12 @@ __all__ = [
     "mcnemar",
     "measurements",
     "not_told_apart",
+    "phase_values",
     "phases",
     "profile",
+    "segment_rows",
+    "segments",
+    "segments_of",
     "short_prompts",
     "statistics",
     "step_correlation",

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from thalweg.averages._phases import KEYS, boundaries
 from thalweg.averages._profile import GEOMETRIC, long, statistics
+from thalweg.averages._segments import KEYS, boundaries
 from thalweg.options import MASSIVE_RATIO
 
 PLACE = ["site", "index", "metric"]

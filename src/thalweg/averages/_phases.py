@@ -1,101 +1,78 @@
-"""At which states is a model massive, and where does it mix, compress and refine.
+"""Where does a model mix, compress and refine, and is each of them as the paper says.
 
-Conventions: a state is massive for a prompt if `row_ratio` >= massive_ratio, and massive for the model if it is for at
-least half of the prompts that have a row ratio; a is the first such state, b the last. Mix = states before a,
-compress = a..b, refine = states after b. Block l belongs to the phase of the state it reads, l. Depths are shares of L,
-the last state. No torch.
+Conventions: segments as in `_segments.py`, claims as in `_claims.py`. Mix = the states before compress, without a
+massive state 0; refine = the states after it. Means of either leave out waves, from their first state until the row
+ratio is below half the threshold. Block l belongs to the phase of the state it reads, l. Depths are shares of L, the
+last state. No torch.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import polars as pl
 
+from thalweg.averages._claims import PHASES, phase_marks, row_effect
+from thalweg.averages._segments import (
+    KEYS,
+    LINES,
+    SHARE,
+    THRESHOLDS,
+    Course,
+    Segment,
+    courses,
+    is_of,
+    moved,
+)
 from thalweg.options import MASSIVE_RATIO
 
-KEYS = ["model", "revision", "data"]
-SHARE = 0.5
-INSIDE: dict[str, Literal["state", "block"]] = {"mixing": "block", "sink_rate": "block", "entropy_normalized": "state"}
-PHASES = ("mix", "compress", "refine")
-
-
-def boundaries(
-    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO, ratio: str = "row_ratio"
-) -> pl.DataFrame:
-    """First and last massive state of each model, and how far its prompts agree.
-
-    Args:
-        layers: rows by prompt and state, with ``ratio``.
-        massive_ratio: the ratio from which a state is massive.
-        ratio: the column that is compared with it: "row_ratio" of the largest row, or "sink_ratio" of the sink's.
-
-    Returns:
-        One row for each (model, revision, data): `states` (L, the last state), `prompts`, `compress_first` (a) and
-        `compress_last` (b), null without massive states, `dips` (states between that are not massive), `agreement`
-        (share of prompts whose own first massive state is a; null without a).
-
-    Example:
-        Two prompts, massive at states 1..3 and 2..3: every one of 1, 2, 3 is massive for half, a = 1, b = 3, agreement
-        0.5.
-    """
-    known = pl.col(ratio).cast(pl.Float64).fill_nan(None)
-    state, massive, first = pl.col("state"), pl.col("massive"), pl.col("compress_first")
-    marked = layers.lazy().select(*KEYS, "prompt", state.cast(pl.Int64), massive=known >= massive_ratio)
-    by_state = marked.group_by([*KEYS, "state"]).agg((massive.mean() >= SHARE).fill_null(value=False))
-    hits = state.filter(massive)
-    ends = by_state.group_by(KEYS).agg(
-        states=state.max(),
-        compress_first=hits.min(),
-        compress_last=hits.max(),
-        dips=state.filter(~massive & (state > hits.min()) & (state < hits.max())).sort(),
-    )
-    prompts = marked.group_by([*KEYS, "prompt"]).agg(first=hits.min(), known=massive.is_not_null().any())
-    agreeing = pl.col("first").eq_missing(first).filter(pl.col("known") & first.is_not_null())
-    counts = (
-        prompts.join(ends, on=KEYS, nulls_equal=True)
-        .group_by(KEYS)
-        .agg(prompts=pl.len().cast(pl.Int64), agreement=agreeing.mean())
-    )
-    return ends.join(counts, on=KEYS, nulls_equal=True).sort(KEYS).collect()
-
-
-def is_of(key: Mapping[str, object], /) -> list[pl.Expr]:
-    """What picks the rows of one model on one data set, for ``filter(*...)``.
-
-    Args:
-        key: model, revision and data, among others; a null is a value like any other.
-
-    Example:
-        ``profile.filter(*is_of(row))``: of a profile the rows that the row of `boundaries` is about.
-    """
-    return [pl.col(name).eq_missing(pl.lit(key[name])) for name in KEYS]
+INSIDE: dict[str, Literal["state", "block"]] = {
+    "mixing": "block",
+    "mixing_normalized": "block",
+    "sink_rate": "block",
+    "entropy_normalized": "state",
+}
 
 
 def phases(
-    layers: pl.LazyFrame | pl.DataFrame, profile: pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO
+    layers: pl.LazyFrame | pl.DataFrame,
+    profile: pl.DataFrame,
+    claims: pl.DataFrame,
+    *,
+    massive_ratio: float = MASSIVE_RATIO,
+    sink_position: int = 0,
 ) -> pl.DataFrame:
     """The phases of each model, with what happens inside them (the paper, section 4).
 
     Args:
         layers: rows by prompt and state, with `row_ratio` and `massive_entry_count`.
         profile: what `profile` returns for the same run.
+        claims: what `claims` returns for it.
         massive_ratio: the row ratio from which a state is massive.
+        sink_position: the sink's.
 
     Returns:
-        One row for each (model, revision, data): states (L), blocks, prompts, massive_share_threshold,
-        has_massive_activations, compress_first (a), compress_last (b), their depths, has_refine, dips, agreement (share
-        of prompts that give the same a), rise_state and fall_state (largest rise and fall of the logarithm of
-        norm_ratio from the state before), rest_norm_rise_state (first state after the least rest_norm of the compress
-        phase at which it has doubled), sun_prompt_share, the means of mixing, sink_rate and entropy_normalized inside
-        each phase (NaN for a phase that is not there), and the reason for what is missing.
+        One row for each (model, revision, data): states (L), blocks, prompts (that count), left_out (that do not),
+        massive_share_threshold, has_massive_activations, massive_at_embedding (state 0 is massive), compress_first,
+        compress_last, their depths, peak_state, peak_ratio, has_refine, dips, shoulders; agreement_first and
+        agreement_last (share of prompts whose own compress begins, ends there); compress_first_low, compress_last_low,
+        compress_first_high, compress_last_high (with the line at the peak's power 0.4, 0.6), line_matters, runs_at_5,
+        runs_at_10, runs_at_20 (runs of massive states that overlap compress, first and last in turn); rise_state and
+        fall_state (largest rise and fall of the logarithm of norm_ratio from the state before), rest_norm_rise_state
+        (first state after the peak with twice the least rest_norm of the compress phase), sun_prompt_share; the means
+        inside each phase (NaN for a phase that is not there) and its mark; what `row_effect` returns; and the reason
+        for what is missing.
 
     Example:
-        States 0..6 with row ratios 1, 1, 50, 50, 50, 1, 1 in every prompt: a = 2, b = 4, all three phases, agreement 1.
+        States 0..6 with row ratios 1, 1, 50, 50, 50, 1, 1 in every prompt: compress at 2 to 4, all three phases,
+        agreement 1.
     """
-    ends = boundaries(layers, massive_ratio=massive_ratio)
     sun = _sun_share(layers.lazy())
-    rows = [_row(row, profile.filter(*is_of(row)), sun) for row in ends.iter_rows(named=True)]
+    rows = [
+        _row(course, profile.filter(*is_of(course.key)), sun)
+        | {f"{phase}_mark": mark for phase, mark in phase_marks(claims.filter(*is_of(course.key))).items()}
+        | row_effect(course, layers, sink_position=sink_position)
+        for course in courses(layers, massive_ratio=massive_ratio)
+    ]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -110,25 +87,52 @@ def of_written_states(profile: pl.DataFrame, metric: str, /) -> dict[int, float]
     return {state: mean for state, mean in trajectory(profile, "state", metric).items() if state > 0}
 
 
-def _row(ends: dict[str, Any], profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
-    first, last, states = ends["compress_first"], ends["compress_last"], ends["states"]
-    has = first is not None
+def _row(course: Course, profile: pl.DataFrame, sun: dict[tuple[Any, ...], float]) -> dict[str, Any]:
     jumps = _jumps(trajectory(profile, "state", "norm_ratio"))
     return {
-        **ends,
+        **course.key,
+        "states": course.last,
         "blocks": profile.filter(pl.col("site") == "block")["index"].n_unique(),
+        "prompts": len(course.prompts),
+        "left_out": course.left_out,
         "massive_share_threshold": SHARE,
-        "has_massive_activations": has,
-        "compress_first_depth": first / states if has and states else math.nan,
-        "compress_last_depth": last / states if has and states else math.nan,
-        "has_refine": has and last < states,
-        "agreement": ends["agreement"] if has else math.nan,
+        "has_massive_activations": course.compress is not None,
+        "massive_at_embedding": bool(course.massive[0]),
+        **_of_compress(course, course.compress),
         "rise_state": max((state for state in jumps if jumps[state] > 0), key=jumps.__getitem__, default=None),
         "fall_state": min((state for state in jumps if jumps[state] < 0), key=jumps.__getitem__, default=None),
-        "rest_norm_rise_state": _doubling(trajectory(profile, "state", "rest_norm"), first, last) if has else None,
-        "sun_prompt_share": sun.get(tuple(ends[key] for key in KEYS), math.nan),
+        "rest_norm_rise_state": _doubling(trajectory(profile, "state", "rest_norm"), course.compress),
+        "sun_prompt_share": sun.get(tuple(course.key[key] for key in KEYS), math.nan),
         **{f"{phase}_{metric}": _inside(profile, phase, metric) for phase in PHASES for metric in INSIDE},
-        "reason": _reason(first, last, states),
+        "reason": _reason(course),
+    }
+
+
+def _of_compress(course: Course, compress: Segment | None) -> dict[str, Any]:
+    if compress is None:
+        return {"has_refine": False, "dips": [], "shoulders": [], "line_matters": False} | dict.fromkeys(
+            (*_DEPTHS, "peak_ratio", *_AGREEMENTS), math.nan
+        )
+    low, high = (course.lines(power) for power in LINES)
+    lines = {"low": low, "high": high}
+    return {
+        "compress_first": compress.first,
+        "compress_last": compress.last,
+        "compress_first_depth": compress.first / course.last,
+        "compress_last_depth": compress.last / course.last,
+        "peak_state": compress.peak,
+        "peak_ratio": float(course.mean[compress.peak]),
+        "has_refine": compress.last < course.last,
+        "dips": list(compress.dips),
+        "shoulders": list(compress.shoulders),
+        **dict(zip(_AGREEMENTS, course.agreement(), strict=True)),
+        **{f"compress_first_{name}": line[0] for name, line in lines.items() if line},
+        **{f"compress_last_{name}": line[1] for name, line in lines.items() if line},
+        "line_matters": any(moved(line, compress) for line in lines.values()),
+        **{
+            f"runs_at_{threshold:g}": [state for run in course.overlapping_runs(threshold) for state in run]
+            for threshold in THRESHOLDS
+        },
     }
 
 
@@ -138,13 +142,12 @@ def _jumps(ratio: dict[int, float]) -> dict[int, float]:
     return {state: known[state] - known[state - 1] for state in known if state - 1 in known}
 
 
-def _doubling(rest: dict[int, float], first: int, last: int) -> int | None:
-    """The first state after the first massive one whose mean norm exceeds twice the least inside the compress phase."""
-    inside = {state: norm for state, norm in rest.items() if first <= state <= last}
-    if not inside:
+def _doubling(rest: dict[int, float], compress: Segment | None) -> int | None:
+    """The first state after the peak whose mean norm of the others exceeds twice the least inside compress."""
+    inside = [norm for state, norm in rest.items() if compress is not None and state in compress.states]
+    if compress is None or not inside:
         return None
-    least = min(inside.values())
-    return next((state for state, norm in rest.items() if state > first and norm > 2 * least), None)
+    return next((state for state, norm in rest.items() if state > compress.peak and norm > 2 * min(inside)), None)
 
 
 def _inside(profile: pl.DataFrame, phase: str, metric: str) -> float:
@@ -162,27 +165,39 @@ def _sun_share(layers: pl.LazyFrame) -> dict[tuple[Any, ...], float]:
     return {row[:-1]: row[-1] for row in shares.iter_rows()}
 
 
-def _reason(first: int | None, last: int | None, states: int) -> str | None:
-    if first is None:
+def _reason(course: Course) -> str | None:
+    if course.compress is None:
         return "no massive state: no compress phase"
-    reasons = ["no mix phase: the first state is massive"] if first == 0 else []
-    if last == states:
-        reasons.append("no refine phase: the last state is massive")
-    return "; ".join(reasons) or None
+    phases = course.phases()
+    missing = [f"no {phase} phase: no state is left for it" for phase in ("mix", "refine") if phase not in phases]
+    return "; ".join(missing) or None
 
 
+_DEPTHS = ("compress_first_depth", "compress_last_depth")
+_AGREEMENTS = ("agreement_first", "agreement_last")
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(KEYS, pl.String),
-    **dict.fromkeys(("states", "blocks", "prompts"), pl.Int64),
+    **dict.fromkeys(("states", "blocks", "prompts", "left_out"), pl.Int64),
     "massive_share_threshold": pl.Float64,
-    "has_massive_activations": pl.Boolean,
+    **dict.fromkeys(("has_massive_activations", "massive_at_embedding"), pl.Boolean),
     **dict.fromkeys(("compress_first", "compress_last"), pl.Int64),
-    **dict.fromkeys(("compress_first_depth", "compress_last_depth"), pl.Float64),
+    **dict.fromkeys(_DEPTHS, pl.Float64),
+    "peak_state": pl.Int64,
+    "peak_ratio": pl.Float64,
     "has_refine": pl.Boolean,
-    "dips": pl.List(pl.Int64),
-    "agreement": pl.Float64,
+    **dict.fromkeys(("dips", "shoulders"), pl.List(pl.Int64)),
+    **dict.fromkeys(_AGREEMENTS, pl.Float64),
+    **{f"compress_{edge}_{line}": pl.Int64 for line in ("low", "high") for edge in ("first", "last")},
+    "line_matters": pl.Boolean,
+    **{f"runs_at_{threshold:g}": pl.List(pl.Int64) for threshold in THRESHOLDS},
     **dict.fromkeys(("rise_state", "fall_state", "rest_norm_rise_state"), pl.Int64),
     "sun_prompt_share": pl.Float64,
     **{f"{phase}_{metric}": pl.Float64 for phase in PHASES for metric in INSIDE},
+    **{f"{phase}_mark": pl.String for phase in PHASES},
+    **dict.fromkeys(("row_norm_share", "row_aligned_share"), pl.Float64),
+    "row_explains": pl.String,
+    **dict.fromkeys(("given_back", "given_back_low", "given_back_high"), pl.Float64),
+    "given_back_n": pl.Int64,
+    "row_compresses": pl.String,
     "reason": pl.String,
 }

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-from thalweg.averages._phases import KEYS, boundaries
+from thalweg.averages._segments import KEYS, courses
 from thalweg.catalogue import Site, metrics_at
 from thalweg.options import MASSIVE_RATIO, TAU
 
@@ -136,13 +136,13 @@ def profile(
         massive_ratio: `row_ratio` from which a state is massive, for the column `phase`.
 
     Returns:
-        Columns model, revision, data, site ("state" | "block"), index, phase ("mix" | "compress" | "refine" | null),
-        metric, mean, std, low, high, n, geometric; sorted. Block l belongs to the phase of the state it reads, l.
+        Columns model, revision, data, site ("state" | "block"), index, phase ("mix" | "compress" | "refine" | "wave" |
+        null), metric, mean, std, low, high, n, geometric; sorted. Block l belongs to the phase of state l.
 
     Example:
         Three prompts whose entropies at state 1 are 1, 2 and NaN: mean 1.5, std 0.7071, interval 1.5 +- 6.353, n 2.
     """
-    numbers = pl.concat([_of_states(layers.lazy()), _of_blocks(heads.lazy(), prompts.lazy(), tau)])
+    numbers = pl.concat([_of_states(layers.lazy()), block_values(heads.lazy(), prompts.lazy(), tau)])
     groups = [*KEYS, "site", "index", "metric", "geometric"]
     table = (
         numbers.with_columns(pl.col("metric").is_in(GEOMETRIC).alias("geometric"))
@@ -152,7 +152,7 @@ def profile(
         .collect()
     )
     table = with_statistics(table, "geometric")
-    return _with_phase(table, boundaries(layers, massive_ratio=massive_ratio)).select(
+    return _with_phase(table, layers, massive_ratio).select(
         *KEYS, "site", "index", "phase", "metric", *STATISTICS, "geometric"
     )
 
@@ -184,8 +184,8 @@ def _of_states(layers: pl.LazyFrame) -> pl.LazyFrame:
     return long(layers, [*KEYS, "prompt"], _present(layers, "state"), site="state", index="state")
 
 
-def _of_blocks(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
-    """Means over the heads of a block, and the three rates."""
+def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
+    """By prompt and block, means over the heads and the three rates, as `long` gives them."""
     keys, names = [*KEYS, "prompt"], _present(heads, "head")
     # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
     means = [_finite(name).mean().cast(pl.Float32).alias(name) for name in names]
@@ -210,16 +210,15 @@ def _finite(name: str) -> pl.Expr:
     return value.filter(value.is_finite())
 
 
-def _with_phase(table: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
-    first, last, index = pl.col("compress_first"), pl.col("compress_last"), pl.col("index")
-    phase = pl.when(index < first).then(pl.lit("mix")).when(index <= last).then(pl.lit("compress"))
-    # Without a compress phase both ends are null, every comparison is null, and so is the phase.
-    phase = phase.when(index > last).then(pl.lit("refine")).otherwise(None)
-    joined = table.join(
-        ends.select(*KEYS, "compress_first", "compress_last"),
-        on=KEYS,
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
-    )
-    return joined.with_columns(phase.alias("phase"))
+def _with_phase(table: pl.DataFrame, layers: pl.LazyFrame | pl.DataFrame, massive_ratio: float) -> pl.DataFrame:
+    phases = [
+        pl.DataFrame({"index": range(course.last + 1), "phase": course.phases()}, schema=_PHASES).with_columns(
+            pl.lit(value, pl.String).alias(name) for name, value in course.key.items()
+        )
+        for course in courses(layers, massive_ratio=massive_ratio)
+    ]
+    known = pl.concat(phases) if phases else pl.DataFrame(schema={**_PHASES, **dict.fromkeys(KEYS, pl.String)})
+    return table.join(known, on=[*KEYS, "index"], how="left", nulls_equal=True, maintain_order="left")
+
+
+_PHASES: dict[str, pl.DataType | type[pl.DataType]] = {"index": pl.Int64, "phase": pl.String}

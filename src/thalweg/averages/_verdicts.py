@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from thalweg.averages._effects import compress_means, effects
-from thalweg.averages._phases import KEYS, SHARE, boundaries
 from thalweg.averages._profile import long
+from thalweg.averages._segments import KEYS, SHARE, boundaries
 from thalweg.options import MASSIVE_RATIO
 from thalweg.ranges import ranges
 

@@ -8,6 +8,7 @@ from thalweg.catalogue import metric
 from thalweg.store import Column
 
 TEXT, FLAG, SMALL, WHOLE, WHOLES = pl.String(), pl.Boolean(), pl.Int32(), pl.Int64(), pl.List(pl.Int64())
+TEXTS = pl.List(pl.String())
 NUMBER, HALF, NUMBERS = pl.Float64(), pl.Float32(), pl.List(pl.Float64())
 
 BLOCK = Column("block", SMALL, "0..L-1", "block")

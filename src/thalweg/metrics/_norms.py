@@ -29,6 +29,7 @@ class Norms:
         rest_norm: mean norm of the other rows.
         norm_ratio: sink_norm / rest_norm.
         row_ratio: largest row norm / median row norm; inf where more than half of the rows are zero.
+        median_norm: median row norm.
         row_position: position of the row of largest norm.
         peak_value: the entry largest in magnitude, signed.
         peak_position: its position.
@@ -41,6 +42,7 @@ class Norms:
     rest_norm: float
     norm_ratio: float
     row_ratio: float
+    median_norm: float
     row_position: int | None
     peak_value: float
     peak_position: int | None
@@ -106,7 +108,7 @@ def massive_activations(
 def norms_of(view: StateView, sink_position: int) -> Norms:
     if view.undefined:
         nan = math.nan
-        return Norms(nan, nan, nan, nan, None, nan, None, None, nan, None)
+        return Norms(nan, nan, nan, nan, nan, None, nan, None, None, nan, None)
     sink, rest = sink_and_rest(view.norms, sink_position)
     largest, median = float(view.norms.max()), view.median_norm
     peak_position = first(view.row_peaks == view.row_peaks.max())
@@ -117,6 +119,7 @@ def norms_of(view: StateView, sink_position: int) -> Norms:
         rest_norm=rest,
         norm_ratio=sink / rest if rest > 0 else math.nan,
         row_ratio=largest / median if median > 0 else math.inf,
+        median_norm=median,
         row_position=first(view.norms == largest),
         peak_value=float(row[peak_dim]),
         peak_position=peak_position,

@@ -19,8 +19,9 @@ import math
 import torch
 from torch import Tensor
 
-from thalweg.metrics._eigenvalues import gram_matrix
-from thalweg.metrics._view import StateView
+from thalweg.metrics._eigenvalues import eigenvalues, gram_matrix
+from thalweg.metrics._view import StateView, first
+from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
 
@@ -150,6 +151,57 @@ def entropy_without_sink(state: Float[Tensor, "token width"], /, *, sink_positio
         return math.nan
     others = torch.arange(state.shape[0], device=state.device) != sink_position
     return float(entropy(spectrum(state[others])))
+
+
+def entropy_without_massive(state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO) -> float:
+    """Entropy of the other tokens: the massive rows dropped, the largest row where none is massive.
+
+    What compression is left without the rows that stand out; the reference of an ablation's verdict.
+
+    Args:
+        state: one prompt's state, real tokens only.
+        massive_ratio: row norm against the median row norm from which a row is massive.
+
+    Returns:
+        Nats, in [0, ln r], r = min(T - k, d) for k dropped rows; NaN where nothing else is left, or only zeros.
+
+    Example:
+        The rows (100, 0), (1, 0), (0, 1): ln 2.
+    """
+    return without_massive_of(StateView(state), massive_ratio)[0]
+
+
+def entropy_without_massive_normalized(
+    state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO
+) -> float:
+    """The same as a share of ln r, r = min(T - k, d).
+
+    Returns:
+        In [0, 1]; NaN for r = 1.
+
+    Example:
+        The rows (100, 0), (1, 0), (0, 1): 1.
+    """
+    return without_massive_of(StateView(state), massive_ratio)[1]
+
+
+def without_massive_of(view: StateView, massive_ratio: float) -> tuple[float, float]:
+    """Entropy without the massive rows, and normalized."""
+    if view.undefined:
+        return math.nan, math.nan
+    dropped = view.massive_rows(massive_ratio) or [first(view.norms == view.norms.max())]
+    kept = torch.ones(view.tokens, dtype=torch.bool)
+    kept[dropped] = False
+    count = min(view.tokens - len(dropped), view.width)
+    if count == 0:
+        return math.nan, math.nan
+    if view.by_token:
+        gram = view.gram[kept][:, kept]
+    else:
+        rows = view.double[kept.to(view.double.device)]
+        gram = gram_matrix(rows if len(rows) <= view.width else rows.T)
+    remaining = float(entropy(eigenvalues(gram).values))
+    return remaining, remaining / math.log(count) if count > 1 else math.nan
 
 
 def entropy_centred(state: Float[Tensor, "token width"], /) -> float:

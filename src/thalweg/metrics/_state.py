@@ -30,10 +30,14 @@ VARIANTS = tuple(row.name for row in METRICS if row.variant)
 
 @dataclass(frozen=True, slots=True)
 class StateMeasurement:
-    """The columns of one state, and its massive rows and entries; ``finite`` is False where it holds NaN or Inf."""
+    """The columns of one state, its massive rows and entries, and all row norms.
+
+    ``finite`` is False where it holds NaN or Inf.
+    """
 
     metrics: dict[str, float | int | bool | str | None]
     massive: tuple[MassiveActivation, ...]
+    row_norms: Float[Tensor, " token"]
     finite: bool = True
 
 
@@ -43,6 +47,7 @@ def measure_state(
     *,
     sink_position: int = 0,
     massive_ratio: float = MASSIVE_RATIO,
+    without_massive: bool = True,
     variants: bool = False,
 ) -> StateMeasurement:
     """Every column of the ``layers`` table for one prompt's state, but for its keys.
@@ -51,6 +56,7 @@ def measure_state(
         state: one prompt's state, real tokens only, any float dtype and device, activation units; left untouched.
         sink_position: the position whose row takes the place of the paper's x_0.
         massive_ratio: row norm against the median row norm from which a row is massive.
+        without_massive: also compute the entropies without massive rows, which takes another spectrum; None without.
         variants: also compute what others publish as the entropy.
 
     Returns:
@@ -75,11 +81,12 @@ def measure_state(
         **_columns(norms_of(view, sink_position)),
         **_columns(bounds),
         **_columns(massive),
+        **_without_massive(view, massive_ratio, asked=without_massive),
         **(_other_entropies(view, sink_position) if variants else {}),
         "bound_violated": violated,
         "reason": view.undefined or _reason(view, sink_position),
     }
-    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)), view.finite)
+    return StateMeasurement(metrics, tuple(massive_of(view, massive_ratio)), view.norms, view.finite)
 
 
 def bound_violated(
@@ -136,6 +143,11 @@ def _spectral(spectrum: Tensor) -> dict[str, float]:
     # One stack and one read instead of nine.
     values = torch.stack([getattr(_spectrum, name)(spectrum) for name in SPECTRAL])
     return dict(zip(SPECTRAL, values.tolist(), strict=True))
+
+
+def _without_massive(view: StateView, massive_ratio: float, *, asked: bool) -> dict[str, float | None]:
+    numbers = _spectrum.without_massive_of(view, massive_ratio) if asked else (None, None)
+    return dict(zip(("entropy_without_massive", "entropy_without_massive_normalized"), numbers, strict=True))
 
 
 def _other_entropies(view: StateView, sink_position: int) -> dict[str, float]:

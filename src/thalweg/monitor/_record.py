@@ -26,6 +26,7 @@ from thalweg.monitor._options import MonitorOptions
 from thalweg.monitor._untouched import is_sharded, untouched
 from thalweg.prompts import Shard, Tokenization, open_source, read_shards, tokenization
 from thalweg.store import (
+    AGGREGATES,
     DataFacts,
     Findings,
     FindingsWriter,
@@ -282,4 +283,4 @@ class Record:
 
 
 def _averages(survey: Findings) -> dict[str, pl.DataFrame]:
-    return {table: survey.table(table).collect() for table in ("profile", "phases", "coupling")}
+    return {table: survey.table(table).collect() for table in AGGREGATES}

@@ -15,12 +15,13 @@ from thalweg.store._files import FileFacts, facts_of, is_whole, os_errors_as_run
 from thalweg.store._findings_header import Coverage, FindingsHeader, PartCounts, Session
 from thalweg.store._header import UNNAMED, DataFacts, ModelFacts, RunHeader, RunIdentity, Thresholds
 from thalweg.store._open import open_findings
-from thalweg.store._reader import Findings, Run, is_run, open_run
+from thalweg.store._reader import AGGREGATES, Findings, Run, is_run, open_run
 from thalweg.store._shards import Shard, slug
 from thalweg.store._tables import Column, Table, Tables
 from thalweg.store._writer import FindingsWriter
 
 __all__ = [
+    "AGGREGATES",
     "UNNAMED",
     "Column",
     "Coverage",

@@ -112,7 +112,7 @@ def _scan(files: list[Path], schema: dict[str, Any] | None = None) -> pl.LazyFra
 
 
 SURVEY = "survey"
-AGGREGATES = ("profile", "phases", "coupling")
+AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")
 _DECLARED = "thalweg.experiments._survey.tables"
 """By name, since a survey's header.json says what its tables hold; a run without one has the columns it would have."""
 
@@ -165,6 +165,16 @@ class Run:
     def phases(self) -> pl.LazyFrame:
         """Mix, compress, refine: one row per model and data; :class:`RunError` before the end."""
         return self._aggregate("phases")
+
+    @property
+    def segments(self) -> pl.LazyFrame:
+        """The compress phase and the waves: one row each; :class:`RunError` before the end."""
+        return self._aggregate("segments")
+
+    @property
+    def claims(self) -> pl.LazyFrame:
+        """What the paper says of each phase, checked: one row a claim; :class:`RunError` before the end."""
+        return self._aggregate("claims")
 
     @property
     def coupling(self) -> pl.LazyFrame:

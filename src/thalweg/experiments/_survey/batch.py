@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from thalweg import metrics
@@ -15,6 +16,9 @@ from thalweg.experiments._survey.tables import tables
 from thalweg.options import MASSIVE_RATIO
 from thalweg.prompts import Prompt
 from thalweg.store import RunHeader
+
+WITHOUT_MASSIVE = 16
+"""Of so many rows of the data the states are measured without their massive rows too."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,11 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Rows of one batch: ``layers`` and ``massive`` as records, ``heads`` as columns a block."""
+    """Rows of one batch: ``layers``, ``massive`` and ``rows`` as records, ``heads`` as columns a block."""
 
     layers: list[dict[str, Any]]
     massive: list[dict[str, Any]]
+    rows: list[pl.DataFrame]
     heads: list[dict[str, np.ndarray]]
     nonfinite_states: int
 
@@ -45,7 +50,7 @@ def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOpt
     """Run one batch through the body of the model once and reduce everything on the way."""
     states, heads = _StateRows(batch, options), _HeadRows(batch, options.sink_position)
     read(subject, batch, states, heads)
-    return BatchRows(states.rows, states.massive, heads.rows, states.nonfinite)
+    return BatchRows(states.rows, states.massive, states.standing_out(), heads.rows, states.nonfinite)
 
 
 class _StateRows:
@@ -55,16 +60,42 @@ class _StateRows:
         self.batch, self.options = batch, options
         self.rows = list[dict[str, Any]]()
         self.massive = list[dict[str, Any]]()
+        self.norms: list[list[Tensor]] = [[] for _ in batch]
         self.nonfinite = 0
 
     def state(self, index: int, seen: StateSeen, /) -> None:
-        for prompt, rows in zip(self.batch, seen.prompts, strict=True):
-            measured = metrics.measure_state(rows, **vars(self.options))
+        for prompt, rows, norms in zip(self.batch, seen.prompts, self.norms, strict=True):
+            alone = prompt.row < WITHOUT_MASSIVE
+            measured = metrics.measure_state(rows, **vars(self.options), without_massive=alone)
+            norms.append(measured.row_norms)
             key = {"prompt": prompt.row, "state": index}
             self.rows.append({**key, "tokens": len(prompt), **measured.metrics})
             self.nonfinite += not measured.finite
             for massive in measured.massive:
                 self.massive.append({**key, **asdict(massive), "token_id": prompt.tokens[massive.position]})
+
+    def standing_out(self) -> list[pl.DataFrame]:
+        """Of each prompt the norms, at every state, of the rows that are the largest of a state and half massive."""
+        return [
+            _standing_out(prompt.row, torch.stack(norms).numpy(), self.options.massive_ratio / 2)
+            for prompt, norms in zip(self.batch, self.norms, strict=True)
+        ]
+
+
+def _standing_out(prompt: int, norms: np.ndarray, ratio: float) -> pl.DataFrame:
+    """``norms``: state x token."""
+    written = norms[1:][np.isfinite(norms[1:]).all(axis=1)]
+    standing = written.max(axis=1, initial=0) >= ratio * np.median(written, axis=1) if len(written) else []
+    positions = np.unique(written[standing].argmax(axis=1)) if len(written) else np.empty(0, dtype=int)
+    states = len(norms)
+    return pl.DataFrame(
+        {
+            "prompt": np.full(len(positions) * states, prompt),
+            "position": positions.repeat(states),
+            "state": np.tile(np.arange(states), len(positions)),
+            "norm": norms[:, positions].T.flatten(),
+        }
+    )
 
 
 class _HeadRows:
@@ -102,12 +133,13 @@ class _HeadRows:
 def frames(
     results: Sequence[BatchRows], prompts: Sequence[Prompt], key: dict[str, str], tokenizer: Any, header: RunHeader
 ) -> dict[str, pl.DataFrame]:
-    """The four tables of a shard from the rows of its batches; ``header`` says which columns they have."""
+    """The tables of a shard from the rows of its batches; ``header`` says which columns they have."""
     massive = [{**row, "token": tokenizer.decode([row["token_id"]])} for result in results for row in result.massive]
     rows = {
         "layers": [pl.DataFrame(result.layers, infer_schema_length=None) for result in results],
         "heads": [_with_gaps(pl.DataFrame(result.head_columns())) for result in results if result.heads],
         "massive": [pl.DataFrame(massive, infer_schema_length=None)] if massive else [],
+        "rows": [frame for result in results for frame in result.rows],
         "prompts": [pl.DataFrame([_prompt_row(prompt, keep_text=header.keep_text) for prompt in prompts])],
     }
     literals = {name: pl.lit(value) for name, value in key.items()}

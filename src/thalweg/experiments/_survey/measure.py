@@ -89,7 +89,7 @@ def measure_rows(
 
 
 def aggregate(writer: FindingsWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
-    """Profile, phases and coupling of what is on disk, unless they were made since the last part.
+    """Profile, phases, segments, claims and coupling of what is on disk, unless they were made since the last part.
 
     Args:
         writer: of the survey.
@@ -124,11 +124,18 @@ def _rows_of(pairs: pl.DataFrame, parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _averages(findings: Findings, thresholds: Thresholds) -> dict[str, pl.DataFrame]:
-    layers, ratio = findings.table("layers"), thresholds.massive_ratio
-    heads, prompts = findings.table("heads"), findings.table("prompts")
-    profile = averages.profile(layers, heads, prompts, tau=thresholds.tau, massive_ratio=ratio)
-    phases = averages.phases(layers, profile, massive_ratio=ratio)
-    return {"profile": profile, "phases": phases, "coupling": averages.coupling(profile)}
+    layers, heads, prompts = (findings.table(name) for name in ("layers", "heads", "prompts"))
+    ratio, tau, sink = thresholds.massive_ratio, thresholds.tau, thresholds.sink_position
+    profile = averages.profile(layers, heads, prompts, tau=tau, massive_ratio=ratio)
+    claims = averages.claims(layers, heads, prompts, tau=tau, massive_ratio=ratio)
+    rows, massive = findings.table("rows"), findings.table("massive").filter(kind="row")
+    return {
+        "profile": profile,
+        "phases": averages.phases(layers, profile, claims, massive_ratio=ratio, sink_position=sink),
+        "segments": averages.segments(layers, rows, massive, massive_ratio=ratio),
+        "claims": claims,
+        "coupling": averages.coupling(profile),
+    }
 
 
 class ModelSurvey:

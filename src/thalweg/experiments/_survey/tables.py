@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from thalweg.catalogue import METRICS
 from thalweg.experiments import _columns as shared
-from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, WHOLE, WHOLES, metrics
+from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, TEXTS, WHOLE, WHOLES, metrics
 from thalweg.store import Column, Table, Tables
 
 VARIANTS = tuple(metric.name for metric in METRICS if metric.variant)
@@ -13,7 +13,12 @@ VARIANTS = tuple(metric.name for metric in METRICS if metric.variant)
 _INSIDE_PHASES = tuple(
     Column(f"{phase}_{name}", NUMBER, f"mean `{name}` inside the {phase} phase; NaN if there is none", unit)
     for phase in ("mix", "compress", "refine")
-    for name, unit in (("mixing", "nats"), ("sink_rate", "share of heads"), ("entropy_normalized", "share of ln r"))
+    for name, unit in (
+        ("mixing", "nats"),
+        ("mixing_normalized", "share of ln n"),
+        ("sink_rate", "share of heads"),
+        ("entropy_normalized", "share of ln r"),
+    )
 )
 
 _LAYERS = (
@@ -23,7 +28,8 @@ _LAYERS = (
     *metrics(
         NUMBER,
         "entropy entropy_normalized anisotropy effective_rank sigma1_sq sigma2_sq sigma3_sq frobenius_sq "
-        "sink_norm rest_norm norm_ratio row_ratio",
+        "entropy_without_massive entropy_without_massive_normalized sink_norm rest_norm norm_ratio row_ratio "
+        "median_norm",
     ),
     *metrics(WHOLE, "row_position"),
     *metrics(NUMBER, "peak_value"),
@@ -65,6 +71,12 @@ _MASSIVE = (
     Column("value", NUMBER, "the entry, with its sign; null for a row"),
     Column("row_norm", NUMBER, "norm of the row", "activation units"),
 )
+_ROWS = (
+    *shared.KEY,
+    Column("position", WHOLE, "which token, from 0", "token"),
+    shared.STATE,
+    Column("norm", NUMBER, "norm of its row", "activation units"),
+)
 _PROMPTS = (
     *shared.KEY,
     shared.TOKENS,
@@ -78,7 +90,7 @@ _PROFILE = (
     *shared.DATA_KEY,
     Column("site", TEXT, "`state` or `block`"),
     Column("index", SMALL, "number of the state or block"),
-    Column("phase", TEXT, "mix, compress or refine, a block that of the state it reads; null without a compress phase"),
+    Column("phase", TEXT, "mix, compress, refine or wave, a block that of the state it reads; null without phases"),
     Column("metric", TEXT, "a column of `layers` or `heads`, or a rate by block"),
     *shared.AVERAGE,
 )
@@ -86,28 +98,103 @@ _PHASES = (
     *shared.DATA_KEY,
     Column("states", SMALL, "L, the number of the last state", "state"),
     Column("blocks", SMALL, "blocks with softmax attention"),
-    shared.PROMPTS,
+    Column("prompts", WHOLE, "prompts that phases, segments and claims are about", "prompts"),
+    Column("left_out", WHOLE, "prompts of fewer than three tokens, or without a row ratio at some state", "prompts"),
     Column("massive_share_threshold", NUMBER, "share of prompts from which a state is massive for the model", "share"),
     shared.HAS_MASSIVE_ACTIVATIONS,
+    Column("massive_at_embedding", FLAG, "whether state 0, which no block wrote, is massive"),
     shared.COMPRESS_FIRST,
     shared.COMPRESS_LAST,
     Column("compress_first_depth", NUMBER, "`compress_first` as a share of L", "share"),
     Column("compress_last_depth", NUMBER, "`compress_last` as a share of L", "share"),
+    Column("peak_state", SMALL, "state of the largest mean `row_ratio` of those that are massive", "state"),
+    Column("peak_ratio", NUMBER, "geometric mean over prompts of `row_ratio` there", "ratio"),
     Column("has_refine", FLAG, "whether states follow the compress phase"),
-    Column("dips", WHOLES, "states inside the compress phase that are not massive", "state"),
-    Column("agreement", NUMBER, "share of prompts whose own first massive state is `compress_first`", "share"),
+    Column("dips", WHOLES, "states inside the compress phase that are below its line", "state"),
+    Column("shoulders", WHOLES, "massive states beside the compress phase, of a run that reaches into it", "state"),
+    *(
+        Column(f"agreement_{edge}", NUMBER, f"share of prompts whose own compress has the same {edge} state", "share")
+        for edge in ("first", "last")
+    ),
+    *(
+        Column(f"compress_{edge}_{line}", SMALL, f"`compress_{edge}` with the line at peak^{power}", "state")
+        for line, power in (("low", 0.4), ("high", 0.6))
+        for edge in ("first", "last")
+    ),
+    Column("line_matters", FLAG, "whether one of these lines moves a boundary by more than two states"),
+    *(
+        Column(
+            f"runs_at_{ratio}",
+            WHOLES,
+            f"first and last state, in turn, of runs that overlap compress, were {ratio} the massive ratio",
+            "state",
+        )
+        for ratio in (5, 10, 20)
+    ),
     Column("rise_state", SMALL, "state with the largest rise of ln `norm_ratio` from the state before", "state"),
     Column("fall_state", SMALL, "state with the largest fall of it", "state"),
     Column(
         "rest_norm_rise_state",
         SMALL,
-        "first state, after the least `rest_norm` of the compress phase, where it has doubled",
+        "first state after the peak whose `rest_norm` is more than twice its least in the compress phase",
         "state",
     ),
     Column(
         "sun_prompt_share", NUMBER, "share of prompts with a massive entry in some state (Sun et al. 2024)", "share"
     ),
     *_INSIDE_PHASES,
+    *(
+        Column(f"{phase}_mark", TEXT, f"whether {phase} is `as the paper says`, `not here`, or `cannot be told`")
+        for phase in ("mix", "compress", "refine")
+    ),
+    Column("row_norm_share", NUMBER, "share of sigma_1^2 that the largest row's norm alone explains in compress"),
+    Column("row_aligned_share", NUMBER, "the same with the other rows' alignment to it"),
+    Column("row_explains", TEXT, "`norm` where that is 0.9 of sigma_1^2, else `alignment`, else `neither`"),
+    Column("given_back", NUMBER, "share of the drop of the normalized entropy that is gone without massive rows"),
+    Column("given_back_low", NUMBER, "lower end of its 95% interval"),
+    Column("given_back_high", NUMBER, "upper end of it"),
+    Column("given_back_n", WHOLE, "prompts that entered", "prompts"),
+    Column("row_compresses", TEXT, "`yes` where more than half is given back, `no` where less than a tenth, `partly`"),
+    shared.REASON,
+)
+_SEGMENTS = (
+    *shared.DATA_KEY,
+    Column("name", TEXT, "`compress`, `wave`, or `wave 1`, `wave 2` where there are several"),
+    Column("first", SMALL, "first state", "state"),
+    Column("last", SMALL, "last state", "state"),
+    Column("peak", SMALL, "state of the largest mean `row_ratio`", "state"),
+    Column("run_first", SMALL, "first state of its run of massive states, shoulders included", "state"),
+    Column("until", SMALL, "last state that means of mix and refine leave out with it", "state"),
+    Column("dips", WHOLES, "states inside that are below the line", "state"),
+    Column("shoulders", WHOLES, "massive states beside it, of a run that reaches into it", "state"),
+    Column("first_depth", NUMBER, "`first` as a share of L", "share"),
+    Column("last_depth", NUMBER, "`last` as a share of L", "share"),
+    Column("peak_ratio", NUMBER, "geometric mean over prompts of `row_ratio` at the peak", "ratio"),
+    Column("massive_prompts", NUMBER, "share of prompts that are massive at the peak", "share"),
+    Column("position", WHOLE, "of the segment's row: the largest at the peak, most frequent position", "token"),
+    Column("position_share", NUMBER, "share of prompts whose row is there", "share"),
+    Column("tokens", TEXTS, "texts met there, the most frequent first"),
+    Column("end_state", SMALL, "state of the lowest row ratio between the peak and the next segment", "state"),
+    Column("end", TEXT, "`removed` where the row's norm falls, `caught up` where the others' grow, `both`; or null"),
+    Column("row_factor", NUMBER, "norm of the segment's row at `end_state` over that at the peak, geometric mean"),
+    Column("others_factor", NUMBER, "the same of the median norm"),
+    Column("end_prompts", WHOLE, "prompts that these factors are known of", "prompts"),
+)
+_CLAIMS = (
+    *shared.DATA_KEY,
+    Column("phase", TEXT, "mix, compress or refine"),
+    Column("claim", TEXT, "what the paper says of it"),
+    Column("metric", TEXT, "what is averaged inside the phase"),
+    Column("side", TEXT, "`above`, `below`, `at least` or `at most` the bound"),
+    Column("bound", NUMBER, "what is compared with"),
+    Column("mean", NUMBER, "over prompts, of the value, difference, ratio or share recovered"),
+    shared.LOW,
+    shared.HIGH,
+    shared.N,
+    Column("here", NUMBER, "mean of the metric in the phase"),
+    Column("there", NUMBER, "mean in the phase it is compared with; NaN without one"),
+    Column("mark", TEXT, "`as the paper says`, `not here` or `cannot be told`; null for a claim that is left out"),
+    Column("decides", FLAG, "false for a remark, which does not enter the phase's mark"),
     shared.REASON,
 )
 _COUPLING = (
@@ -142,11 +229,19 @@ TABLES = Tables(
             order=("prompt", "state", "position", "kind", "dim"),
             absent=("value",),
         ),
+        "rows": Table(
+            "one prompt, position and state, of every position whose row is the largest of some state after the first "
+            "and reaches half of the massive ratio there",
+            _ROWS,
+            order=("prompt", "position", "state"),
+        ),
         "prompts": Table("one prompt", _PROMPTS, order=("prompt",)),
     },
     wholes={
         "profile": Table("one metric at one state or block, averaged over prompts", _PROFILE),
         "phases": Table("one model on one data set", _PHASES),
+        "segments": Table("one segment, which is the compress phase or a wave", _SEGMENTS),
+        "claims": Table("one claim of the paper about one phase", _CLAIMS),
         "coupling": Table("one model on one data set; with several models one more for all of them", _COUPLING),
     },
 )
