@@ -97,10 +97,10 @@ def claims(
         massive_ratio: the row ratio from which a state is massive.
 
     Returns:
-        For each (model, revision, data) with phases one row a claim: phase, claim, metric, `side` and `bound`; `mean`,
-        `low`, `high` and `n` of what is compared with the bound; `here` and `there` (means in the phase, and in the one
-        it is compared with, NaN for none); `mark` ("as the paper says" | "not here" | "cannot be told", null for a
-        claim that is left out); `decides` (false for a remark); `reason`.
+        For each (model, revision, data) with phases one row a claim: phase, claim, metric, `form`, `side` and `bound`;
+        `mean`, `low`, `high` and `n` of what is compared with the bound; `here` and `there` (means in the phase, and in
+        the one it is compared with, NaN for none); `mark` ("as the paper says" | "not here" | "cannot be told", null
+        for a claim that is left out); `decides` (false for a remark); `reason`.
 
     Example:
         Two prompts whose sink rates are 0.8 and 0.9 in compress: at least 0.3 cannot be told (two values: 0.85 +-
@@ -168,7 +168,7 @@ def _rows(course: Course, values: pl.DataFrame) -> Iterator[dict[str, Any]]:
         row = {
             "phase": claim.phase,
             "claim": claim.name,
-            **{name: getattr(claim, name) for name in ("metric", "side", "bound", "decides")},
+            **{name: getattr(claim, name) for name in ("metric", "form", "side", "bound", "decides")},
         }
         yield row | _checked(claim, values, phases)
 
@@ -352,7 +352,7 @@ _NEEDED = {
 _PLACES: dict[str, Any] = {"index": pl.Int64, "phase": pl.String}
 _SCHEMA: dict[str, Any] = {
     **dict.fromkeys(KEYS, pl.String),
-    **dict.fromkeys(("phase", "claim", "metric", "side"), pl.String),
+    **dict.fromkeys(("phase", "claim", "metric", "form", "side"), pl.String),
     **dict.fromkeys(("bound", "mean", "low", "high"), pl.Float64),
     "n": pl.Int64,
     **dict.fromkeys(("here", "there"), pl.Float64),

@@ -135,6 +135,11 @@ def phases_row(run: Run, pair: Pair) -> dict[str, Any] | None:
     return rows.row(0, named=True) if rows.height else None
 
 
+def segments_of(run: Run, pair: Pair) -> list[dict[str, Any]]:
+    """Give the pair's rows of ``segments``, in order of depth; none where they have not been written."""
+    return [] if "segments" in run.missing else run.segments.filter(pair.rows).collect().to_dicts()
+
+
 def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:
     """Give the first and last state of the compress phase, None where there is none or it is not known."""
     row = phases_row(run, pair)

@@ -259,12 +259,14 @@ class Answer:
         verdict: yes, no, partly or unknown.
         text: the answer in numbers, a whole sentence.
         notes: what to know beside it, whole sentences.
+        rests: what the answer rests on: tables of the run, and how many prompts.
     """
 
     question: str
     verdict: Literal["yes", "no", "partly", "unknown"]
     text: str
     notes: tuple[str, ...] = ()
+    rests: str = ""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ class TableFacts(Facts):
         return {name: dtype_of(dtype) for name, dtype in self.columns.items()}
 
 
+DEFINITIONS = dict.fromkeys(("survey", "attribution", "ablation", "clip"), 2)
+"""By which definitions each experiment is summed up, 1 where it is not named.
+
+The first knew compress as the first to the last massive state.
+"""
+
+
 class FindingsHeader(Session):
     """One experiment of a run; the same run may hold the same experiment with other settings.
 
@@ -113,6 +120,7 @@ class FindingsHeader(Session):
         tables: its tables.
         data: data sets that it has of its own, whatever the run's survey measures.
         coverage: how far it came with each model and data set.
+        definitions: by which what is summed up was; of another number it has to be summed up again.
         wholes: checksums of the tables that are not in parts; a table that is being replaced has two.
         seconds: spent so far, over all resumptions.
         started: when it was begun.
@@ -125,10 +133,16 @@ class FindingsHeader(Session):
     tables: dict[str, TableFacts] = Field(default_factory=dict[str, TableFacts])
     data: tuple[DataFacts, ...] = ()
     coverage: tuple[Coverage, ...] = ()
+    definitions: Count = 1
     wholes: dict[str, tuple[FileFacts, ...]] = Field(default_factory=dict[str, tuple[FileFacts, ...]])
     seconds: float = Field(default=0.0, ge=0.0)
     started: datetime | None = None
     updated: datetime | None = None
+
+    @property
+    def today(self) -> int:
+        """The number of today's definitions."""
+        return DEFINITIONS.get(self.experiment, 1)
 
     @property
     def key(self) -> str:

@@ -19,8 +19,8 @@ from thalweg.store._files import (
     os_errors_as_run_errors,
     remove,
 )
+from thalweg.store._findings_header import DEFINITIONS, FindingsHeader, Pair, Session, read_findings_header, table_facts
 from thalweg.store._findings_header import HEADER as FINDINGS_HEADER
-from thalweg.store._findings_header import FindingsHeader, Pair, Session, read_findings_header, table_facts
 from thalweg.store._header import HEADER, DataFacts, ModelFacts, RunHeader, read_header, write_header
 from thalweg.store._shards import Held, ShardRecord, is_ours, is_pair_folder, read_record, record_files
 from thalweg.store._tables import Tables
@@ -77,6 +77,7 @@ def open_findings(
             experiment=experiment,
             settings=dict(settings),
             tables=table_facts(tables),
+            definitions=DEFINITIONS.get(experiment, 1),
             started=datetime.now(UTC),
             **dict(session),
         )
@@ -110,9 +111,32 @@ def _begun(directory: Path, asked: FindingsHeader) -> FindingsHeader:
     except RunError:
         _log.warning("%s is damaged; it is made again from what is measured.", file)
         return asked
-    if stored.tables != asked.tables:
-        raise RunError(f"{directory} was written by another version of thalweg. Measure it again, with another --out.")
+    if missing := _unmeasured(stored, asked):
+        raise RunError(
+            f"{directory} was measured by another version of thalweg: {missing}. Measure it again, with another --out."
+        )
+    if stored.tables != asked.tables or stored.definitions != asked.definitions:  # it is summed up again
+        plans = {name: stored.wholes[name] for name in stored.named("plan") if name in stored.wholes}
+        again = {"tables": asked.tables, "definitions": asked.definitions, "wholes": plans}
+        return stored.model_copy(update=again)
     return stored
+
+
+def _unmeasured(stored: FindingsHeader, asked: FindingsHeader) -> str:
+    """Which columns that are measured it lacks, or has beside; empty where it can be summed up again."""
+    differing = list[str]()
+    for name in dict.fromkeys((*asked.tables, *stored.tables)):
+        now, then = asked.tables.get(name), stored.tables.get(name)
+        if "whole" in {table.kind for table in (now, then) if table} or now == then:
+            continue
+        columns, held = (set(table.columns.items()) if table else set[tuple[str, str]]() for table in (now, then))
+        said = [
+            f"{word} {', '.join(sorted(name for name, _ in some))}"
+            for word, some in (("lacks", columns - held), ("has", held - columns))
+            if some
+        ]
+        differing.append(f"{name} {' and '.join(said) or 'is of another order'}")
+    return "; ".join(differing)
 
 
 def _make(run: Path) -> None:

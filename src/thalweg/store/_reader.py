@@ -50,7 +50,11 @@ class Findings:
 
     def has(self, name: str) -> bool:
         """Whether a table that is not in parts has been written."""
-        return name in self.header.wholes and self._whole(name).exists()
+        return name in self.header.wholes and not self.outdated(name) and self._whole(name).exists()
+
+    def outdated(self, name: str) -> bool:
+        """Whether a table was summed up by other definitions than today's; plans are not summed up."""
+        return self.header.definitions != self.header.today and name in self.header.named("whole")
 
     def table(self, name: str) -> pl.LazyFrame:
         """Give the rows of one table that are finished; none yet is an empty table.
@@ -236,6 +240,12 @@ class Run:
 
     def _aggregate(self, table: str) -> pl.LazyFrame:
         survey = self.survey
+        if survey is not None and survey.outdated(table):
+            raise RunError(
+                f"{self.path} was summed up by definitions {survey.header.definitions}; today's are "
+                f"{survey.header.today}. The same `thalweg survey` command with `--out {self.path}` sums it up again, "
+                "or says what it lacks."
+            )
         if survey is None or not survey.has(table):
             raise RunError(
                 f"{self.path} has no {table}.parquet yet (status: {self.status}). Finish the run: the same "

@@ -1,4 +1,4 @@
-"""Does this model have massive activations, where do they begin and end, and which heads sink?
+"""Does this model have massive activations, and which heads sink?
 
 The answers first, then the heads (the paper's Figure 5, left) and the massive activations that they are drawn from.
 """
@@ -7,12 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from thalweg.experiments._survey.phases import not_known
 from thalweg.experiments._views import Pair, file_name, head_grid, heading, phases_row
 from thalweg.shown import Answer, Heat, Panel, Section, Table, amount, counted, listing, percent, spans, unit
 from thalweg.store import Run
 
 MASSIVE = "Massive activations?"
-WHERE = "Where do they begin and end?"
 SINKS = "Which heads sink?"
 MASSIVE_COLUMNS = ("kind", "position", "token", "dimension", "states", "median value", "median row norm", "prompts")
 _DIMENSIONS_LISTED = 5
@@ -23,29 +23,13 @@ def massive_answer(run: Run, pair: Pair) -> Answer:
     """Answer whether there are massive activations, with position, dimensions and value."""
     phases = phases_row(run, pair)
     if phases is None:
-        return _not_known(MASSIVE, run)
+        return not_known(MASSIVE, run)
     sun = f"Sun et al.'s test finds a massive entry in {percent(phases['sun_prompt_share'])} of the prompts."
     if not phases["has_massive_activations"]:
-        return Answer(MASSIVE, "no", f"No massive activation: {_no_state(run, phases)}.", (_closest(run, pair), sun))
-    return Answer(MASSIVE, "yes", f"Yes: {_states(phases, pair)}, {_entries(run, pair)}.", (sun,))
-
-
-def where_answer(run: Run, pair: Pair) -> Answer:
-    """Answer which block writes them and which block takes them away."""
-    phases = phases_row(run, pair)
-    if phases is None:
-        return _not_known(WHERE, run)
-    if not phases["has_massive_activations"]:
-        return Answer(WHERE, "no", "Nowhere: there is no compress phase.")
-    first, last = phases["compress_first"], phases["compress_last"]
-    begin = f"Written by block {first - 1}, first seen in state {first}" if first else "There from the embedding on"
-    end = f"still there in the last state, {last}: no refine phase"
-    if phases["has_refine"]:
-        end = f"taken away by block {last}, gone in state {last + 1}"
-    notes = [f"The same first state in {percent(phases['agreement'])} of the prompts."]
-    if phases["dips"] is not None and len(phases["dips"]):
-        notes.append(f"In between, not massive in state {listing(list(phases['dips']))}.")
-    return Answer(WHERE, "yes", f"{begin}; {end}.", tuple(notes))
+        text = f"No massive activation: {_no_state(run, phases)}."
+        return Answer(MASSIVE, "no", text, (_closest(run, pair), sun), rests="phases, layers")
+    text = f"Yes: {_states(phases, pair)}, {_entries(run, pair)}."
+    return Answer(MASSIVE, "yes", text, (sun,), rests=f"phases, massive: {counted(phases['prompts'], 'prompt')}")
 
 
 def sink_answer(run: Run, pair: Pair) -> Answer:
@@ -53,23 +37,19 @@ def sink_answer(run: Run, pair: Pair) -> Answer:
     tau, shortest = run.header.thresholds.tau, shortest_prompt(run.header.thresholds.tau)
     sinking, rates, notes = sinking_heads(run, pair), _rates(run, pair), _elsewhere(run, pair)
     if rates is None and not sinking.height:
-        return _not_known(SINKS, run, "no profile", notes)
+        return not_known(SINKS, run, "no profile", notes)
+    rests = f"heads, profile: prompts of {shortest} tokens or more"
     if rates is not None and not rates.height:
         reason = f"no prompt of {shortest} tokens or more, and in a shorter one a uniform head passes {tau}"
-        return Answer(SINKS, "unknown", f"Not known: {reason}.", notes)
+        return Answer(SINKS, "unknown", f"Not known: {reason}.", notes, rests)
     peak = () if rates is None else (_peak(rates),)
     if sinking.height:
-        return Answer(SINKS, "yes", f"Yes: {_where_they_sink(run, pair, sinking)}.", (*peak, *notes))
+        return Answer(SINKS, "yes", f"Yes: {_where_they_sink(run, pair, sinking)}.", (*peak, *notes), rests)
     if rates is not None and rates["mean"].max() == 0:
         text = f"No sink: no block's mean sink rate over prompts of {shortest} tokens or more is above 0."
-        return Answer(SINKS, "no", text, notes)
-    return Answer(SINKS, "partly", f"In some prompts only: no head's mean sink score reaches {tau}.", (*peak, *notes))
-
-
-def _not_known(
-    question: str, run: Run, reason: str = "its phases are not written", notes: tuple[str, ...] = ()
-) -> Answer:
-    return Answer(question, "unknown", f"Not known yet: the run has status {run.status} and {reason}.", notes)
+        return Answer(SINKS, "no", text, notes, rests)
+    text = f"In some prompts only: no head's mean sink score reaches {tau}."
+    return Answer(SINKS, "partly", text, (*peak, *notes), rests)
 
 
 def _states(phases: dict[str, Any], pair: Pair) -> str:
@@ -144,7 +124,8 @@ def _elsewhere(run: Run, pair: Pair) -> tuple[str, ...]:
         return ()
     positions = heads["top_position"].value_counts(sort=True)["top_position"].head(3).to_list()
     where = f"position {listing(sorted(positions))}"
-    return (f"{counted(heads.height, 'head')} collect attention elsewhere, most often at {where}.",)
+    collect = f"{counted(heads.height, 'head')} collect{'s' * (heads.height == 1)}"
+    return (f"{collect} attention elsewhere, most often at {where}.",)
 
 
 def head_section(run: Run, pair: Pair) -> Section | None:

@@ -185,6 +185,9 @@ _CLAIMS = (
     Column("phase", TEXT, "mix, compress or refine"),
     Column("claim", TEXT, "what the paper says of it"),
     Column("metric", TEXT, "what is averaged inside the phase"),
+    Column(
+        "form", TEXT, "what is compared: `value`, `difference` or `ratio` to another phase, `recovered` of the drop"
+    ),
     Column("side", TEXT, "`above`, `below`, `at least` or `at most` the bound"),
     Column("bound", NUMBER, "what is compared with"),
     Column("mean", NUMBER, "over prompts, of the value, difference, ratio or share recovered"),

@@ -9,6 +9,14 @@ import polars as pl
 
 from thalweg.experiments._declared import Experiment, Outcome, bos_remark, sections_of, state_remarks
 from thalweg.experiments._survey import answers
+from thalweg.experiments._survey.phases import (
+    coupling_answer,
+    coupling_section,
+    phases_answer,
+    phases_section,
+    row_answer,
+    where_answer,
+)
 from thalweg.experiments._survey.theorem import theorem_section
 from thalweg.experiments._views import (
     THROUGH_DEPTH,
@@ -28,6 +36,7 @@ from thalweg.experiments._views import (
 from thalweg.shown import (
     GREY,
     PALETTE,
+    Answer,
     Card,
     Chapter,
     Line,
@@ -35,10 +44,8 @@ from thalweg.shown import (
     Rule,
     Section,
     Table,
-    amount,
     counted,
     line_of,
-    percent,
     title,
     unit,
 )
@@ -58,13 +65,6 @@ DEPTH_COLUMNS = {
     "phase": None,
 }
 _MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
-_PHASE_COLUMNS = ("model", "data", "phase", "states", "depth", "mixing (nats)", "sink rate", "normalized entropy")
-_IN_PHASES = ("mixing", "sink_rate", "entropy_normalized")
-_COUPLINGS = {
-    "coupling_entropy": "norm and entropy",
-    "coupling_sink": "norm and sink rate of the block that reads it",
-    "coupling_sink_next": "norm and sink rate one block on",
-}
 
 
 def cards(run: Run) -> Iterator[Card]:
@@ -88,7 +88,7 @@ def chapters(run: Run) -> Iterator[Chapter]:
         "Mean over prompts; the band is one standard deviation. Shaded: the compress phase. Sink rates leave out "
         f"prompts of fewer than {shortest} tokens.",
     )
-    yield Chapter("Phases", "phases", [_phases(run, every)])
+    yield Chapter("Phases", "phases", [phases_section(run, every)])
     yield Chapter("The theorem against measurement", "theorem", [theorem_section(run, pair) for pair in every])
     yield Chapter(
         "Mixing and column sums",
@@ -109,7 +109,17 @@ def chapters(run: Run) -> Iterator[Chapter]:
         f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty.",
     )
     yield Chapter("Massive activations", "massive", [answers.massive_section(run, pair) for pair in every])
-    yield Chapter("Coupling", "coupling", [_coupling(run, every)])
+    yield Chapter("Coupling", "coupling", [coupling_section(run, every)])
+
+
+_QUESTIONS: tuple[Callable[[Run, Pair], Answer | None], ...] = (
+    answers.massive_answer,
+    where_answer,
+    phases_answer,
+    row_answer,
+    answers.sink_answer,
+    coupling_answer,
+)
 
 
 def _answered(run: Run, pair: Pair, card: Card) -> Card:
@@ -118,7 +128,7 @@ def _answered(run: Run, pair: Pair, card: Card) -> Card:
     return replace(
         card,
         about=f"{card.about}, {counted(prompts, 'prompt')}",
-        answers=(answers.massive_answer(run, pair), answers.where_answer(run, pair), answers.sink_answer(run, pair)),
+        answers=tuple(answer for question in _QUESTIONS if (answer := question(run, pair)) is not None),
         details=tuple(filter(None, details)),
     )
 
@@ -206,67 +216,6 @@ def _depth_table(run: Run, pair: Pair) -> Table | None:
     return Table(heading(run, pair), tuple(DEPTH_COLUMNS), cells, folded="Every state")
 
 
-def _phases(run: Run, every: Sequence[Pair]) -> Section:
-    if "phases" in run.missing:
-        return Section("", sentences=["Not written yet"])
-    name = (
-        "Where each phase lies, and the means inside it. Compress: from the first to the last state that is massive "
-        "for half of the prompts."
-    )
-    return Section("", tables=[Table(name, _PHASE_COLUMNS, [row for pair in every for row in _phase_rows(run, pair)])])
-
-
-def _phase_rows(run: Run, pair: Pair) -> Iterator[list[str]]:
-    row = phases_row(run, pair)
-    if row is None:
-        return
-    for phase, place in _places(row, pair.blocks):
-        means = (amount(row.get(f"{phase}_{metric}")) for metric in _IN_PHASES)
-        yield [label_of(run, pair), pair.data, phase, *place, *means]
-
-
-def _places(row: dict[str, Any], blocks: int) -> list[tuple[str, tuple[str, str]]]:
-    first, last = row["compress_first"], row["compress_last"]
-    if first is None or last is None:
-        return [("no compress phase", _place(0, blocks, blocks))]
-    mix = _place(0, first - 1, blocks) if first else ("none", "")
-    refine = _place(last + 1, blocks, blocks) if last < blocks else ("none", "")
-    return [("mix", mix), ("compress", _place(first, last, blocks)), ("refine", refine)]
-
-
-def _place(first: int, last: int, blocks: int) -> tuple[str, str]:
-    begin, end = (percent(state / max(blocks, 1)) for state in (first, last))
-    return (str(first), begin) if first == last else (f"{first} to {last}", f"{begin} to {end}")
-
-
-def _coupling(run: Run, every: Sequence[Pair]) -> Section:
-    """The correlations, each with its deviation over models or the reason why there is none."""
-    if "coupling" in run.missing:
-        return Section("", sentences=["Not written yet"])
-    shown = {(pair.model, pair.revision): label_of(run, pair) for pair in every}
-    rows = [
-        [
-            shown.get((row["model"], row["revision"]), row["model"]),
-            row["data"] or "",
-            *(_with_deviation(row, name) for name in _COUPLINGS),
-            row["reason"] or "",
-        ]
-        for row in run.coupling.collect().iter_rows(named=True)
-        if row["revision"] is None or (row["model"], row["revision"]) in shown
-    ]
-    name = (
-        "Correlation, over depth, of the changes in the sink token's norm with the changes in entropy and in the sink "
-        "rate."
-    )
-    return Section("", tables=[Table(name, ("model", "data", *_COUPLINGS.values(), "remark"), rows)])
-
-
-def _with_deviation(row: dict[str, Any], name: str) -> str:
-    value, deviation = row[name], row[f"{name}_std"]
-    known = deviation is not None and deviation == deviation  # NaN is unequal to itself
-    return f"{amount(value)} ± {amount(deviation)}" if known else amount(value)
-
-
 def outcome(experiment: Experiment, run: Run, asked: Mapping[str, Any]) -> Outcome:
     """Tell a run by its depth table, its phases and its coupling."""
     violated, key = run.bound_violations, run.survey.header.key if run.survey else ""
@@ -276,7 +225,7 @@ def outcome(experiment: Experiment, run: Run, asked: Mapping[str, Any]) -> Outco
             "status": run.status,
             "bound_violations": violated,
             "coverage": [pair.model_dump() for pair in run.coverage],
-            "phases": run.phases.collect().to_dicts(),
+            **{name: getattr(run, name).collect().to_dicts() for name in ("phases", "segments", "claims")},
             "coupling": run.coupling.collect().to_dicts(),
         },
         run,
