@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from thalweg import averages
 from thalweg.experiments import tables_of
 from thalweg.experiments._survey.tables import tables as survey_tables
 from thalweg.store import (
@@ -123,7 +124,13 @@ def part_tables(
         ]
         massive += [key | entry for state in range(model.blocks + 1) for entry in _massive(model, state, token)]
         prompts.append(key | _prompt(tokens))
-    rows_of = {"layers": layers, "heads": heads, "massive": massive, "prompts": prompts}
+    standing = [
+        {name: layer[name] for name in ("model", "revision", "data", "prompt", "state")}
+        | {"position": 0, "norm": layer["sink_norm"]}
+        for layer in layers
+        if model.first is not None
+    ]
+    rows_of = {"layers": layers, "heads": heads, "massive": massive, "row_norms": standing, "prompts": prompts}
     return {table: pl.DataFrame(found, schema=schema(table)) for table, found in rows_of.items()}
 
 
@@ -148,10 +155,17 @@ def write_parts(
 def write_aggregates(writer: FindingsWriter, models=(PLANTED, PLAIN), data=("words", "sums")) -> None:
     profile = pl.concat([_profile(writer.reading(), model, name) for model in models for name in data])
     writer.write_table("profile", profile)
-    writer.write_table(
-        "phases",
-        pl.DataFrame([_phases(m, d) for m in models for d in data], schema=schema("phases")),
+    layers, heads, massive, rows, prompts = (
+        writer.reading().table(name) for name in ("layers", "heads", "massive", "row_norms", "prompts")
     )
+    claims = averages.claims(layers, heads, prompts)
+    of_pairs = pl.DataFrame([(m.name, m.revision, d) for m in models for d in data], schema=averages.KEYS, orient="row")
+    for name, table in {
+        "phases": averages.phases(layers, profile, claims),
+        "segments": averages.segments(layers, rows, massive.filter(kind="row")),
+        "claims": claims,
+    }.items():
+        writer.write_table(name, of_pairs.join(table, on=averages.KEYS, maintain_order="left_right"))
     rows = [_coupling(model, name) for model in models for name in data]
     coupling = pl.DataFrame(rows, schema=schema("coupling"))
     writer.write_table("coupling", coupling)
@@ -177,6 +191,9 @@ def _layer(model: Plant, state: int, tokens: int, random: np.random.Generator) -
     share = squares / total
     first, second, third = [*squares, NAN, NAN][:3]
     entropy = -(share * np.log(share)).sum()
+    alone = np.linalg.svd(np.delete(x, norms.argmax(), axis=0), compute_uv=False) ** 2
+    alone = alone / alone.sum()
+    without = -(alone * np.log(alone)).sum()
     others = norms[1:].mean() if tokens > 1 else NAN
     big_m, rest = norms[0] ** 2, (norms[1:] ** 2).sum()
     alpha = ((x[1:] @ x[0] / norms[0]) ** 2).sum() / rest
@@ -195,6 +212,9 @@ def _layer(model: Plant, state: int, tokens: int, random: np.random.Generator) -
         "sigma2_sq": second,
         "sigma3_sq": third,
         "frobenius_sq": total,
+        "entropy_without_massive": without,
+        "entropy_without_massive_normalized": without / np.log(len(alone)),
+        "median_norm": np.median(norms),
         "sink_norm": norms[0],
         "rest_norm": others,
         "norm_ratio": norms[0] / others,
@@ -342,39 +362,6 @@ def _statistics(frame: pl.DataFrame, site: str) -> pl.DataFrame:
         for name in ("mean", "low", "high")
     ]
     return table.with_columns(backwards)
-
-
-def _phases(model: Plant, data: str) -> dict:
-    found = model.first is not None
-    depth = [None if edge is None else edge / model.blocks for edge in (model.first, model.last)]
-    shares = {
-        f"{phase}_{metric}": value if found or phase == "mix" else NAN
-        for phase, values in (("mix", (2.0, 0.0, 0.9)), ("compress", (1.4, 0.5, 0.01)), ("refine", (2.1, 0.0, 0.9)))
-        for metric, value in zip(("mixing", "sink_rate", "entropy_normalized"), values, strict=True)
-    }
-    return {
-        "model": model.name,
-        "revision": model.revision,
-        "data": data,
-        "states": model.blocks + 1,
-        "blocks": model.blocks,
-        "prompts": len(LENGTHS),
-        "massive_share_threshold": 0.5,
-        "has_massive_activations": found,
-        "compress_first": model.first,
-        "compress_last": model.last,
-        "compress_first_depth": depth[0],
-        "compress_last_depth": depth[1],
-        "has_refine": found and (model.last or 0) < model.blocks,
-        "dips": [],
-        "agreement": 1.0 if found else NAN,
-        "rise_state": model.first,
-        "fall_state": (model.last or 0) + 1 if found else None,
-        "rest_norm_rise_state": 5 if found else None,
-        "sun_prompt_share": 1.0 if found else 0.0,
-        **shares,
-        "reason": None if found else "no state is massive for half of the prompts",
-    }
 
 
 def _coupling(model: Plant, data: str) -> dict:

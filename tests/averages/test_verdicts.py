@@ -191,7 +191,6 @@ def test_what_is_removed_needs_no_replacement():
     ("values", "options", "compression", "sinks"),
     [
         ({"ratios": {"intact": {}, "changed": {}}}, {}, "no massive state", "no massive state"),
-        ({"ratios": {"intact": {0: 50.0}}}, {}, "no mix phase to compare with", None),
         ({"rates": {"intact": math.nan}}, {}, None, "no block of the compress phase has a sink rate"),
         ({"rates": {"intact": -0.01}}, {}, None, "no sinks to remove"),
         ({}, {"prompts": 1}, "one prompt: no interval", "one prompt: no interval"),

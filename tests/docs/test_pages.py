@@ -9,7 +9,7 @@ from thalweg.experiments import experiments
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
 
 
 @pytest.fixture(scope="module")

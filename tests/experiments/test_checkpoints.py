@@ -30,7 +30,7 @@ from thalweg.monitor import MonitorOptions, watch
 from thalweg.reference import byte_tokenizer
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=1)
-TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
 STEPS = [f"step{step}" for step in VALUES]
 LOAD, FETCH = "thalweg.experiments._over_prompts.load_model", "thalweg.experiments._checkpoints.measure.fetch_weights"
 MEASURE = "thalweg.experiments._survey.measure.measure_batch"

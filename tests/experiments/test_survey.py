@@ -20,7 +20,7 @@ from thalweg.errors import DataError, ModelError, OverflowInFloat16, RunError, U
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=4)
-TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,13 @@ from thalweg.experiments._survey.answers import (
     sink_scores,
     sinking_heads,
     strongest_heads,
+)
+from thalweg.experiments._survey.phases import (
+    coupling_answer,
+    ending_words,
+    phase_tables,
+    phases_answer,
+    row_answer,
     where_answer,
 )
 from thalweg.experiments._survey.theorem import bound_curves, theorem_section, theorem_verdict
@@ -66,7 +73,16 @@ def test_a_planted_massive_activation_is_told_exactly(run):
         "Yes: states 2 to 7 of 8 (25 % to 88 % of depth), position 0, dimensions 12 and 40, value 1,498."
     )
     where = where_answer(run, planted(run))
-    assert where.text == "Written by block 1, first seen in state 2; taken away by block 7, gone in state 8."
+    peak = run.segments.filter(planted(run).rows).collect()["peak_ratio"].item()
+    assert where.text.startswith(
+        f"Compress, states 2 to 7: a row {peak:,.0f} x the median at state 2, at position 0 ('<s>'), seen from state 2 "
+        "on, so written by block 1 or earlier; ended by state 8, where the row is taken away (the row x 0.0"
+    )
+    assert (
+        "The prompts' own compress phases: the same first state in 100 % of them, the same last in 100 %."
+        in where.notes
+    )
+    assert where.rests == "segments, phases: 8 prompts"
 
 
 def test_none_is_an_answer(run):
@@ -85,9 +101,9 @@ def test_none_is_an_answer(run):
 
 def test_one_that_stays_to_the_end_and_one_there_from_the_start(tmp_path):
     run, pair = single(tmp_path / "a", Plant("m", 4, 2, first=0, last=4, dims=(3,), value=900.0))
-    assert where_answer(run, pair).text == (
-        "There from the embedding on; still there in the last state, 4: no refine phase."
-    )
+    where = where_answer(run, pair)
+    assert "there from the embedding on; still there in the last state, 4." in where.text
+    assert where.notes[0] == "State 0, which no block has written, is massive."
     run, pair = single(tmp_path / "b", Plant("m", 4, 2, first=2, last=2, dims=(3,), value=-900.0))
     assert massive_answer(run, pair).text == "Yes: state 2 of 4 (50 % of depth), position 0, dimension 3, value -900."
 
@@ -145,7 +161,7 @@ def test_sinks_away_from_the_sink_position_are_told(tmp_path):
         }
 
     run, pair = single(tmp_path, PLAIN, moved)
-    assert sink_answer(run, pair).notes == ("1 head collect attention elsewhere, most often at position 5.",)
+    assert sink_answer(run, pair).notes == ("1 head collects attention elsewhere, most often at position 5.",)
 
 
 @pytest.mark.parametrize("tokens", [1, 9])
@@ -162,7 +178,7 @@ def test_an_unfinished_run_does_not_guess(tmp_path):
     with open_survey(tmp_path, header((PLAIN,), ("words",))) as writer:
         write_parts(writer, (PLAIN,), ("words",), prompts=2)
     run = open_run(tmp_path)
-    for answer in (massive_answer, where_answer, sink_answer):
+    for answer in (massive_answer, where_answer, phases_answer, sink_answer, coupling_answer):
         found = answer(run, pairs(run)[0])
         assert found.verdict == "unknown"
         assert "Not known yet: the run has status started" in found.text
@@ -330,7 +346,7 @@ def test_norms_have_a_panel_a_model_and_a_mark_where_the_others_rise(run):
     assert section.legend == "each"
     massive, not_massive = section.panels
     assert [panel.title for panel in section.panels] == ["planted", "plain"]
-    assert massive.rules == (Rule("others rise", 5.0, GREY, ":", upright=True),)
+    assert massive.rules == (Rule("others rise", 7.0, GREY, ":", upright=True),)
     assert massive.spans == (Span("compress phase", 2, 7),)
     assert not_massive.rules == not_massive.spans == ()
     for panel, pair in zip(section.panels, pairs(run), strict=True):
@@ -407,14 +423,129 @@ def test_the_verb_prints_the_means_by_depth_and_nothing_else(run):
 
 
 def test_phases_are_told_with_the_means_inside_them(run):
-    [table] = only(shown(run)["phases"]).tables
+    table, segments, claims = only(shown(run)["phases"]).tables
     assert [row[:5] for row in table.rows] == [
-        ["planted", "words", "mix", "0 to 1", "0 % to 12 %"],
+        ["planted", "words", "mix", "0 and 1", "0 % to 12 %"],
         ["planted", "words", "compress", "2 to 7", "25 % to 88 %"],
         ["planted", "words", "refine", "8", "100 %"],
         ["plain", "words", "no compress phase", "0 to 6", "0 % to 100 %"],
     ]
-    assert table.rows[1][5:] == ["1.40", "0.500", "0.0100"]
+    row = run.phases.filter(planted(run).rows).collect().row(0, named=True)
+    assert table.rows[1][7] == f"{row['compress_sink_rate']:.3f}" == "0.500"
+    assert [cells[-1] for cells in table.rows] == ["as the paper says"] * 3 + [""]
+    [segment] = segments.rows
+    assert (segment[0], segment[1], segment[2], segment[6], segment[7]) == (
+        "compress",
+        "2 to 7",
+        2,
+        2,
+        "removed, state 8",
+    )
+    assert [cells[:2] for cells in claims.rows][:2] == [["mix", "mixes more than compress"], ["mix", "hardly sinks"]]
+    assert phase_tables(run, [plain(run)])[1].rows == []
+
+
+def test_every_claim_is_told_with_its_means_and_its_interval(run):
+    answer = phases_answer(run, planted(run))
+    assert (answer.verdict, answer.text) == ("yes", "Yes: mix, compress and refine are as the paper says.")
+    mix, compress, refine = answer.notes
+    claim = run.claims.filter(planted(run).rows, claim="entropy halved").collect().row(0, named=True)
+    assert (
+        f"entropy halved: as the paper says (normalized entropy {claim['here']:.3f} against {claim['there']:.3f}, "
+        f"ratio {claim['mean']:.3f} [{claim['low']:.3f}, {claim['high']:.3f}], at most 0.500)"
+    ) in compress
+    assert "of the drop, at least 0.333" in refine
+    assert "sinks less than compress: no block reads the refine phase; the last block has " in refine
+    assert mix.startswith("Mix: mixes more than compress: as the paper says")
+    assert phases_answer(run, plain(run)).text == "There are no phases: no state is massive."
+
+
+def test_claims_that_do_not_hold_are_told_by_phase(tmp_path):
+    run, pair = single(tmp_path, Plant("m", 4, 2, first=1, last=4, dims=(3,), value=900.0, sinks=(0,)))
+    answer = phases_answer(run, pair)
+    assert answer.verdict == "partly"
+    assert "refine is not here" in answer.text
+    assert "no refine state" in answer.notes[2]
+
+
+def test_whether_the_row_compresses_is_told_with_what_it_rests_on(run, tmp_path):
+    answer = row_answer(run, planted(run))
+    row = run.phases.filter(planted(run).rows).collect().row(0, named=True)
+    assert answer.text.startswith(f"Yes, the row compresses: {row['given_back']:.3f} [")
+    assert answer.notes[0].startswith("The norm alone would do: it explains over 99 %")
+    assert answer.rests == "phases: entropy_without_massive of 8 prompts"
+    assert row_answer(run, plain(run)) is None
+
+    def as_aligned_without(tables):
+        return tables | {
+            "layers": tables["layers"].with_columns(entropy_without_massive_normalized=pl.col("entropy_normalized"))
+        }
+
+    other, pair = single(tmp_path, PLANTED, as_aligned_without)
+    assert row_answer(other, pair).text.startswith("No, the row is not what compresses: the others are as aligned")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"last": 8}, "still there in the last state, 8"),
+        ({"end": None, "end_state": 7}, "no end: the row does not fall behind it"),
+        ({"end": None, "end_state": None}, "its end is not known"),
+        (
+            {"end": "both"},
+            "ended by both, a smaller row and larger others, by state 7 (the row x 0.232, the others x 6.40)",
+        ),
+        (
+            {"end": "caught up"},
+            "ended by state 7, where the others have caught up (the row x 0.232, the others x 6.40)",
+        ),
+    ],
+)
+def test_how_a_segment_ends_is_told(row, said):
+    whole = {"last": 5, "end_state": 7, "end": "removed", "row_factor": 0.232, "others_factor": 6.4} | row
+    assert ending_words(whole, 8) == said
+
+
+def test_waves_shoulders_and_moving_lines_are_told(tmp_path):
+    def waves(tables):
+        ratios = {2: 12.0, 3: 6.0, 5: 900.0, 6: 400.0, 7: 20.0}
+        ratio = pl.col("state").replace_strict(ratios, default=1.0, return_dtype=pl.Float64)
+        return tables | {"layers": tables["layers"].with_columns(row_ratio=ratio)}
+
+    run, pair = single(tmp_path, PLANTED, waves)
+    answer = where_answer(run, pair)
+    assert answer.notes[0].startswith("An earlier wave, state 2: a row 12.0 x the median at state 2, at position 0")
+    assert "seen from state 2 on, so written by block 1 or earlier" in answer.notes[0]
+    assert answer.notes[0].endswith("left out of the means until state 3.")
+    assert "Massive beside it, in the same run: state 7." in answer.notes
+    table = only(shown(run)["phases"]).tables[1]
+    assert [row[:2] for row in table.rows] == [["wave", "2"], ["compress", "5 to 6 (shoulders 7)"]]
+
+
+def test_the_coupling_is_told_in_plain_words(run):
+    assert coupling_answer(run, planted(run)).text == (
+        "Entropy falls as the norm rises, r = -0.93, as in the paper; sinks come as the norm rises, r = 0.61, as in "
+        "the paper."
+    )
+    unknown = coupling_answer(run, plain(run))
+    assert unknown.verdict == "unknown"
+    assert "whether sinks come as the norm rises cannot be told" in unknown.text
+    assert "The sink rate is the same in every block." in unknown.notes
+
+
+def test_a_coupling_that_is_not_here_says_how_the_norm_runs(tmp_path):
+    with open_survey(tmp_path, header((PLANTED,), ("words",))) as writer:
+        write_parts(writer, (PLANTED,), ("words",))
+        write_aggregates(writer, (PLANTED,), ("words",))
+        coupled = writer.reading().table("coupling").collect()
+        faint = coupled.with_columns(coupling_entropy=0.04, coupling_sink=0.31)
+        writer.write_table("coupling", faint)
+    run = open_run(tmp_path)
+    answer = coupling_answer(run, pairs(run)[0])
+    assert answer.verdict == "partly"
+    assert answer.text.startswith("Entropy does not fall as the norm rises, r = 0.04: not here; sinks come")
+    assert "weaker than in the paper" in answer.text
+    assert answer.notes[0] == "The sink token's norm is largest at state 7."
 
 
 def test_a_coupling_that_is_undefined_says_why(run):
@@ -438,14 +569,16 @@ def test_a_card_holds_the_answers_about_one_model_on_one_data_set(run):
     assert (first.title, first.about, first.remark) == ("planted", "on words, 8 prompts", "")
     assert [answer.question for answer in first.answers] == [
         "Massive activations?",
-        "Where do they begin and end?",
+        "Where does the massive row begin and end?",
+        "Does it mix, compress and refine as the paper says?",
+        "Does the massive row make the compression?",
         "Which heads sink?",
+        "Do norm, entropy and sinks move together?",
     ]
-    assert first.answers == (
-        massive_answer(run, planted(run)),
-        where_answer(run, planted(run)),
-        sink_answer(run, planted(run)),
-    )
+    assert first.answers[:2] == (massive_answer(run, planted(run)), where_answer(run, planted(run)))
+    assert first.answers[4] == sink_answer(run, planted(run))
+    assert all(answer.rests for answer in first.answers)
+    assert len(second.answers) == 5
     assert list(first.details) == [strongest_heads(run, planted(run))]
     assert (second.title, list(second.details)) == ("plain", [])
 

@@ -27,6 +27,7 @@ COLUMNS = [
     "rest_norm",
     "norm_ratio",
     "row_ratio",
+    "median_norm",
     "row_position",
     "peak_value",
     "peak_position",
@@ -50,6 +51,8 @@ COLUMNS = [
     "massive_share",
     "entropy_bound_massive",
     "massive_entry_count",
+    "entropy_without_massive",
+    "entropy_without_massive_normalized",
     "bound_violated",
     "reason",
 ]
@@ -232,7 +235,7 @@ def test_golden_values(state_of):
     golden = json.loads((Path(__file__).parent / "goldens.json").read_text())["state"]
     state = np.round(state_of("two massive", 7, 5, 11), 6)
     found = metrics.measure_state(torch.tensor(state), variants=True).metrics
-    assert len(golden) == len(found) == 42
+    assert len(golden) == len(found) == 45
     for name, value in golden.items():
         # Different BLAS libraries round the last digits differently.
         assert found[name] == (pytest.approx(value, rel=1e-8) if isinstance(value, float) else value), name

@@ -133,4 +133,4 @@ def tables(path: Any) -> dict[str, pl.DataFrame]:
     return found | {name: experiment.table(name).collect() for name in ("curves", "emergence")}
 
 
-AGGREGATES = ("profile", "phases", "coupling")
+AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")

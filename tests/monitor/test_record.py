@@ -61,7 +61,18 @@ def test_numbers_are_those_of_a_survey_of_the_checkpoint_saved_at_that_step(tmp_
     run = open_run(tmp_path / "training")
     for step in (2, 4):
         surveyed = survey(str(tmp_path / f"checkpoint-{step}"), str(data), out=tmp_path / f"run{step}", options=options)
-        for table in ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling"):
+        for table in (
+            "layers",
+            "heads",
+            "massive",
+            "rows",
+            "prompts",
+            "profile",
+            "phases",
+            "segments",
+            "claims",
+            "coupling",
+        ):
             own = getattr(run, table).filter(revision=f"step{step}").drop(KEYS).collect()
             assert_frame_equal(own, getattr(surveyed, table).drop(KEYS).collect())  # the same batches: to the last bit
             assert own.height or table == "massive"

@@ -78,7 +78,7 @@ def test_the_survey_recovers_exactly_what_was_planted(tmp_path, seed):
     phases = run.phases.collect().row(0, named=True)
     assert phases["has_massive_activations"]
     assert (phases["compress_first"], phases["compress_last"]) == (plant.write_block + 1, last)
-    assert phases["agreement"] == 1.0
+    assert (phases["agreement_first"], phases["agreement_last"]) == (1.0, 1.0)
     assert phases["has_refine"] == (plant.remove_block is not None)
     massive = run.massive.collect()
     rows = massive.filter(pl.col("kind") == "row")

@@ -179,7 +179,7 @@ def test_an_unfinished_run_says_what_is_missing_and_how_to_finish(tmp_path, prom
         write_parts(writer, (PLANTED,), ("words",), prompts=prompts)
         writer.update(status="interrupted")
     text = page_of(open_run(tmp_path / "my run")).text
-    assert "its status is interrupted, and profile, phases, coupling are not written yet" in text
+    assert "its status is interrupted, and profile, phases, segments, claims, coupling are not written yet" in text
     assert f"thalweg survey lab/planted lab/plain --out '{tmp_path / 'my run'}'" in text
 
 

@@ -28,7 +28,18 @@ def file_of(run, name):
 
 
 def tables(run):
-    names = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+    names = (
+        "layers",
+        "heads",
+        "massive",
+        "row_norms",
+        "prompts",
+        "profile",
+        "phases",
+        "segments",
+        "claims",
+        "coupling",
+    )
     return {name: getattr(run, name).collect() for name in names}
 
 
@@ -55,7 +66,7 @@ def test_a_part_is_named_by_readers_and_measured_again(tmp_path, caplog, table, 
         assert open_run(tmp_path).layers.filter(model=PLANTED.name).collect()["prompt"].max() == 3
         place = Shard(PLANTED.name, "main", "words", 4, 8)
         writer.write_part(place, part_tables(PLANTED, "words", range(4, 8)))
-        assert writer.missing == ("profile", "phases", "coupling")
+        assert writer.missing == ("profile", "phases", "segments", "claims", "coupling")
         write_aggregates(writer, (PLANTED, PLAIN), ("words",))
     assert same(tables(open_run(tmp_path)), before)
 
@@ -80,7 +91,7 @@ def test_a_record_under_another_name_is_damaged(tmp_path):
         _ = run.layers
 
 
-@pytest.mark.parametrize("table", ["profile", "phases", "coupling"])
+@pytest.mark.parametrize("table", ["profile", "phases", "segments", "claims", "coupling"])
 def test_an_aggregate_is_named_by_readers_and_made_again(tmp_path, caplog, table):
     run = whole(tmp_path)
     before, file = tables(run), file_of(run, f"{table}.parquet")
@@ -102,7 +113,7 @@ def test_the_header_of_findings_is_named_by_readers_and_made_again(tmp_path, cap
         _ = run.layers
     with open_survey(tmp_path, header((PLANTED, PLAIN), ("words",))) as writer:
         assert writer.done(PLANTED.name, "main", "words") == [(0, 4), (4, 8)]
-        assert writer.missing == ("profile", "phases", "coupling")
+        assert writer.missing == ("profile", "phases", "segments", "claims", "coupling")
         write_aggregates(writer, (PLANTED, PLAIN), ("words",))
     assert "header.json is damaged; it is made again from what is measured." in caplog.text
     assert same(tables(open_run(tmp_path)), before)

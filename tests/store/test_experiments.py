@@ -197,7 +197,7 @@ def test_findings_are_read_without_their_experiment(tmp_path):
 def test_tables_of_another_version_are_refused(tmp_path):
     open_trial(tmp_path / "run", asked()).close()
     other = Tables(parts={"rows": TRIAL["rows"]})
-    with pytest.raises(RunError, match=r"was written by another version of thalweg. Measure it again, with another"):
+    with pytest.raises(RunError, match=r"by another version of thalweg: .*\. Measure it again, with another"):
         open_trial(tmp_path / "run", asked(), tables=other)
 
 

@@ -55,7 +55,7 @@ def test_forgotten_rows_are_gone_and_can_be_measured_again(tmp_path):
     with open_survey(path, header((PLAIN, PLANTED), ("words",))) as writer:
         writer.forget("lab/planted", "main")
         assert writer.done("lab/planted", "main", "words") == []
-        assert open_run(path).missing == ("profile", "phases", "coupling")
+        assert open_run(path).missing == ("profile", "phases", "segments", "claims", "coupling")
         assert [pair.rows_read for pair in writer.header.coverage][1] == 0
         writer.write_part(Shard("lab/planted", "main", "words", 0, 2), part_tables(PLANTED, "words", range(2)))
     run = open_run(path)

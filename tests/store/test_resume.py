@@ -36,7 +36,7 @@ def test_a_new_run_is_identified_before_anything_is_measured(tmp_path):
         assert run.header.started is not None
         assert run.session.started is not None
         assert run.layers.collect().height == 0
-        assert run.missing == ("profile", "phases", "coupling")
+        assert run.missing == ("profile", "phases", "segments", "claims", "coupling")
 
 
 def test_tables_are_equal_however_the_rows_were_cut(tmp_path):
@@ -120,7 +120,7 @@ def test_a_new_part_takes_down_aggregates_that_do_not_know_it(tmp_path):
         assert open_run(tmp_path).missing == ()
         writer.write_part(shard(8, 9), part_tables(PLANTED, "words", range(8, 9)))
     run = open_run(tmp_path)
-    assert run.missing == ("profile", "phases", "coupling")
+    assert run.missing == ("profile", "phases", "segments", "claims", "coupling")
     with pytest.raises(RunError, match=r"no profile.parquet yet .*goes on where it stopped"):
         _ = run.profile
 
@@ -245,21 +245,21 @@ KILLED = """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-@pytest.mark.parametrize("moment", [1, 4, 10, 11, 15, 20, 21])
+@pytest.mark.parametrize("moment", [1, 4, 12, 13, 17, 24, 25])
 def test_a_killed_writer_leaves_whole_parts_and_no_lock(tmp_path, moment):
-    # One call for the folder, and then ten a part: each of its four files, and its record, and each time the folder.
+    # One call for the folder, and then twelve a part: each of its five files, and its record, and each time the folder.
     script = textwrap.dedent(KILLED)
     command = [sys.executable, "-c", script, str(tmp_path / "run"), str(moment)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=False)
     assert killed.returncode == -signal.SIGKILL
     run = open_run(tmp_path / "run")
-    survivors = {0: [], 1: [0, 1], 2: [0, 1, 2, 3]}[(moment - 1) // 10]
+    survivors = {0: [], 1: [0, 1], 2: [0, 1, 2, 3]}[(moment - 1) // 12]
     for table in TABLES:
         assert getattr(run, table).collect()["prompt"].unique().sort().to_list() == survivors
     with open_survey(tmp_path / "run", header()) as writer:
         left = [path.name for path in (tmp_path / "run" / "survey").glob("*/*/*")]
-        assert len(left) == len(survivors) / 2 * 5  # four tables and a record
+        assert len(left) == len(survivors) / 2 * 6  # five tables and a record
         assert not any(name.endswith(".tmp") for name in left)
         for first in range(len(survivors), 8, 2):
             writer.write_part(shard(first, first + 2), part_tables(PLANTED, "words", range(first, first + 2)))

@@ -8,7 +8,7 @@ from tests.synthetic_run import PLANTED, header, open_survey, part_tables, schem
 
 from thalweg.store import Shard, open_run
 
-TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
 SHARD = Shard(PLANTED.name, "main", "words", 0, 3)
 
 
@@ -59,7 +59,7 @@ def test_a_frame_that_does_not_fit_is_refused(tmp_path, change, words):
 
 
 def test_all_four_tables_are_needed(tmp_path):
-    with pytest.raises(ValueError, match="expected the tables layers, heads, massive, prompts"):
+    with pytest.raises(ValueError, match="expected the tables layers, heads, massive, row_norms, prompts"):
         written(tmp_path, lambda tables: {"layers": tables["layers"]})
 
 
@@ -91,7 +91,7 @@ def test_variants_and_texts_are_columns_only_where_asked_for(tmp_path):
 
 def test_only_aggregates_are_written_as_one_table(tmp_path):
     with open_survey(tmp_path, header()) as writer:
-        with pytest.raises(ValueError, match="expected one of profile, phases, coupling"):
+        with pytest.raises(ValueError, match="expected one of profile, phases, segments, claims, coupling"):
             writer.write_table("layers", pl.DataFrame())
         with pytest.raises(ValueError, match="missing: revision, data, coupling_entropy"):
             writer.write_table("coupling", pl.DataFrame({"model": ["a"]}))

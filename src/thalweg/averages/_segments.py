@@ -257,16 +257,22 @@ class Course:
         return (self.ratios >= threshold).mean(axis=0) >= SHARE
 
 
-def courses(layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO) -> list[Course]:
+def courses(
+    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO, ratio: str = "row_ratio"
+) -> list[Course]:
     """The course of every model on every data set.
 
     Args:
         layers: rows by prompt and state, with `row_ratio`; with `tokens`, short prompts are left out.
         massive_ratio: the ratio from which a state is massive.
+        ratio: the column that is compared with it: "row_ratio" of the largest row, or "sink_ratio" of the sink's.
+
+    Example:
+        One prompt with row ratios 1, 30, 1: mean 1, 30, 1, compress at state 1.
     """
     names = layers.collect_schema().names()
     tokens = pl.col("tokens") if "tokens" in names else pl.lit(FEWEST_TOKENS)
-    rows = layers.lazy().select(*KEYS, "prompt", "state", "row_ratio", tokens.alias("tokens")).collect()
+    rows = layers.lazy().select(*KEYS, "prompt", "state", row_ratio=ratio, tokens=tokens).collect()
     return [
         _course(dict(zip(KEYS, key, strict=True)), group, massive_ratio)
         for key, group in sorted(rows.group_by(KEYS), key=lambda pair: tuple(map(str, pair[0])))
@@ -284,12 +290,15 @@ def _course(key: dict[str, Any], rows: pl.DataFrame, massive_ratio: float) -> Co
     return Course(key, prompts.to_numpy()[used], int((~used).sum()), ratios[used], massive_ratio)
 
 
-def boundaries(layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO) -> pl.DataFrame:
+def boundaries(
+    layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MASSIVE_RATIO, ratio: str = "row_ratio"
+) -> pl.DataFrame:
     """First and last state of the compress phase of each model.
 
     Args:
         layers: rows by prompt and state, with `row_ratio`.
         massive_ratio: the ratio from which a state is massive.
+        ratio: the column that is compared with it.
 
     Returns:
         One row for each (model, revision, data): `states` (L, the last state), `prompts` (those that count),
@@ -306,7 +315,7 @@ def boundaries(layers: pl.LazyFrame | pl.DataFrame, *, massive_ratio: float = MA
             "compress_first": course.compress.first if course.compress else None,
             "compress_last": course.compress.last if course.compress else None,
         }
-        for course in courses(layers, massive_ratio=massive_ratio)
+        for course in courses(layers, massive_ratio=massive_ratio, ratio=ratio)
     ]
     numbers = ("states", "prompts", "compress_first", "compress_last")
     return pl.DataFrame(rows, schema={**dict.fromkeys(KEYS, pl.String), **dict.fromkeys(numbers, pl.Int64)})
@@ -372,6 +381,9 @@ def segment_rows(
 
     Returns:
         Columns model, revision, data, name (of the segment), prompt and position.
+
+    Example:
+        Compress with its peak at state 2, where the largest row of prompt 0 is at position 3: compress, 0, 3.
     """
     at_peak = found.lazy().select(*KEYS, "name", state="peak")
     positions = layers.lazy().select(*KEYS, "prompt", pl.col("state").cast(pl.Int64), position="row_position")

@@ -10,7 +10,7 @@ to call from several threads; no global setting is touched.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class StateMeasurement:
 
     metrics: dict[str, float | int | bool | str | None]
     massive: tuple[MassiveActivation, ...]
-    row_norms: Float[Tensor, " token"]
+    row_norms: Float[Tensor, " token"] = field(compare=False)
     finite: bool = True
 
 
@@ -123,7 +123,7 @@ def bound_violated(
 
 def _columns(record: Norms | Theorem | MassiveBound) -> dict[str, float | int | None]:
     """The fields by name; ``dataclasses.asdict`` copies every value deeply, which takes as long as a small spectrum."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
 def _checked(view: StateView, bounds: Theorem, massive: MassiveBound) -> tuple[Tensor, bool]:

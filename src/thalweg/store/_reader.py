@@ -156,6 +156,11 @@ class Run:
         return self._parts("massive")
 
     @property
+    def row_norms(self) -> pl.LazyFrame:
+        """One row per prompt, position and state, of every row that stands out at some state: its norm at all."""
+        return self._parts("row_norms")
+
+    @property
     def prompts(self) -> pl.LazyFrame:
         """One row per model, data and prompt."""
         return self._parts("prompts")

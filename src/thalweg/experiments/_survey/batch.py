@@ -32,11 +32,11 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Rows of one batch: ``layers``, ``massive`` and ``rows`` as records, ``heads`` as columns a block."""
+    """Rows of one batch: ``layers``, and ``massive`` as records, ``heads`` as columns a block."""
 
     layers: list[dict[str, Any]]
     massive: list[dict[str, Any]]
-    rows: list[pl.DataFrame]
+    row_norms: list[pl.DataFrame]
     heads: list[dict[str, np.ndarray]]
     nonfinite_states: int
 
@@ -139,7 +139,7 @@ def frames(
         "layers": [pl.DataFrame(result.layers, infer_schema_length=None) for result in results],
         "heads": [_with_gaps(pl.DataFrame(result.head_columns())) for result in results if result.heads],
         "massive": [pl.DataFrame(massive, infer_schema_length=None)] if massive else [],
-        "rows": [frame for result in results for frame in result.rows],
+        "row_norms": [frame for result in results for frame in result.row_norms],
         "prompts": [pl.DataFrame([_prompt_row(prompt, keep_text=header.keep_text) for prompt in prompts])],
     }
     literals = {name: pl.lit(value) for name, value in key.items()}

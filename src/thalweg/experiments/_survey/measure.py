@@ -128,7 +128,7 @@ def _averages(findings: Findings, thresholds: Thresholds) -> dict[str, pl.DataFr
     ratio, tau, sink = thresholds.massive_ratio, thresholds.tau, thresholds.sink_position
     profile = averages.profile(layers, heads, prompts, tau=tau, massive_ratio=ratio)
     claims = averages.claims(layers, heads, prompts, tau=tau, massive_ratio=ratio)
-    rows, massive = findings.table("rows"), findings.table("massive").filter(kind="row")
+    rows, massive = findings.table("row_norms"), findings.table("massive").filter(kind="row")
     return {
         "profile": profile,
         "phases": averages.phases(layers, profile, claims, massive_ratio=ratio, sink_position=sink),

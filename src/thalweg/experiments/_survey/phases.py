@@ -378,6 +378,7 @@ def _phase_rows(run: Run, pair: Pair) -> Iterator[list[str]]:
     states = run.profile.filter(pair.rows, site="state").select("index", "phase").unique().sort("index").collect()
     for phase in NAMES:
         own = states.filter(phase=phase)["index"].to_list()
-        depth = f"{percent(own[0] / row['states'])} to {percent(own[-1] / row['states'])}" if own else ""
+        ends = dict.fromkeys(percent(state / row["states"]) for state in (*own[:1], *own[-1:]))
+        depth = " to ".join(ends)
         means = (amount(row[f"{phase}_{metric}"]) for metric in IN_PHASES)
         yield [label, pair.data, phase, spans(own) if own else "none", depth, *means, row[f"{phase}_mark"] or ""]

@@ -71,7 +71,7 @@ _MASSIVE = (
     Column("value", NUMBER, "the entry, with its sign; null for a row"),
     Column("row_norm", NUMBER, "norm of the row", "activation units"),
 )
-_ROWS = (
+_ROW_NORMS = (
     *shared.KEY,
     Column("position", WHOLE, "which token, from 0", "token"),
     shared.STATE,
@@ -232,10 +232,10 @@ TABLES = Tables(
             order=("prompt", "state", "position", "kind", "dim"),
             absent=("value",),
         ),
-        "rows": Table(
+        "row_norms": Table(
             "one prompt, position and state, of every position whose row is the largest of some state after the first "
             "and reaches half of the massive ratio there",
-            _ROWS,
+            _ROW_NORMS,
             order=("prompt", "position", "state"),
         ),
         "prompts": Table("one prompt", _PROMPTS, order=("prompt",)),
