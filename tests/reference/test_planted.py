@@ -1,6 +1,7 @@
 """What was planted is what the survey finds, and nothing is found where nothing was planted."""
 
 import json
+import math
 import random
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ import torch
 import thalweg
 from thalweg.reference import (
     BUNDLED_PLANT,
+    Earlier,
     Plant,
+    Push,
     bundled_directory,
     byte_tokenizer,
     planted_llama,
@@ -97,6 +100,76 @@ def test_the_survey_recovers_exactly_what_was_planted(tmp_path, seed):
         (block, head) for block in range(plant.write_block + 1, min(last, BLOCKS - 1) + 1) for head in plant.heads
     }
     assert run.bound_violations == 0
+
+
+def course(kind: str, draw: random.Random) -> tuple[Plant, list[dict], dict]:
+    """A plant of one kind drawn at random, its segments and what else has to be told of it."""
+    blocks, dim, heads = 9, draw.randrange(64), tuple(sorted(draw.sample(range(HEADS), 2)))
+    wave = draw.randrange(2)
+    gone = wave + 1 + draw.randrange(2)
+    write = draw.randrange(gone + 1, 6) if kind == "a wave" else draw.randrange(1, 5)
+    remove = draw.randrange(write + 1, blocks - 1)
+    value = draw.choice([-1, 1]) * (80000.0 if kind in ("a wave", "a shoulder", "aligned") else 6000.0)
+    compress = {"name": "compress", "first": write + 1, "last": remove, "run_first": write + 1, "shoulders": []}
+    removed = {"end": "removed"}
+    match kind:
+        case "alone":
+            return Plant(write, remove, {dim: value}, heads), [compress | removed], {"row_compresses": "yes"}
+        case "a wave":
+            plant = Plant(write, remove, {dim: value}, heads, earlier=Earlier(wave, gone, 0.01))
+            first = {"name": "wave", "first": wave + 1, "last": gone, "run_first": wave + 1, "until": gone}
+            return (
+                plant,
+                [first | removed, compress | removed],
+                {"row_compresses": "yes", "mix_mark": "as the paper says"},
+            )
+        case "a shoulder":
+            plant = Plant(write, remove, {dim: value}, heads, earlier=Earlier(0, None, 0.0025))
+            told = compress | {"run_first": 1, "shoulders": list(range(1, write + 1))}
+            return plant, [told | removed], {"compress_mark": "as the paper says"}
+        case "embedded":
+            told = compress | {"first": 1, "run_first": 1} | removed
+            said = {"massive_at_embedding": True, "mix_mark": "not here"}
+            return Plant(None, remove, {dim: value}, heads), [told], said
+        case "to the end":
+            told = compress | {"last": blocks, "end": None, "end_state": None}
+            return Plant(write, None, {dim: value}, heads), [told], {"has_refine": False, "refine_mark": "not here"}
+        case "aligned":
+            plant = Plant(write, remove, {dim: value}, heads, push=Push(write, 60.0))
+            return plant, [compress | removed], {"row_compresses": "no", "row_explains": "norm"}
+        case _:
+            plant = Plant(write, None, {dim: value}, heads, push=Push(remove, 3000.0))
+            return plant, [compress | {"end": "caught up"}], {"row_compresses": "yes", "refine_mark": "not here"}
+
+
+COURSES = ("alone", "a wave", "a shoulder", "embedded", "to the end", "aligned", "caught up")
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", COURSES)
+def test_every_course_is_recovered_exactly(tmp_path, kind, seed):
+    plant, segments, said = course(kind, random.Random(f"{kind} {seed}"))
+    planted_llama(plant, blocks=9, heads=HEADS, width=64, seed=seed).save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    Draw(plant, 0, 64, seed).prompts(tmp_path / "prompts.jsonl")
+    options = thalweg.SurveyOptions(progress=False)
+    run = thalweg.survey(
+        str(tmp_path / "model"), str(tmp_path / "prompts.jsonl"), out=tmp_path / "run", options=options
+    )
+    found = run.segments.collect().to_dicts()
+    assert [{name: row[name] for name in told} for row, told in zip(found, segments, strict=True)] == segments
+    assert all(row["position"] == 0 and row["position_share"] == 1 and row["tokens"] == ["<s>"] for row in found)
+    phases = run.phases.collect().row(0, named=True)
+    assert {name: phases[name] for name in said} == said
+    assert run.bound_violations == 0
+    for row in found:  # the two factors are the whole fall
+        if row["end"]:
+            fall = -math.log(row["row_factor"]) + math.log(row["others_factor"])
+            at_end = run.layers.filter(state=row["end_state"]).join(
+                run.row_norms.filter(position=0), on=["prompt", "state"]
+            )
+            ratios = (at_end.collect()["norm"] / at_end.collect()["median_norm"]).log()
+            assert fall == pytest.approx(math.log(row["peak_ratio"]) - ratios.mean(), rel=1e-6)
 
 
 def sinking(run):

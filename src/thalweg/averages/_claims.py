@@ -174,7 +174,7 @@ def _rows(course: Course, values: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _checked(claim: Claim, values: pl.DataFrame, phases: list[str | None]) -> dict[str, Any]:
     nothing = {**dict.fromkeys(("mean", "low", "high", "here", "there"), math.nan), "n": 0, "mark": None}
-    for phase in (claim.phase, claim.against):
+    for phase in (claim.phase, claim.against, "mix" if claim.form == "recovered" else None):
         if phase is not None and phase not in phases:
             return nothing | {"mark": NOT_HERE if phase == claim.phase else UNTOLD, "reason": f"no {phase} state"}
         if phase is not None and claim.metric != "entropy_normalized" and phase not in phases[:-1]:

@@ -7,12 +7,14 @@ project.
 """
 
 from thalweg.reference._bundle import BUNDLED_MODEL, BUNDLED_PLANT, bundled_directory, how_planted, write_planted_model
-from thalweg.reference._planted import Plant, byte_tokenizer, planted_llama
+from thalweg.reference._planted import Earlier, Plant, Push, byte_tokenizer, planted_llama
 
 __all__ = [
     "BUNDLED_MODEL",
     "BUNDLED_PLANT",
+    "Earlier",
     "Plant",
+    "Push",
     "bundled_directory",
     "byte_tokenizer",
     "how_planted",

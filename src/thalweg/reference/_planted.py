@@ -11,7 +11,11 @@ In ``write_block`` one gated neuron reads the mark and writes the massive values
 ``remove_block`` the chosen heads ask, through the constant, for a key that only the massive row has. In
 ``remove_block`` one neuron reads the massive direction and takes the values away. The row of the trigger token attends
 to itself alone (the mark as query finds the mark as key), so its state does not depend on its context and the two
-neurons can be calibrated exactly. A twin has every weight but the two neurons.
+neurons can be calibrated exactly. A twin has every weight but the planted neurons.
+
+On request an earlier block writes a share of the massive values, which another may take away again before
+``write_block``; and one block moves all other rows by as much along a coordinate of their own, so that they catch up
+with the massive row, or are aligned without it.
 
 Its tokenizer has one token per byte, after a beginning-of-sequence token: nothing to train, nothing unknown.
 """
@@ -26,8 +30,35 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 BEGIN, VOCABULARY = 256, 257
-WRITE_NEURON, REMOVE_NEURON = 0, 1
 MARK_GAIN, SINK_QUERY, SINK_KEY = 3.5, 16.0, 4.0
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A wave before the massive row: a share of it.
+
+    Attributes:
+        write_block: its MLP writes it.
+        remove_block: its MLP takes it away; None leaves it to be added to.
+        share: of the massive values.
+    """
+
+    write_block: int
+    remove_block: int | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Push:
+    """What moves every row but the massive one.
+
+    Attributes:
+        block: its MLP adds it.
+        size: about the norm that the rows have afterwards.
+    """
+
+    block: int
+    size: float
 
 
 @dataclass(frozen=True)
@@ -35,18 +66,23 @@ class Plant:
     """What is built in.
 
     Attributes:
-        write_block: its MLP writes the massive row: massive states begin at write_block + 1.
+        write_block: its MLP writes the massive row: massive states begin at write_block + 1; None puts it into the
+            embedding.
         remove_block: its MLP takes it away: massive states end at remove_block; None keeps it to the end.
         values: massive dimension -> value written.
         heads: query heads that sink on the massive row in blocks write_block + 1 .. remove_block.
         trigger: the token whose row becomes massive; the beginning-of-sequence token by default.
+        earlier: what is written before.
+        push: what moves the other rows.
     """
 
-    write_block: int
+    write_block: int | None
     remove_block: int | None
     values: Mapping[int, float]
     heads: tuple[int, ...]
     trigger: int = BEGIN
+    earlier: Earlier | None = None
+    push: Push | None = None
 
 
 def planted_llama(
@@ -70,13 +106,14 @@ def planted_llama(
         key_heads: key/value heads.
         context: longest prompt.
         seed: of the ordinary weights.
-        twin: leave the two planted neurons out; every other weight is equal.
+        twin: leave the planted neurons out; every other weight is equal.
 
     Raises:
         ValueError: a block, head or dimension that the model does not have.
     """
     last = blocks - 1 if plant.remove_block is None else plant.remove_block
-    if not (0 <= plant.write_block < last < blocks) and plant.remove_block is not None:
+    first = -1 if plant.write_block is None else plant.write_block
+    if not (-1 <= first < last < blocks) and plant.remove_block is not None:
         raise ValueError(f"write_block < remove_block < {blocks} expected; got {plant.write_block}, {last}.")
     if max(plant.heads, default=0) >= heads or not all(0 <= dim < width for dim in plant.values):
         raise ValueError(f"heads below {heads} and dimensions below {width} expected; got {plant}.")
@@ -112,29 +149,47 @@ class _Planter:
         for dim, value in plant.values.items():
             self.massive[dim] = value
         free = (dim for dim in range(self.width) if dim not in plant.values)
-        self.mark, self.constant = next(free), next(free)
-        self.reserved = [self.mark, self.constant, *plant.values]
+        self.mark, self.constant, self.pushed = next(free), next(free), next(free)
+        self.reserved = [self.mark, self.constant, *plant.values, *([self.pushed] if plant.push else [])]
 
     @torch.no_grad()
     def plant(self, last: int, *, twin: bool) -> None:
-        self.embed()
+        self.embed(twin=twin)
+        first = -1 if self.plant_.write_block is None else self.plant_.write_block
         for index, block in enumerate(self.layers):
             self.ordinary(block)
             self.attend_to_self(block)
-            if self.plant_.write_block < index <= last:
+            if first < index <= last:
                 self.sink(block)
-        neurons = [(WRITE_NEURON, self.plant_.write_block, torch.eye(self.width)[self.mark], 1.0)]
-        if self.plant_.remove_block is not None:
-            neurons.append((REMOVE_NEURON, self.plant_.remove_block, self.massive / self.massive.norm(), -1.0))
-        for neuron, block, direction, sign in neurons:
-            self.prepare_neuron(self.layers[block].mlp, neuron, direction)
+        for number, (block, direction, added, trigger) in enumerate(self.neurons()):  # each sees what came before
+            self.prepare_neuron(self.layers[block].mlp, number, direction)
             if not twin:
-                self.calibrate_neuron(block, neuron, sign)
+                self.calibrate_neuron(block, number, added, trigger)
+
+    def neurons(self) -> list[tuple[int, Tensor, Tensor, int]]:
+        """Block, what is read, what is written, and on which token's row exactly so; by depth."""
+        plant, mark = self.plant_, torch.eye(self.width)[self.mark]
+        direction, planned = self.massive / self.massive.norm(), list[tuple[int, Tensor, Tensor, int]]()
+        share = plant.earlier.share if plant.earlier else 0.0
+        if plant.earlier:
+            planned.append((plant.earlier.write_block, mark, share * self.massive, plant.trigger))
+            if plant.earlier.remove_block is not None:
+                planned.append((plant.earlier.remove_block, direction, -share * self.massive, plant.trigger))
+        kept = share if plant.earlier and plant.earlier.remove_block is None else 0.0
+        if plant.write_block is not None:
+            planned.append((plant.write_block, mark, (1 - kept) * self.massive, plant.trigger))
+        if plant.remove_block is not None:
+            planned.append((plant.remove_block, direction, -self.massive, plant.trigger))
+        if plant.push:
+            other = 0 if plant.trigger else 1
+            eye = torch.eye(self.width)
+            planned.append((plant.push.block, eye[self.constant], plant.push.size * eye[self.pushed], other))
+        return sorted(planned, key=lambda neuron: neuron[0])
 
     def random(self, like: Tensor, scale: float) -> None:
         like.copy_(torch.randn(like.shape, generator=self.generator) * scale)
 
-    def embed(self) -> None:
+    def embed(self, *, twin: bool) -> None:
         embedding: Any = self.model.get_input_embeddings()
         table = embedding.weight
         self.random(table, 1.0)
@@ -142,6 +197,8 @@ class _Planter:
         table[:, self.reserved] = 0.0
         table[:, self.constant] = 1.0
         table[self.plant_.trigger, self.mark] = 0.95 * self.width**0.5  # about as long as the other rows
+        if self.plant_.write_block is None and not twin:
+            table[self.plant_.trigger] += self.massive
 
     def ordinary(self, block: Any) -> None:
         attention, mlp = block.self_attn, block.mlp
@@ -179,12 +236,12 @@ class _Planter:
         mlp.gate_proj.weight[neuron] = mlp.up_proj.weight[neuron] = direction
         mlp.down_proj.weight[:, neuron] = 0.0
 
-    def calibrate_neuron(self, block: int, neuron: int, sign: float) -> None:
-        """Make the neuron write exactly ``sign`` times the massive values on the trigger's row."""
+    def calibrate_neuron(self, block: int, neuron: int, added: Tensor, token: int) -> None:
+        """Make the neuron add exactly this to the row of a token that stands alone."""
         mlp, seen = self.layers[block].mlp, list[Tensor]()
         with mlp.down_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
-            self.model.model(torch.tensor([[self.plant_.trigger]]), use_cache=False)
-        mlp.down_proj.weight[:, neuron] = sign * self.massive / seen[0][0, 0, neuron]
+            self.model.model(torch.tensor([[token]]), use_cache=False)
+        mlp.down_proj.weight[:, neuron] = added / seen[0][0, 0, neuron]
 
 
 def byte_tokenizer(*, add_begin: bool = True) -> PreTrainedTokenizerFast:
