@@ -23,7 +23,18 @@ BLOCK = re.compile(r"(?P<begin><!-- begin (?P<name>[\w. -]+) -->\n).*?(?P<end><!
 
 def blocks() -> dict[str, str]:
     """Give what stands in every block, by name."""
-    tables = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+    tables = (
+        "layers",
+        "heads",
+        "massive",
+        "row_norms",
+        "prompts",
+        "profile",
+        "phases",
+        "segments",
+        "claims",
+        "coupling",
+    )
     sites = ("state", "head", "block", "prompt")
     return {
         "rooms": rooms(),
@@ -31,6 +42,7 @@ def blocks() -> dict[str, str]:
         **{f"tables of {experiment}": tables_of(experiment) for experiment in folders() if experiment != "survey"},
         "fields of run.json": header_fields(),
         **{f"metrics by {site}": metrics_by(site) for site in sites},
+        "claims": claims(),
         "conventions": conventions(),
         "help": command_line(),
         "data sets": data_sets(),
@@ -215,6 +227,25 @@ def help_text(*verb: str) -> str:
 
 
 # data.md and models.md
+
+
+def claims() -> str:
+    """What the paper says of each phase, as it is checked."""
+    from thalweg.averages import CLAIMS
+
+    rows = [
+        (
+            claim.phase,
+            claim.name,
+            f"`{claim.metric}`",
+            {"value": "mean", "recovered": "share of the drop from mix that is recovered"}.get(
+                claim.form, f"{claim.form} to {claim.against}"
+            ),
+            f"{claim.side} {claim.bound:.3g}",
+        )
+        for claim in CLAIMS
+    ]
+    return table(("phase", "claim", "of", "what is compared", "with"), rows)
 
 
 def data_sets() -> str:

@@ -54,6 +54,13 @@ def test_a_sample_larger_than_the_data_is_all_of_them(source):
     assert sample.sample == "200 of 200 rows, seed 0"
 
 
+def test_the_first_rows_of_a_sample_lie_before_a_row(source):
+    drawn = source.sampled(40, seed=0)
+    assert [row for row in drawn.drawn if row < drawn.first_rows(16)] == list(drawn.drawn[:16])
+    assert drawn.first_rows(99) == drawn.drawn[-1] + 1
+    assert source.first_rows(16) == 16
+
+
 def test_data_that_do_not_say_how_many_rows_they_have_need_a_limit(source, monkeypatch):
     monkeypatch.setattr(type(source), "count", lambda _: None)
     with pytest.raises(DataError, match=r"--sample: .* Add --limit N: the rows are then drawn from the first N"):

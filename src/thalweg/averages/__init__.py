@@ -13,7 +13,7 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 - ``_paired``         whether one state is right more often than another, on the same questions
 """
 
-from thalweg.averages._claims import claims, phase_values
+from thalweg.averages._claims import CLAIMS, Claim, claims, phase_values
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
 from thalweg.averages._effects import changes, compress_means, depth_means, effects, measurements
 from thalweg.averages._emergence import checkpoint_curves, emergence, training_order, training_step
@@ -43,8 +43,10 @@ from thalweg.averages._verdicts import verdict, verdicts
 
 __all__ = [
     "ALPHA",
+    "CLAIMS",
     "KEYS",
     "STATISTICS",
+    "Claim",
     "Correlation",
     "Course",
     "Segment",

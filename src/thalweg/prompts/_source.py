@@ -73,6 +73,10 @@ class Source:
         """
         return self._reader.count()
 
+    def first_rows(self, count: int) -> int:
+        """The row before which the first so many rows lie that are read."""
+        return count if self.drawn is None else max(self.drawn[:count], default=-1) + 1
+
     def sampled(self, size: int, *, seed: int, limit: int | None = None) -> "Source":
         """The same with a random sample of its rows, the same ones for the same seed.
 

@@ -18,21 +18,22 @@ from thalweg.prompts import Prompt
 from thalweg.store import RunHeader
 
 WITHOUT_MASSIVE = 16
-"""Of so many rows of the data the states are measured without their massive rows too."""
+"""Of the first rows that are read, so many, the states are measured without their massive rows too."""
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """The thresholds that enter a row."""
+    """The thresholds that enter a row; rows before ``without_massive`` are measured without their massive rows too."""
 
     sink_position: int = 0
     massive_ratio: float = MASSIVE_RATIO
     variants: bool = False
+    without_massive: int = WITHOUT_MASSIVE
 
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Rows of one batch: ``layers``, and ``massive`` as records, ``heads`` as columns a block."""
+    """Rows of one batch: ``layers`` and ``massive`` as records, ``heads`` as columns a block."""
 
     layers: list[dict[str, Any]]
     massive: list[dict[str, Any]]
@@ -65,8 +66,8 @@ class _StateRows:
 
     def state(self, index: int, seen: StateSeen, /) -> None:
         for prompt, rows, norms in zip(self.batch, seen.prompts, self.norms, strict=True):
-            alone = prompt.row < WITHOUT_MASSIVE
-            measured = metrics.measure_state(rows, **vars(self.options), without_massive=alone)
+            alone = prompt.row < self.options.without_massive
+            measured = metrics.measure_state(rows, **vars(self.options) | {"without_massive": alone})
             norms.append(measured.row_norms)
             key = {"prompt": prompt.row, "state": index}
             self.rows.append({**key, "tokens": len(prompt), **measured.metrics})

@@ -15,7 +15,7 @@ from thalweg.engines import Progress, run_shards
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import Key, batching, loaded, passages, write_shards
 from thalweg.experiments._prepare import Prepared, learned_facts
-from thalweg.experiments._survey.batch import BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.experiments._survey.batch import WITHOUT_MASSIVE, BatchRows, MeasureOptions, frames, measure_batch
 from thalweg.experiments._survey.tables import tables
 from thalweg.prompts import Prompt
 from thalweg.prompts import Shard as Rows
@@ -51,6 +51,8 @@ def measure_rows(
     shards: Iterable[Rows],
     key: Key,
     progress: Progress | None = None,
+    *,
+    without_massive: int = WITHOUT_MASSIVE,
 ) -> None:
     """Measure shards and write each when it is whole.
 
@@ -63,8 +65,11 @@ def measure_rows(
         shards: rows, tokenized.
         key: model, revision and data of the rows.
         progress: told of every batch and shard.
+        without_massive: rows before this one are measured without their massive rows too.
     """
-    settings = MeasureOptions(options.sink_position, options.massive_ratio, variants=options.variants)
+    settings = MeasureOptions(
+        options.sink_position, options.massive_ratio, variants=options.variants, without_massive=without_massive
+    )
     batches = batching(subject, options)
 
     def measure(batch: Sequence[Prompt]) -> BatchRows:
@@ -150,7 +155,14 @@ class ModelSurvey:
         """Measure what is missing."""
         for passage in self.passages:
             if passage.is_unfinished:
-                write = partial(measure_rows, self.loaded(), self.writer, self.model.tokenizer, self.options)
+                write = partial(
+                    measure_rows,
+                    self.loaded(),
+                    self.writer,
+                    self.model.tokenizer,
+                    self.options,
+                    without_massive=passage.source.first_rows(WITHOUT_MASSIVE),
+                )
                 passage.measure("", write)
             else:
                 passage.require_some()
