@@ -22,7 +22,7 @@ from thalweg.experiments._checkpoints.axis import (
     size_ticks,
     trainings,
 )
-from thalweg.experiments._checkpoints.view import chapters
+from thalweg.experiments._checkpoints.view import _stale, chapters
 from thalweg.shown import GREY, INK, Ticks
 from thalweg.store import Shard, open_run
 
@@ -347,3 +347,12 @@ def test_names_from_outside_are_left_as_they_are(tmp_path):
     run = build_training(tmp_path / "run", (*models, checkpoint("step5-$\\alpha", None, model=name)))
     assert all(section.headline.startswith("$x^$_{\\frac on words") for section in sections(run).values())
     assert len(pairs(run)) == 4
+
+
+def test_sums_over_checkpoints_are_stale_once_the_profile_is_another(run):
+    findings, summed = run.experiments("checkpoints")[-1], curves(run)
+    assert not list(_stale(run, findings, summed))
+    [section] = _stale(run, findings, summed.with_columns(pl.col("value") * 1.01))
+    [said] = section.sentences
+    assert said.startswith("Stale: the run holds other prompts by now")
+    assert "Run: " in said
