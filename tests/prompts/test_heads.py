@@ -1,6 +1,7 @@
 """A long text is cut before it becomes tokens; the oracle is the tokenizer's own reading of all of it."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -125,3 +126,33 @@ def test_a_long_line_costs_no_more_than_its_beginning(gpt2_like, monkeypatch):
     assert sum(read) < 2_000
     assert (len(prompt), prompt.truncated, prompt.text) == (32, True, text)
     assert list(prompt.tokens) == call(gpt2_like, [text[:200]])["input_ids"][0][:32]
+
+
+def chain(pre_tokenizer=None):
+    """Each character merges with the next, the last pair first: what ends a word decides how it begins."""
+    letters = [chr(0x4E00 + place) for place in range(999)]
+    merges = list(pairwise(letters))[::-1]
+    words = ["<|endoftext|>", "x", " ", *letters, *map("".join, merges)]
+    core = Tokenizer(models.BPE({word: place for place, word in enumerate(words)}, merges))
+    core.pre_tokenizer = pre_tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<|endoftext|>"), "".join(letters)
+
+
+@pytest.mark.parametrize("split", [None, pre_tokenizers.WhitespaceSplit()])
+def test_a_word_whose_end_decides_how_it_begins_is_not_believed(split):
+    tokenizer, word = chain(split)
+    text = word + " x" * 5_000
+    [head, tail] = (tokenizer(part)["input_ids"][:1] for part in (text[:520], text))
+    assert head != tail  # where a cut for one token falls first
+    found = head_of(tokenizer, reach_of(tokenizer), text, 1, special=True)
+    assert found is None or found[:1] == tail
+
+
+def test_a_special_token_longer_than_the_margin_is_not_cut(gpt2_like):
+    long = "z, " * 300
+    gpt2_like.backend_tokenizer.add_special_tokens([long])
+    text = "a " + long + CORPUS
+    found = head_of(gpt2_like, reach_of(gpt2_like), text, 3, special=True)
+    whole = gpt2_like(text, verbose=False)["input_ids"][:3]
+    assert gpt2_like(text[:536], verbose=False)["input_ids"][:3] != whole
+    assert found is None or found[:3] == whole
