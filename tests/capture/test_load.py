@@ -101,6 +101,44 @@ def test_other_kinds_of_model_are_refused(kind, tmp_path):
     assert "thalweg measures decoder-only models" in message
 
 
+def test_a_model_declared_bidirectional_is_refused(good):
+    for flag in ({"is_causal": False}, {"is_causal": True, "use_bidirectional_attention": True}):
+        configured(good, **flag)
+        assert "(llama) is declared bidirectional" in refused(good)
+
+
+def test_a_wrapper_of_a_language_model_is_called_one(tmp_path):
+    text = {**SIZES, "num_key_value_heads": 2}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    configuration = tf.LlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**sizes, image_size=8, patch_size=4), text_config=tf.LlamaConfig(**text)
+    )
+    configuration.save_pretrained(tmp_path)
+    assert "(llava) wraps a language model (llama)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["flash_attention_2", "kernels-community/flash-attn", "flex_attention"])
+def test_attention_kernels_of_the_configuration_are_not_asked_for(named, good):
+    tokens = torch.arange(8)[None]
+    expected = load_model(identify_model(str(good)))(tokens).logits
+    configured(good, attn_implementation=named)
+    model = load_model(identify_model(str(good)))
+    assert torch.equal(model(tokens).logits, expected)
+    assert subject_of(model).path == "interface"
+
+
+def test_a_model_that_fails_by_itself_is_one_line(good, monkeypatch):
+    def broken(*_, **__):
+        raise AttributeError("no such thing")
+
+    model = load_model(identify_model(str(good)))
+    monkeypatch.setattr(tf.models.llama.modeling_llama.LlamaMLP, "forward", broken)
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM fails by itself on four tokens, .*: AttributeError: no such"
+    ):
+        subject_of(model)
+
+
 def test_attention_that_cannot_be_seen_is_refused(tmp_path):
     configuration = tf.XLNetConfig(d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=258)
     identified = identify_model(save(tf.XLNetLMHeadModel(configuration), tmp_path / "model"))
@@ -139,7 +177,28 @@ def without_a_weight(path):
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
 
 
+def without_the_index(path):
+    save(llama(), path, max_shard_size="20KB")
+    (path / "model.safetensors").unlink(missing_ok=True)
+    (path / "model.safetensors.index.json").unlink()
+
+
+def holding(*names):
+    def spoil(path):
+        for file in path.iterdir():
+            file.unlink()
+        for name in names:
+            (path / name).write_text("{}")
+
+    return spoil
+
+
 SPOILT = {
+    "shards without an index": (without_the_index, r"shards of weights and no model.safetensors.index.json"),
+    "a processor": (holding("preprocessor_config.json", "tokenizer.json"), "holds a processor alone"),
+    "a tokenizer": (holding("tokenizer.json"), "holds a tokenizer alone"),
+    "a run": (holding("run.json"), "is a run of thalweg; give the model"),
+    "neither": (holding("notes.txt"), "is neither a run nor a model"),
     "no weights": (without_weights, "has no weights: expected model.safetensors or its shards"),
     "only pickled weights": (pickled, r"only pickled weights \(pytorch_model.bin\).*--allow-pickle"),
     "truncated weights": (truncated, "weights of .* are damaged .*Fetch them again"),

@@ -254,3 +254,20 @@ def test_a_model_that_sees_later_tokens_is_refused():
     subject = subject_of(built(configuration))
     with pytest.raises(ProofError, match="streamed attention changes no state"):
         require(subject, STATES)
+
+
+def test_a_model_that_reads_both_ways_is_noticed_although_streamed_attention_does_not():
+    model = tiny("llama")
+    for module in model.modules():
+        if hasattr(module, "is_causal"):
+            module.is_causal = False  # what its own attention goes by
+    model.set_attn_implementation("sdpa")
+    assert failing(subject_of(model), STATES) >= {"later tokens change no earlier state"}
+
+
+def test_what_calls_itself_the_decoder_need_not_be_it():
+    """ModernBERT's is its unembedding, with a head of its own before it."""
+    tokens = {"cls_token_id": 0, "sep_token_id": 1, "pad_token_id": 1}
+    model = built(tf.ModernBertDecoderConfig(**{**COMMON, **tokens}, layer_types=["full_attention"] * BLOCKS))
+    assert isinstance(model.get_decoder(), nn.Linear)
+    assert failing(subject_of(model), STATES, ADDITIVE) == set()

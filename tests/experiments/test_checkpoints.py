@@ -401,6 +401,16 @@ def test_a_run_is_not_extended_by_checkpoints_of_another_shape(data, tmp_path, p
         measure(tmp_path / "trained", data, copied(pair, tmp_path))
 
 
+def test_a_run_is_not_extended_by_checkpoints_with_another_tokenizer(data, tmp_path, pair):
+    bad = tmp_path / "trained" / "checkpoint-50"
+    save(planted(60.0), bad)
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["water"])
+    tokenizer.save_pretrained(bad)
+    with pytest.raises(UsageError, match="step0, which the run holds, and step50 have different tokenizers"):
+        measure(tmp_path / "trained", data, copied(pair, tmp_path))
+
+
 def test_checkpoints_with_other_tokenizers_are_refused(two, data, tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens(["water"])

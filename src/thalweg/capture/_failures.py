@@ -1,5 +1,6 @@
 """What is not loaded, and what can go wrong with anyone's files or the hub: one line that says what to do."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,10 @@ from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from thalweg.capture._identity import pickled_in_directory
+from thalweg.capture._identity import weights_in_directory
 from thalweg.errors import ModelError, ThalwegError
 
+SHARD = re.compile(r"-\d+-of-\d+(?=\.)")
 COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 
@@ -23,12 +25,20 @@ def refuse_other_kinds(name: str, config: Any) -> None:
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{name} is an encoder-decoder ({kind}); thalweg measures decoder-only models.")
-    if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
+    unknown = type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None)
+    if unknown and hasattr(config, "text_config"):
+        raise ModelError(
+            f"{name} ({kind}) wraps a language model ({config.text_config.model_type}) for images or sound; thalweg "
+            "measures decoder-only language models. Save its language model alone, and give that directory."
+        )
+    if unknown:
         raise ModelError(f"{name} ({kind}) has no causal language model; thalweg measures decoder-only models.")
     built = getattr(config, "architectures", None) or ["no architecture"]
     if getattr(config, "is_decoder", None) is False and not any(name.endswith("ForCausalLM") for name in built):
         raise ModelError(f"{name} is an encoder ({built[0]}); thalweg measures decoder-only models.")
     text = config.get_text_config(decoder=True)
+    if getattr(text, "is_causal", True) is False or getattr(text, "use_bidirectional_attention", None) in (True, "all"):
+        raise ModelError(f"{name} ({kind}) is declared bidirectional; thalweg measures decoder-only models.")
     if hasattr(text, "num_hidden_layers") and not hasattr(text, "num_attention_heads"):
         raise ModelError(
             f"{name} ({kind}) has no attention heads, as a pure state-space model; thalweg measures decoder-only "
@@ -41,16 +51,34 @@ def refuse_other_kinds(name: str, config: Any) -> None:
 
 def refuse_unsafe_weights(path: Path, *, allow_pickle: bool) -> None:
     """Weights that can run code, and a directory without any."""
-    if any(path.glob("*.safetensors")):
-        return
-    pickled = [file.name for file in pickled_in_directory(path)]
+    files = [file.name for file in weights_in_directory(path)]
+    pickled = [name for name in files if not name.endswith(".safetensors")]
     if pickled and not allow_pickle:
         raise ModelError(
             f"{path} has only pickled weights ({pickled[0]}), which can run code when read. Convert them to "
             "safetensors, or pass --allow-pickle if you trust them."
         )
-    if not pickled:
+    indexed, shards = any(path.glob("*.index.json")), [name for name in files if SHARD.search(name)]
+    if shards and shards == files and len(shards) > 1 and not indexed:
+        raise ModelError(
+            f"{path} has {len(shards)} shards of weights and no {SHARD.sub('', shards[0])}.index.json, which says what "
+            "is in which. Fetch it from where the shards came."
+        )
+    if not files:
         raise ModelError(f"{path} has no weights: expected model.safetensors or its shards beside config.json.")
+
+
+def what_is_there(path: Path) -> str:
+    """What a directory without a model holds instead, and what to give."""
+    files = sorted(file.name for file in path.glob("*.gguf"))
+    if files:
+        return f"To measure {files[0]} name that file."
+    if (path / "run.json").is_file():
+        return "It is a run of thalweg; give the model that it measured."
+    for kind, names in KINDS.items():
+        if any((path / name).is_file() for name in names):
+            return f"It holds {kind} alone; give the directory of the model that it belongs to."
+    return "It is neither a run nor a model. Give the directory of a model, or a hub id."
 
 
 def refuse_invented_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -84,6 +112,13 @@ def refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> No
         )
     if invented:
         model.set_output_embeddings(None)
+
+
+KINDS = {
+    "a processor": ("processor_config.json", "preprocessor_config.json"),
+    "a tokenizer": ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
+}
+"""What else transformers saves into directories of its own."""
 
 
 @contextmanager

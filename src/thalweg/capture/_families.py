@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "linear_out", "proj", "proj_out")
+OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "Wo", "linear_out", "proj", "proj_out")
 """Names of a head's output projection inside an attention module, most common first."""
 
 FINAL_NORMS = {"lfm2": "embedding_norm", "lfm2_moe": "embedding_norm"}

@@ -26,6 +26,7 @@ UNREAD = (r"rotary_emb\.inv_freq$",)
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 OF_A_TRAINER = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "*_states.pt")
 """Pickles that a trainer leaves beside the weights, several times as large as they are."""
+OF_AN_ADAPTER = "adapter_model.*"
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INCIDENTAL = (
     "transformers_version",
@@ -138,13 +139,15 @@ def weights_in_directory(path: Path) -> list[Path]:
         with suppress(OSError, ValueError, KeyError):
             shards = [path / shard for shard in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
             return [shard for shard in shards if shard.is_file()]
-    return sorted(path.glob("*.safetensors")) or pickled_in_directory(path)
+    loose = (file for file in path.glob("*.safetensors") if not fnmatch(file.name, OF_AN_ADAPTER))
+    return sorted(loose) or pickled_in_directory(path)
 
 
 def pickled_in_directory(path: Path) -> list[Path]:
     """The files of a directory that may be pickled weights."""
     files = (file for pattern in PICKLED for file in path.glob(pattern))
-    return sorted(file for file in files if not any(fnmatch(file.name, pattern) for pattern in OF_A_TRAINER))
+    others = (*OF_A_TRAINER, OF_AN_ADAPTER)
+    return sorted(file for file in files if not any(fnmatch(file.name, pattern) for pattern in others))
 
 
 def identity_of_tokenizer(tokenizer: Any) -> str:

@@ -6,7 +6,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from thalweg.capture._adapter import NOWHERE, Adapter, adapted, find_adapter, without_base
 from thalweg.capture._failures import (
     readable_errors,
     refuse_invented_tokenizer,
@@ -30,6 +31,7 @@ from thalweg.capture._failures import (
     refuse_larger_tokenizer,
     refuse_other_kinds,
     refuse_unsafe_weights,
+    what_is_there,
 )
 from thalweg.capture._gguf import GgufFile, read_gguf, without_bar
 from thalweg.capture._hub import commit_in_cache, commit_on_hub
@@ -46,6 +48,7 @@ from thalweg.capture._identity import (
 )
 from thalweg.capture._kept import name_of
 from thalweg.capture._parts import context_of
+from thalweg.capture._tokenizer import own_tokenizer
 from thalweg.errors import ModelError
 from thalweg.names import local_path
 from thalweg.options import LoadOptions
@@ -74,6 +77,7 @@ class IdentifiedModel:
         configuration: hash over the configuration and the tokenizer.
         dtype: of the computation, such as "bfloat16".
         context: longest prompt the model takes; None where there is no limit.
+        adapter: where the model is one, with the base that it is loaded onto.
     """
 
     name: str
@@ -90,6 +94,7 @@ class IdentifiedModel:
     context: int | None
     files: str | None = None
     gguf: GgufFile | None = None
+    adapter: tuple[Adapter, "IdentifiedModel"] | None = None
 
     @property
     def quantization(self) -> str | None:
@@ -110,7 +115,7 @@ def identify_model(
     """Find a model; its weights are read once, to be known by their content, and not loaded.
 
     Args:
-        name: hub id, directory or GGUF file.
+        name: hub id, directory or GGUF file; of a model, or of an adapter, whose base is found by what it says.
         options: how it will be loaded.
         directory: where the model is, if ``name`` does not say it.
         tokenizer_directory: where its tokenizer is, if not beside its configuration.
@@ -121,28 +126,76 @@ def identify_model(
             decoder-only.
     """
     options = options or LoadOptions()
-    path = directory or _local(name)
-    gguf = read_gguf(path) if path is not None and path.suffix == ".gguf" else None
-    path = path if gguf is None else gguf.path.parent
     if options.dtype not in ("auto", *DTYPES):
         raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
-    if path is not None and gguf is None and not (path / "config.json").is_file():
-        raise ModelError(f"{name or path} has no config.json. {_instead(path)}")
-    source = str(path) if path else name
+    path = directory or _local(name)
     with readable_errors(name, options.revision), _quiet():
         commit = None if path else commit_on_hub(name, options.revision)
         reached = commit is not None if path is None else options.trust_remote_code  # code of its own may be there
+        asked = {"revision": commit or options.revision, "local_files_only": not reached}
+        adapter = None
+        if path is None or path.is_dir():
+            adapter = find_adapter(name, str(path or name), allow_pickle=options.allow_pickle, **asked)
+    if adapter is None:
+        return _identified(name, options, path, commit, tokenizer_directory, reached=reached, fetch=fetch)
+    base = _base(name, adapter, options, tokenizer_directory, fetch=fetch)
+    return replace(
+        base,
+        name=name,
+        revision=options.revision or ("local" if path else "main"),
+        commit=commit,
+        weights=adapter.upon(base.weights),
+        files=adapter.upon(base.files),
+        adapter=(adapter, base),
+    )
+
+
+def _base(
+    name: str, adapter: Adapter, options: LoadOptions, tokenizer_directory: Path | None, *, fetch: bool
+) -> IdentifiedModel:
+    """What an adapter is loaded onto, with the adapter's own tokenizer where it has one."""
+    options = replace(options, revision=adapter.base_revision)
+    beside = tokenizer_directory or adapter.tokenizer_directory
+    if adapter.holds_base:
+        trusted = options.trust_remote_code
+        return _identified(adapter.base, options, adapter.directory, None, beside, reached=trusted, fetch=fetch)
+    try:
+        base = identify_model(adapter.base, options, tokenizer_directory=beside, fetch=fetch)
+    except ModelError as error:
+        raise without_base(name, adapter, error) from error
+    if base.adapter is not None:
+        raise ModelError(f"{name} is an adapter of {adapter.base}, an adapter itself. Merge that into its base first.")
+    return base
+
+
+def _identified(
+    name: str,
+    options: LoadOptions,
+    path: Path | None,
+    commit: str | None,
+    tokenizer_directory: Path | None,
+    *,
+    reached: bool,
+    fetch: bool,
+) -> IdentifiedModel:
+    """A model that is no adapter."""
+    gguf = read_gguf(path) if path is not None and path.suffix == ".gguf" else None
+    path = path if gguf is None else gguf.path.parent
+    if path is not None and gguf is None and not (path / "config.json").is_file():
+        raise ModelError(f"{name or path} has no config.json. {what_is_there(path)}")
+    source = str(path) if path else name
+    with readable_errors(name, options.revision), _quiet():
         config = AutoConfig.from_pretrained(source, **_common(options, None, reached, gguf))
         commit = None if path else commit_in_cache(name, options.revision, "config.json") or commit
         refuse_other_kinds(name, config)
+        _without_kernels(config)
         if path is not None and gguf is None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
         blobs = {} if path else weights_on_hub(name, commit, allow_pickle=options.allow_pickle)
     with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(tokenizer_directory or source),
-            **_common(options, commit, reached, None if tokenizer_directory else gguf),
-        )
+        asked = _common(options, commit, reached, None if tokenizer_directory else gguf)
+        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **asked)
+        tokenizer = own_tokenizer(name, tokenizer, str(tokenizer_directory or source), asked)
         refuse_invented_tokenizer(name, tokenizer)
         refuse_larger_tokenizer(name, tokenizer, config)
     with readable_errors(name, options.revision), _quiet():
@@ -169,6 +222,9 @@ def weights_of(model: IdentifiedModel) -> str | None:
     """What the weights of a model are known by, fetched if they are not here; None where the hub has none to read."""
     if model.weights is not None or model.files is None:
         return model.weights
+    if model.adapter is not None:
+        adapter, base = model.adapter
+        return adapter.upon(weights_of(base))
     blobs = weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle)
     return _identity(model.source, model.config, None, blobs, model.commit, fetch=model.reached)
 
@@ -180,6 +236,11 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         ModelError: the weights cannot be read, are not those of the configuration, or do not fit on the device.
     """
     options = identified.options
+    if identified.adapter is not None:
+        adapter, base = identified.adapter
+        loaded = load_model(base)
+        with readable_errors(identified.name, options.revision):
+            return adapted(identified.name, adapter, loaded)
     device = _device(options.device) if options.device_map is None else None
     with readable_errors(identified.name, options.revision), _quiet(), _no_conversion(), without_bar():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -190,6 +251,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             weights_only=True,
             output_loading_info=True,
             **_placement(options),
+            **NOWHERE,
             **_dequantized(identified.gguf),
             **_common(options, identified.commit, identified.reached, identified.gguf),
         )
@@ -248,6 +310,14 @@ def _common(options: LoadOptions, commit: str | None, reached: bool, gguf: GgufF
     return {"revision": commit or options.revision, "local_files_only": not reached, **trusted, **named}
 
 
+def _without_kernels(config: Any) -> None:
+    """Attention kernels that config.json names are not fetched: thalweg's own attention takes their place."""
+    parts = (getattr(config, name, None) for name in config.sub_configs)
+    for part in (config, *(part for part in parts if part is not None)):
+        if part._attn_implementation not in (None, "eager", "sdpa"):
+            part._attn_implementation_internal = None
+
+
 def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
     """Told in so many words: where kernels for it are installed, transformers would compute on the packed weights."""
     return {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
@@ -269,12 +339,6 @@ def _local(name: str) -> Path | None:
             f"{name} is a file; expected a directory with config.json, or a hub id such as openai-community/gpt2."
         )
     return path
-
-
-def _instead(path: Path) -> str:
-    """What to give where a directory is none of a model."""
-    files = sorted(file.name for file in path.glob("*.gguf"))
-    return f"To measure {files[0]} name that file." if files else "Give the directory of a model, or a hub id."
 
 
 def _device(asked: str | None) -> str:
@@ -327,6 +391,9 @@ def _no_conversion() -> Iterator[None]:
 
 def _files(model: IdentifiedModel, stopped: Callable[[], bool]) -> list[str | Path]:
     source = Path(model.source)
+    if model.adapter is not None:
+        adapter, base = model.adapter
+        return [adapter.weights, *_files(base, stopped)]
     if model.gguf is not None:
         return [model.gguf.path]
     if source.is_dir():

@@ -53,13 +53,10 @@ def configurations(model: PreTrainedModel) -> Iterator[Any]:
 
 def find_parts(model: PreTrainedModel) -> Parts:
     """Find the parts of a decoder-only model."""
-    body: Any = model.get_decoder()
     count = text_configuration(model).num_hidden_layers
-    lists = [
-        (name.count("."), name, module)
-        for name, module in body.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count
-    ]
+    # What calls itself the decoder may be something else, such as ModernBERT's unembedding.
+    bodies: list[Any] = [model.get_decoder(), model.base_model, model]
+    body, lists = next(((body, lists) for body in bodies if (lists := _lists(body, count))), (model, []))
     if not lists:
         raise ModelError(
             f"{type(model).__name__} has no list of {count} blocks, as its configuration says it should. "
@@ -74,6 +71,15 @@ def find_parts(model: PreTrainedModel) -> Parts:
         final_norm=_after_blocks(owner, FINAL_NORMS.get(text_configuration(model).model_type)),
         unembedding=model.get_output_embeddings(),
     )
+
+
+def _lists(body: nn.Module, count: int) -> list[tuple[int, str, nn.ModuleList]]:
+    """Lists of ``count`` modules, with their depth and name."""
+    return [
+        (name.count("."), name, module)
+        for name, module in body.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
 
 
 def with_attention(parts: Parts, modules: Iterable[nn.Module]) -> Parts:

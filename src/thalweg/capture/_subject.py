@@ -6,6 +6,7 @@ what a head adds to the residual stream costs a product of head width, not of mo
 
 from contextlib import suppress
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
@@ -92,7 +93,14 @@ def _seen_attention(model: PreTrainedModel, parts: Parts, device: torch.device) 
             if heard:
                 return "interface", with_attention(parts, [call.module for call in heard if call.module is not None])
         heard.clear()
-        _run(model, parts, tokens, "sdpa")
+        try:
+            _run(model, parts, tokens, "sdpa")
+        except Exception as error:  # whatever its own code raises
+            said = shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
+            raise ModelError(
+                f"{type(model).__name__} fails by itself on four tokens, without anything of thalweg's: {said}. Try it "
+                "in transformers, where the error has its place."
+            ) from error
     if heard:
         return "torch", parts
     raise ModelError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from thalweg.capture import IdentifiedModel, Subject, identify_model, positions_of
+from thalweg.capture import IdentifiedModel, Subject, identify_model, identity_of_tokenizer, positions_of
 from thalweg.errors import UsageError
 from thalweg.experiments._continued import DataOf, continued
 from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
@@ -175,8 +175,10 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         weights=model.weights,
         files=model.files,
         configuration=model.configuration,
+        tokenizer=identity_of_tokenizer(model.tokenizer),
         dtype=model.dtype,
         quantization=model.quantization,
+        adapter=f"{model.adapter[0].kind} on {model.adapter[1].name}" if model.adapter else None,
         blocks=config.num_hidden_layers,
         heads=config.num_attention_heads,
         width=config.hidden_size,

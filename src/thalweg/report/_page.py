@@ -181,6 +181,7 @@ def _model(model: ModelFacts) -> dict[str, str]:
         "parameters": None if model.parameters is None else f"{model.parameters:,}",
         "dtype": model.dtype,
         "quantization": model.quantization,
+        "adapter": model.adapter,
         "attention read through": model.attention or "not known yet",
         "softmax attention in": blocks,
         "positions": model.positions or "not known yet",

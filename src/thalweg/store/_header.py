@@ -55,7 +55,9 @@ class ModelFacts(Facts):
         weights: sha256 over the tensors, sorted, a tied one once; None as long as they stay on the hub.
         files: what the hub knows the weight files by; None for a directory or a file.
         configuration: what identifies the model's configuration and tokenizer.
+        tokenizer: what identifies the tokenizer alone: checkpoints of one run have one.
         dtype: of the computation.
+        adapter: of an adapter its kind and its base, such as "LORA on openai-community/gpt2".
         quantization: how the weights are stored, such as "GGUF Q4_1, dequantized"; None for plain numbers.
         attention: the path attention was read through.
         positions: rope, alibi, learned or none.
@@ -77,8 +79,10 @@ class ModelFacts(Facts):
     weights: str | None
     files: str | None = None
     configuration: str = ""
+    tokenizer: str | None = None
     dtype: str
     quantization: str | None = None
+    adapter: str | None = None
     attention: str | None = None
     positions: str | None = None
     blocks: Count

@@ -80,7 +80,7 @@ def checkpoints(
         >>> found = checkpoints("EleutherAI/pythia-410m", revisions=steps)  # doctest: +SKIP
         >>> found.run.experiments("checkpoints")[-1].table("emergence").collect()  # doctest: +SKIP
     """
-    from thalweg.experiments._checkpoints.listed import list_checkpoints, refuse_a_run_of_other_shapes
+    from thalweg.experiments._checkpoints.listed import list_checkpoints, refuse_a_run_of_others
     from thalweg.experiments._checkpoints.measure import measure, sum_up
     from thalweg.experiments._prepare import open_sources, prepared_from
     from thalweg.experiments._survey.measure import ModelSurvey, open_survey
@@ -90,7 +90,7 @@ def checkpoints(
     listed = list_checkpoints(models, revisions, checkpoint_dir, options)
     path = path_here("--out", out) if out is not None else Path("runs") / listed.directory
     if (path / "run.json").exists():
-        refuse_a_run_of_other_shapes(open_run(path).header, listed.models)
+        refuse_a_run_of_others(open_run(path).header, listed.models)
     prepared = prepared_from(listed.models, sources, path, options)
     with open_survey(path, prepared.header, prepared.session, grown=True) as writer:
         surveys = [ModelSurvey(prepared, number, writer) for number in range(len(prepared.models))]

@@ -49,15 +49,15 @@ def list_checkpoints(
     return listed
 
 
-def refuse_a_run_of_other_shapes(header: RunHeader, models: Sequence[IdentifiedModel]) -> None:
-    """Checkpoints that join a run have the shape of those that it holds of the same model."""
+def refuse_a_run_of_others(header: RunHeader, models: Sequence[IdentifiedModel]) -> None:
+    """Checkpoints that join a run have the shape and the tokenizer of those that it holds of the same model."""
     for name in {model.name for model in models}:
-        held = [
-            (f"{facts.revision}, which the run holds,", (facts.blocks, facts.heads, facts.width))
-            for facts in header.models
-            if facts.name == name and facts.width is not None
-        ]
-        _refuse_other_shapes([*held, *((model.revision, _shape(model)) for model in models if model.name == name)])
+        joining = [model for model in models if model.name == name]
+        held = {f"{facts.revision}, which the run holds,": facts for facts in header.models if facts.name == name}
+        shapes = [(it, (facts.blocks, facts.heads, facts.width)) for it, facts in held.items() if facts.width]
+        _refuse_other_shapes([*shapes, *((model.revision, _shape(model)) for model in joining)])
+        tokenizers = {it: facts.tokenizer for it, facts in held.items() if facts.tokenizer}
+        _refuse_other_tokenizers({**tokenizers, **_tokenizers({model.revision: model for model in joining})})
 
 
 def _on_the_hub(names: list[str], revisions: Sequence[str], options: SurveyOptions) -> Listed:
@@ -145,7 +145,7 @@ def _sizes(names: list[str], options: SurveyOptions) -> Listed:
             f"or several MODELs of one family; got {names[0] if names else 'none'} alone."
         )
     identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
-    _refuse_other_tokenizers({model.name: model for model in identified})
+    _refuse_other_tokenizers(_tokenizers({model.name: model for model in identified}))
     return Listed(identified, {}, f"{Path(names[0]).resolve().name}-sizes")
 
 
@@ -160,7 +160,7 @@ def _identified(ways: Mapping[str, Callable[[], IdentifiedModel]], missing: dict
         first = next(name for name in left_out if name in ways)
         said = f"none of {len(ways)} checkpoints can be measured; {first}: " if len(ways) > 1 else ""
         raise ModelError(f"{said}{left_out[first]}")
-    _refuse_other_tokenizers({model.revision: model for model in identified})
+    _refuse_other_tokenizers(_tokenizers({model.revision: model for model in identified}))
     return Listed(identified, left_out, directory)
 
 
@@ -183,8 +183,11 @@ def _words(shape: _Shape) -> str:
     return "{} blocks, {} heads, width {}".format(*shape)
 
 
-def _refuse_other_tokenizers(models: dict[str, IdentifiedModel]) -> None:
-    identities = {name: identity_of_tokenizer(model.tokenizer) for name, model in models.items()}
+def _tokenizers(models: Mapping[str, IdentifiedModel]) -> dict[str, str]:
+    return {name: identity_of_tokenizer(model.tokenizer) for name, model in models.items()}
+
+
+def _refuse_other_tokenizers(identities: Mapping[str, str]) -> None:
     first = next(iter(identities))
     for name, identity in identities.items():
         if identity != identities[first]:
