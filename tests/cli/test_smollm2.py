@@ -1,5 +1,8 @@
 """The real model in GGUF: what is measured of the file is what its weights, loaded by hand, give."""
 
+from functools import cache
+
+import gguf
 import polars as pl
 import torch
 import transformers as tf
@@ -10,7 +13,8 @@ from thalweg import open_run
 TEXTS = ("The river runs down to the sea; its deepest line is the thalweg.", "Natalia sold clips to 48 of her friends.")
 
 
-def test_a_survey_of_the_file_is_that_of_its_weights_loaded_by_hand(smollm2, tmp_path):
+def test_a_survey_of_the_file_is_that_of_its_weights_loaded_by_hand(smollm2, tmp_path, monkeypatch):
+    monkeypatch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))  # which reads the vocabulary anew six times
     data = tmp_path / "texts.txt"
     data.write_text("\n".join(TEXTS))
     thalweg.survey(str(smollm2), str(data), out=tmp_path / "file")
