@@ -1,4 +1,4 @@
-"""Write the parts of ``docs/`` that follow from the code: ``make docs``.
+"""Write the parts of ``docs/`` that follow from the code, and of the code that follow from it: ``make docs``.
 
 A page is written by hand around blocks, ``<!-- begin NAME -->`` to ``<!-- end NAME -->``; this file fills the blocks
 from the catalogue, the schemas, the verbs' own help and docstrings. The same code gives the same pages, whatever the
@@ -6,6 +6,7 @@ terminal and the environment. A test compares them with what is committed.
 """
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -284,6 +285,39 @@ def own_experiment() -> str:
     return f"```python\n{code.strip()}\n```"
 
 
+# src/thalweg/experiments/_keywords.py
+
+KEYWORDS = SOURCE / "experiments" / "_keywords.py"
+
+
+def keywords() -> str:
+    """The fields of options as keywords, which type checkers cannot make from a dataclass."""
+    from thalweg.experiments import Recipe, SurveyOptions
+
+    kinds = [kind for kind in reversed(SurveyOptions.__mro__) if kind is not object]
+    classes = [keywords_of(kind) for kind in (*kinds, Recipe)]
+    head = """The options as keywords, for type checkers: written from them by docs/generate.py, run `make docs`."""
+    imports = "from collections.abc import Mapping\nfrom typing import Any, Literal, TypedDict"
+    return "\n\n\n".join([f'"""{head}"""\n\n{imports}', *classes]) + "\n"
+
+
+def keywords_of(options: type) -> str:
+    """One class of options as a TypedDict."""
+    above = [named(kind) for kind in options.__bases__ if kind is not object]
+    own = inspect.get_annotations(options)
+    hints = {name: hint for name, hint in get_type_hints(options).items() if name in own}
+    written = {name: hint.__name__ if isinstance(hint, type) else str(hint) for name, hint in hints.items()}
+    lines = [f"    {name}: {re.sub('typing[.]|collections[.]abc[.]', '', hint)}" for name, hint in written.items()]
+    begun = f"class {named(options)}({', '.join([*(above or ['TypedDict']), 'total=False'])}):"
+    said = f'    """Keywords of ``{options.__name__}``."""'
+    return "\n".join([begun, said, *([""] if lines else []), *lines]).replace("'", '"')
+
+
+def named(options: type) -> str:
+    """What a class of options is called as keywords."""
+    return f"{options.__name__.removesuffix('Options')}Keywords"
+
+
 # Python to Markdown
 
 
@@ -330,8 +364,9 @@ def cell(text: str) -> str:
 
 
 def main() -> None:
-    """Fill the blocks of every page."""
+    """Fill the blocks of every page, and write what type checkers read."""
     written = blocks()
+    KEYWORDS.write_text(keywords(), encoding="utf-8", newline="\n")
     for page in sorted(DOCS.glob("*.md")):
         page.write_text(filled(page.read_text(encoding="utf-8"), written), encoding="utf-8", newline="\n")
 

@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 import torch
 
 from thalweg import shown, store
 from thalweg.experiments import (
+    Data,
     Experiment,
     MeasuredPair,
-    Names,
+    Model,
+    PromptKeywords,
     PromptOptions,
     Reduced,
     loaded,
@@ -21,6 +23,7 @@ from thalweg.experiments import (
     prepare,
     read,
     shared_columns,
+    takes_options,
     unfinished,
 )
 from thalweg.prompts import Prompt
@@ -31,12 +34,14 @@ MEANS = store.Table("one state", (*shared_columns.DATA_KEY, shared_columns.STATE
 TABLES = store.Tables(parts={"prompts": PROMPTS}, wholes={"means": MEANS})
 
 
+@takes_options
 def spread(
-    model: str | Path = "reference",
-    data: Names = "bundled",
+    model: Model = "reference",
+    data: Data = "bundled",
     *,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> store.Findings:
     """Say how unequal the tokens of every state are: the standard deviation of the logarithms of their norms.
 

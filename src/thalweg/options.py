@@ -52,9 +52,9 @@ class LoadOptions:
         trust_remote_code: run the code that comes with a model.
     """
 
-    revision: SkipValidation[str | None] = None
+    revision: str | None = None
     dtype: SkipValidation[str] = "auto"
-    device: SkipValidation[str | None] = None
+    device: str | None = None
     device_map: SkipValidation[str | None] = None
     max_memory: Annotated[SkipValidation[Limits | None], REPEATED] = None
     offload_folder: SkipValidation[str | None] = None

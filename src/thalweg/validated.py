@@ -11,8 +11,9 @@ checked in ``__post_init__``, which comes after the fields.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, TypeVar, dataclass_transform, get_args
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
@@ -20,7 +21,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from thalweg.errors import UsageError
 
-__all__ = ["Says", "line_of", "meets", "validated"]
+__all__ = ["Says", "did_you_mean", "line_of", "meets", "validated"]
 
 Options = TypeVar("Options")
 TEXTS = ("literal_error", "value_error")
@@ -62,8 +63,7 @@ def validated(options: type[Options]) -> type[Options]:
         options: a class with annotated fields.
 
     Raises:
-        UsageError: from its constructor, for a value that a field does not take.
-        TypeError: from there too, for a field that there is not.
+        UsageError: from its constructor, for a value that a field does not take, and a field that there is not.
     """
     made: Any = checked(frozen=True, config=ConfigDict(strict=True, extra="forbid"))(options)
     check = made.__init__
@@ -92,15 +92,24 @@ def line_of(annotation: Any, got: object) -> str | None:
     return None if says is None else says.line.format(got=got)
 
 
-def _mistake(options: type[Any], error: ValidationError) -> UsageError | TypeError:
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """Give the end of a sentence about a name that is not known: the nearest one, if there is one."""
+    nearest = get_close_matches(given, known, n=1)
+    return f". Did you mean {nearest[0]}?" if nearest else f"; it has {', '.join(known)}."
+
+
+def _mistake(options: type[Any], error: ValidationError) -> UsageError:
     """The first one, in our words."""
-    first = error.errors()[0]
+    first, names = error.errors()[0], [known.name for known in fields(options)]
     place, got = first["loc"][0], first["input"]
-    name = fields(options)[place].name if isinstance(place, int) else place
+    name = str(place) if isinstance(place, str) else (*names, "at all")[min(place, len(names))]
     known = options.__pydantic_fields__.get(name)
-    says = next((said for said in known.metadata if isinstance(said, Says)), None) if known else None
+    if known is None:
+        return UsageError(f"{options.__name__} has no option {name}{did_you_mean(name, names)}")
+    says = next((said for said in known.metadata if isinstance(said, Says)), None)
     if says is None:
-        return TypeError(f"{options.__name__}({name}): {first['msg']}; got {got!r}")
+        said = first["msg"].removeprefix("Input should be ")
+        return UsageError(f"--{name.replace('_', '-')} must be {said}; got {got!r:.60}.")
     if isinstance(got, float):
         got = f"{got:g}"
     elif isinstance(got, str) and first["type"] not in TEXTS:

@@ -78,9 +78,9 @@ def asked(monkeypatch):
 
         @wraps(experiment.function)
         def recorded(*given, **named):
-            bound = inspect.signature(experiment.function).bind(*given, **named)
+            bound = inspect.signature(inspect.unwrap(experiment.function)).bind(*given, **named)
             bound.apply_defaults()
-            calls.append(dict(bound.arguments))
+            calls.append({name: value for name, value in bound.arguments.items() if name != "_"})
             raise KeyboardInterrupt
 
         module = import_module(f"thalweg.experiments._{verb}")

@@ -74,7 +74,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     calls = asked("ablate")
     argv = ["ablate", "one", "--data", "here", "--data", "there", "--blocks", "0,5-7", "--seeds", 5, "--out", tmp_path]
     assert thalweg(*argv, "--limit", 7, "--tau", 0.25).code == 130
-    wanted = {"model": "one", "data": ["here", "there"], "blocks": "0,5-7", "seeds": 5, "out": str(tmp_path)}
+    wanted = {"model": "one", "data": ("here", "there"), "blocks": "0,5-7", "seeds": 5, "out": str(tmp_path)}
     assert calls.pop() == {**wanted, "options": PromptOptions(limit=7, tau=0.25)}
     thalweg("ablate")
     plain = {"model": "reference", "data": None, "blocks": "auto", "seeds": 3, "out": None, "options": None}

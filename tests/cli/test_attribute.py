@@ -98,7 +98,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     for name, value in OTHER.items():
         argv += [f"--{name.replace('_', '-')}", value]
     assert thalweg(*argv, "--max-memory", "cpu=8GiB").code == 130
-    wanted = {"model": "one", "data": ["here", "there"], "out": str(tmp_path)}
+    wanted = {"model": "one", "data": ("here", "there"), "out": str(tmp_path)}
     assert calls.pop() == {**wanted, "options": PromptOptions(**OTHER, max_memory={"cpu": "8GiB"})}
     for switch in SWITCHES:
         thalweg("attribute", f"--{switch.replace('_', '-')}")

@@ -58,7 +58,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     argv = ["clip", "one", "--data", "here", "--gamma", "1:9:3", "--states", "2-6", "--massive-only", "--out", tmp_path]
     assert thalweg(*argv, "--limit", 7).code == 130
     wanted = {"gamma": "1:9:3", "states": "2-6", "massive_only": True, "out": str(tmp_path)}
-    assert calls.pop() == {"model": "one", "data": ["here"], **wanted, "options": PromptOptions(limit=7)}
+    assert calls.pop() == {"model": "one", "data": ("here",), **wanted, "options": PromptOptions(limit=7)}
     thalweg("clip")
     wanted = {"gamma": None, "states": None, "massive_only": False, "out": None, "options": None}
     assert calls.pop() == {"model": "reference", "data": None, **wanted}

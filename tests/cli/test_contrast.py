@@ -94,7 +94,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     assert thalweg(*argv).code == 130
     assert calls.pop() == {
         "model_or_run": "one",
-        "data": ["here"],
+        "data": ("here",),
         **own,
         "options": ThresholdOptions(tau=0.2, limit=3),
     }

@@ -118,7 +118,7 @@ OTHER = {
     "seed": 5,
 }
 SWITCHES = ("whole_file", "chat", "variants", "keep_text", "allow_pickle", "trust_remote_code")
-ELSEWHERE = {"shard_rows", "progress"}  # of the library alone
+ELSEWHERE = {"shard_rows", "progress", "tokenizer"}  # of the library alone
 
 
 def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
@@ -130,7 +130,7 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
         argv += [f"--{name.replace('_', '-')}", value]
     assert thalweg(*argv, "--max-memory", "cpu=8GiB", "--max-memory", "0=20GiB").code == 130
     expected = SurveyOptions(**OTHER, max_memory={"cpu": "8GiB", 0: "20GiB"})
-    wanted = {"models": ["one", "two"], "data": ["here", "there"], "out": str(tmp_path), "options": expected}
+    wanted = {"models": ["one", "two"], "data": ("here", "there"), "out": str(tmp_path), "options": expected}
     assert calls.pop() == wanted
     for switch in SWITCHES:
         thalweg("survey", f"--{switch.replace('_', '-')}")

@@ -33,6 +33,12 @@ def test_the_page_is_current(page, generate, blocks):
     assert generate.filled(text, blocks) == text, f"docs/{page.name} is out of date: run make docs"
 
 
+def test_the_keywords_for_type_checkers_are_those_of_the_options(generate):
+    assert generate.KEYWORDS.read_text(encoding="utf-8") == generate.keywords(), (
+        "_keywords.py is out of date: run make docs"
+    )
+
+
 def test_every_block_stands_on_one_page(generate, blocks):
     standing = [found["name"] for page in PAGES for found in generate.BLOCK.finditer(page.read_text(encoding="utf-8"))]
     assert sorted(standing) == sorted(blocks)

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import transformers
 
 from thalweg.cli._app import PARAMETERS, application
 from thalweg.cli._verbs import verbs
+from thalweg.reference import bundled_directory
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,10 +30,16 @@ def commands(starts_with):
 
 
 def test_the_python_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
-    [code], [output] = fenced("python"), fenced("text")
+    [code, held], [output] = fenced("python"), fenced("text")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    known = {}
+    exec(compile(code, "README.md", "exec"), known)
     printed = capsys.readouterr().out.splitlines()
+    for kind in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
+        load, here = kind.from_pretrained, str(bundled_directory())
+        monkeypatch.setattr(kind, "from_pretrained", lambda _, load=load, here=here: load(here))
+    exec(compile(held, "README.md", "exec"), known)
+    assert known["run"].prompts.collect().height == 2
     assert printed == output.splitlines()
     assert len(printed) >= 3
 

@@ -229,7 +229,7 @@ def test_batch_size_changes_no_number(found, model, data, tmp_path):
 def test_other_data_and_other_settings_join_and_the_earlier_stay(model, data, tmp_path, monkeypatch):
     lines = tmp_path / "lines.txt"
     lines.write_text("One short line of plain text.\nAnd another line of it there.\n")
-    thalweg.survey(model, [data, lines], out=tmp_path / "run", options=replace(QUIET, limit=2))
+    thalweg.survey(model, (data, lines), out=tmp_path / "run", options=replace(QUIET, limit=2))
     first = tables(ablated(model, data, tmp_path / "run", limit=2))
     with monkeypatch.context() as patch:
         stop_after(patch, 3)

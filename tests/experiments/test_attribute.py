@@ -221,7 +221,7 @@ def test_raising_the_limit_extends_it_and_renews_the_averages(model, data, tmp_p
 def test_other_data_join_and_the_earlier_stay(model, data, tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("One short line of plain text.\nAnd another one, somewhat longer.\n")
-    thalweg.survey(model, [data, lines], out=tmp_path / "run", options=QUIET)
+    thalweg.survey(model, (data, lines), out=tmp_path / "run", options=QUIET)
     first = tables(thalweg.attribute(model, data, out=tmp_path / "run", options=QUIET))
     both = tables(thalweg.attribute(model, lines, out=tmp_path / "run", options=QUIET))
     for name, frame in first.items():

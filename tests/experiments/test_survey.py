@@ -117,7 +117,7 @@ def test_several_models_and_data_sets_in_one_run(model, data, tmp_path):
     byte_tokenizer().save_pretrained(other)
     lines = tmp_path / "lines.txt"
     lines.write_text("One short line of plain text.\n\nAnd another one, somewhat longer.\n")
-    run = thalweg.survey([model, str(other)], [data, str(lines)], out=tmp_path / "run", options=QUIET)
+    run = thalweg.survey([model, str(other)], (data, str(lines)), out=tmp_path / "run", options=QUIET)
     found = run.phases.collect()
     assert found.height == 4
     assert found.filter(pl.col("model") == model)["has_massive_activations"].all()

@@ -8,10 +8,11 @@ import torch
 from tests.monitor import small
 from torch import nn
 
+from thalweg.capture import plain_model
 from thalweg.errors import ModelError
 from thalweg.monitor import Monitor
 from thalweg.monitor import _record as record
-from thalweg.monitor._untouched import generators_kept, plain_model
+from thalweg.monitor._untouched import generators_kept
 
 
 @pytest.fixture(scope="module")

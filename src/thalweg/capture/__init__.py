@@ -5,10 +5,12 @@ Reading order: :mod:`._load` (from a name to weights, and weights brought near) 
 :mod:`._families` (where things are, and what a block returns), :mod:`._interface` (how an attention call reaches us),
 :mod:`._subject` (all of it put together, and what a head writes), :mod:`._observe` (watch one forward pass, or its
 states alone), then the proofs: :mod:`._solved` (a block's summands, the scale of the logits) and :mod:`._proof`; and on
-proved parts :mod:`._proved` (the way to logits, and watching what a block adds).
+proved parts :mod:`._proved` (the way to logits, and watching what a block adds). For a model that is in memory already:
+:mod:`._given` and :mod:`._untouched`.
 """
 
 from thalweg.capture._families import PROVED
+from thalweg.capture._given import given_name, identify_given
 from thalweg.capture._identity import (
     identity_of_configuration,
     identity_of_model,
@@ -30,6 +32,7 @@ from thalweg.capture._proved import (
 )
 from thalweg.capture._solved import AdditiveParts, Unembedding, additive_parts
 from thalweg.capture._subject import AttentionPath, Subject, subject_of
+from thalweg.capture._untouched import plain_model, untouched
 
 __all__ = [
     "PROVED",
@@ -51,18 +54,22 @@ __all__ = [
     "attention_implementation",
     "contributions",
     "fetch_weights",
+    "given_name",
+    "identify_given",
     "identify_model",
     "identity_of_configuration",
     "identity_of_model",
     "identity_of_tokenizer",
     "load_model",
     "observe",
+    "plain_model",
     "positions_of",
     "prove",
     "require",
     "rewrap",
     "subject_of",
     "unembedding_of",
+    "untouched",
     "unwrap",
     "watch_states",
     "weights_in_directory",

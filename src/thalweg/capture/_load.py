@@ -78,6 +78,7 @@ class IdentifiedModel:
         dtype: of the computation, such as "bfloat16".
         context: longest prompt the model takes; None where there is no limit.
         adapter: where the model is one, with the base that it is loaded onto.
+        given: the model itself, where it was in memory already.
     """
 
     name: str
@@ -95,6 +96,7 @@ class IdentifiedModel:
     files: str | None = None
     gguf: GgufFile | None = None
     adapter: tuple[Adapter, "IdentifiedModel"] | None = None
+    given: PreTrainedModel | None = None
 
     @property
     def quantization(self) -> str | None:
@@ -230,11 +232,13 @@ def weights_of(model: IdentifiedModel) -> str | None:
 
 
 def load_model(identified: IdentifiedModel) -> PreTrainedModel:
-    """Load the weights of an identified model and put it into evaluation mode.
+    """Load the weights of an identified model and put it into evaluation mode; one that is given is used as it is.
 
     Raises:
         ModelError: the weights cannot be read, are not those of the configuration, or do not fit on the device.
     """
+    if identified.given is not None:
+        return identified.given.eval()
     options = identified.options
     if identified.adapter is not None:
         adapter, base = identified.adapter
@@ -274,7 +278,7 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
     Raises:
         Exception: whatever the hub or the disk has to say; loading the model will say it too.
     """
-    files = [Path(file) for file in _files(model, stopped)]
+    files = [Path(file) for file in _files(model, stopped)] if model.given is None else []
     if sum(file.stat().st_size for file in files) > _free_memory():
         return
     for file in files:

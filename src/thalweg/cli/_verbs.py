@@ -94,6 +94,8 @@ def command_of(verb: Verb) -> Callable[..., int]:
 
     def command(*given: Any, as_json: bool = False, **asked: Any) -> int:
         names = inspect.signature(verb.function).parameters
+        if isinstance(data := asked.get("data"), list):
+            asked["data"] = tuple(data)  # in Python a list holds texts
         result = verb.function(*given, **asked)
         return show(verb.told(result, {**dict(zip(names, given, strict=False)), **asked}), as_json=as_json)
 
@@ -106,7 +108,8 @@ def command_of(verb: Verb) -> Callable[..., int]:
 
 def _parameters(verb: Verb) -> list[inspect.Parameter]:
     hints = get_type_hints(verb.function, include_extras=True)
-    first, *others = inspect.signature(verb.function).parameters.values()
+    every = inspect.signature(inspect.unwrap(verb.function)).parameters.values()  # options as objects, not as keywords
+    first, *others = (parameter for parameter in every if parameter.kind is not inspect.Parameter.VAR_KEYWORD)
     kinds = [(first, inspect.Parameter.POSITIONAL_ONLY), *((other, inspect.Parameter.KEYWORD_ONLY) for other in others)]
     parameters = [_asked(parameter.replace(kind=kind), typed(hints[parameter.name])) for parameter, kind in kinds]
     return [*parameters, AS_JSON] if verb.as_json else parameters
@@ -142,7 +145,7 @@ def typed(hint: Any) -> Any:
 
 def _takes_names(kinds: Sequence[Any]) -> bool:
     elements = [element for kind in kinds if get_origin(kind) is Sequence for element in get_args(kind)]
-    return any(element is str or str in get_args(element) for element in elements)
+    return any(element is str or (isinstance(element, UnionType) and str in get_args(element)) for element in elements)
 
 
 def show(outcome: Outcome, *, as_json: bool) -> int:

@@ -4,12 +4,13 @@ In a folder: ``__init__`` the public function, whose signature is the Python cal
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
 The driver, in reading order: :mod:`._declared` (what an experiment is, and what is told of its result),
-:mod:`._options` (what is asked, and how that is typed), :mod:`._columns` (what tables hold), :mod:`._continued` (what
-is taken over from a run), :mod:`._prepare` (models, data, what a run says about itself), :mod:`._pass` (one batch
-through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a run),
-:mod:`._features` (texts at every state, each measured once), :mod:`._intervened` (one batch under an intervention, and
-what the sink's row is made of), and for views :mod:`._views` (models, data and their names, curves through depth, what
-a run holds of an experiment).
+:mod:`._options` (what is asked, and how that is typed), :mod:`._keywords` (the same for type checkers),
+:mod:`._called` (how an experiment is called from Python), :mod:`._columns` (what tables hold), :mod:`._continued`
+(what is taken over from a run), :mod:`._prepare` (models, data, what a run says about itself), :mod:`._pass` (one
+batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a
+run), :mod:`._features` (texts at every state, each measured once), :mod:`._intervened` (one batch under an
+intervention, and what the sink's row is made of), and for views :mod:`._views` (models, data and their names, curves
+through depth, what a run holds of an experiment).
 """
 
 import logging
@@ -21,15 +22,17 @@ from typing import TYPE_CHECKING
 from thalweg.experiments import _columns as shared_columns
 from thalweg.experiments._ablate import ablate
 from thalweg.experiments._attribute import attribute
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
 from thalweg.experiments._declared import Experiment, Outcome
+from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
 from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
-from thalweg.experiments._options import Names, PromptOptions, SurveyOptions
+from thalweg.experiments._options import Data, Model, Models, Names, PromptOptions, SurveyOptions
 from thalweg.experiments._probe import Recipe, probe
 from thalweg.experiments._survey import survey
 from thalweg.experiments._views import (
@@ -57,16 +60,23 @@ __all__ = [
     "BUILT_IN",
     "STEP_TOKENS",
     "Checkpoints",
+    "Data",
     "Experiment",
     "MeasuredPair",
+    "Model",
+    "Models",
     "Names",
     "Outcome",
     "Pair",
+    "PassKeywords",
+    "PromptKeywords",
     "PromptOptions",
     "Recipe",
     "Reduced",
+    "SurveyKeywords",
     "SurveyOptions",
     "TextFeatures",
+    "TextKeywords",
     "ablate",
     "aggregate",
     "answers_of",
@@ -98,6 +108,7 @@ __all__ = [
     "survey",
     "surveyed_span",
     "tables_of",
+    "takes_options",
     "train_tuned",
     "trained_lens",
     "unfinished",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from thalweg.errors import UsageError
-from thalweg.experiments._options import BUNDLED_DATA, Names, PassOptions, SurveyOptions
+from thalweg.experiments._options import BUNDLED_DATA, Data, PassOptions, SurveyOptions
 from thalweg.options import LoadOptions
 from thalweg.paths import path_here
 from thalweg.store import ModelFacts, Run, is_run, open_run
@@ -26,13 +26,13 @@ class Asked:
     """What is to be measured with what is taken over: models, each with how it is loaded, data, options."""
 
     models: Sequence[tuple[str, LoadOptions]]
-    data: Names
+    data: Data
     path: Path
     options: SurveyOptions
 
 
 def continued(
-    names: Sequence[str], data: Names | None, out: str | Path | None, options: SurveyOptions, data_of: DataOf
+    names: Sequence[str], data: Data | None, out: str | Path | None, options: SurveyOptions, data_of: DataOf
 ) -> Asked:
     """Complete what is asked for by what the run says that is named, or joined by ``out``.
 
@@ -47,7 +47,8 @@ def continued(
     if named is not None:
         _refuse_contradictions(named, names, path)
     if not is_run(path):
-        return Asked([(name, options.loading) for name in names], data or BUNDLED_DATA, path, options)
+        plain = BUNDLED_DATA if data is None else data
+        return Asked([(name, options.loading) for name in names], plain, path, options)
     run = open_run(path)
     if named is None:
         known = [_known(run, name, options.revision) for name in names]
@@ -96,11 +97,11 @@ def _loading(options: SurveyOptions, facts: ModelFacts) -> LoadOptions:
     return replace(options.loading, revision=options.revision or facts.asked_revision, dtype=dtype)
 
 
-def _data(run: Run) -> list[str]:
+def _data(run: Run) -> tuple[str, ...]:
     for facts in run.header.data:
         if facts.given is None:
             raise UsageError(f"{run.path} was measured on {facts.name}, which was in memory. Pass it again as data.")
-    return [str(facts.given) for facts in run.header.data]
+    return tuple(str(facts.given) for facts in run.header.data)
 
 
 def _reading(run: Run, options: SurveyOptions) -> dict[str, object]:

@@ -6,10 +6,10 @@ something else in Python.
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from cyclopts import Parameter, Token
 from pydantic import Field, SkipValidation
@@ -21,7 +21,45 @@ from thalweg.validated import Says, validated
 
 BUNDLED_MODEL, BUNDLED_DATA = "reference", "bundled"
 """What comes with thalweg; by their names, since the room that has them imports torch."""
+
+
+@runtime_checkable
+class LoadedModel(Protocol):
+    """A transformers model in memory, known without torch."""
+
+    @property
+    def config(self) -> Any:
+        """Its configuration."""
+
+    def get_input_embeddings(self) -> Any:
+        """Its embedding."""
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A frame of polars or pandas."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of its columns."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A ``datasets.Dataset``."""
+
+    @property
+    def column_names(self) -> Any:
+        """The names of its columns."""
+
+
 Names = str | Path | Sequence[str | Path]
+Model = str | Path | LoadedModel
+Models = Model | Sequence[Model]
+Rows = Frame | Dataset | Sequence[Any]
+"""Rows in memory, with fields; what a list holds is seen when it is read."""
+Data = str | Path | Sequence[str | Path] | Rows | Mapping[str, Rows]
+"""A name; a tuple of them; or what is in memory, a list of texts or rows, or several of these by their names."""
 IN_PYTHON = Parameter(parse=False)
 """What the command line does not have."""
 COUNT = Field(ge=1, le=sys.maxsize)
@@ -33,6 +71,7 @@ class PassOptions(LoadOptions):
     """How a model is loaded, and how prompts go through it.
 
     Attributes:
+        tokenizer: that of a model which is loaded already.
         bos: beginning-of-sequence token: "auto" (as the tokenizer does), "always" or "never".
         batch_tokens: padded tokens of a forward pass; by default as the device can take. Changes no number.
         batch_size: prompts of a forward pass at most.
@@ -40,6 +79,7 @@ class PassOptions(LoadOptions):
         progress: show a bar on a terminal.
     """
 
+    tokenizer: Annotated[SkipValidation[Any], IN_PYTHON] = None
     bos: SkipValidation[Literal["auto", "always", "never"]] = "auto"
     batch_tokens: Annotated[int | None, COUNT, Says(f"--batch-tokens {OF_COUNT}")] = None
     batch_size: Annotated[int | None, COUNT, Says(f"--batch-size {OF_COUNT}")] = None
@@ -72,7 +112,7 @@ class RowOptions(PassOptions):
         limit: first rows of the data to measure; by default all.
     """
 
-    text_field: SkipValidation[str | None] = None
+    text_field: str | None = None
     limit: Annotated[int | None, COUNT, Says(f"--limit {OF_COUNT}")] = None
 
 

@@ -10,14 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
-from thalweg.capture import IdentifiedModel, Subject, identify_model, identity_of_tokenizer, positions_of
+from thalweg.capture import (
+    IdentifiedModel,
+    Subject,
+    given_name,
+    identify_given,
+    identify_model,
+    identity_of_tokenizer,
+    positions_of,
+)
 from thalweg.errors import UsageError
 from thalweg.experiments._continued import DataOf, continued
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PassOptions, SurveyOptions, survey_options
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Models, PassOptions, SurveyOptions, survey_options
+from thalweg.options import LoadOptions
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
@@ -72,8 +81,8 @@ class Prepared:
 
 
 def prepare(
-    models: Names = BUNDLED_MODEL,
-    data: Names | None = None,
+    models: Models = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     data_of: DataOf = "run",
     packages: Sequence[str] = (),
@@ -85,25 +94,50 @@ def prepare(
     The data are those of the run, or the experiment's own ("own"), or read by the experiment itself ("none"). The
     versions of ``packages`` are written down, beside those that all numbers depend on.
     """
-    asked = continued(named(models), data, out, survey_options(options), data_of)
+    options = survey_options(options)
+    asked = continued(named(models), data, out, options, data_of)
     sources = [] if data_of == "none" else open_sources(asked.data, asked.options)
-    identified = [identify_model(name, how, directory=bundled_directory(name)) for name, how in asked.models]
-    prepared = prepared_from(identified, sources, asked.path, asked.options, packages)
-    return replace(prepared, data_of=data_of)
+    found = identified(models, asked.models, options)
+    return replace(prepared_from(found, sources, asked.path, asked.options, packages), data_of=data_of)
 
 
-def named(models: Names) -> list[str]:
+def named(models: Models) -> list[str]:
     """The names of models as a run knows them."""
-    names = [str(Path(name)) if Path(name).is_dir() else name for name in _names("models", models)]
+    names = [_name(model) if is_name(model) else given_name(model) for model in _each("models", models)]
     _refuse_repeats("MODEL", names)
     return names
 
 
-def open_sources(data: Names, options: SurveyOptions) -> list[Source]:
-    """The data sets, found and opened."""
-    wanted = _names("data", data)
-    opened = {"text_field": options.text_field, "whole_file": options.whole_file, "chat": options.chat}
-    sources = [replace(open_source(name, **opened), given=name) for name in wanted]
+def identified(
+    models: Models, names: Sequence[tuple[str, LoadOptions]], options: SurveyOptions
+) -> list[IdentifiedModel]:
+    """Models by name, each with how it is loaded, and those among them that are in memory."""
+    given = {given_name(model): model for model in _each("models", models) if not is_name(model)}
+    if options.tokenizer is not None and not given:
+        raise UsageError(f"tokenizer: expected beside a model that is loaded; {names[0][0]} has its own. Leave it out.")
+    return [
+        identify_given(given[name], options.tokenizer, options.loading)
+        if name in given
+        else identify_model(name, how, directory=bundled_directory(name))
+        for name, how in names
+    ]
+
+
+def is_name(model: object) -> TypeGuard[str | Path]:
+    """Whether it names a model, or several, and is none that is loaded."""
+    return isinstance(model, str | Path)
+
+
+def open_sources(data: Data, options: SurveyOptions) -> list[Source]:
+    """The data sets, found and opened: one name, a tuple of them, or what is in memory, by its name if it has one."""
+    how = {"text_field": options.text_field, "whole_file": options.whole_file, "chat": options.chat}
+    if isinstance(data, Mapping):
+        sources = [open_source(held, name=str(name), **how) for name, held in data.items()]
+    elif isinstance(data, str | Path | tuple):
+        names = [str(name) if isinstance(name, Path) else name for name in _each("data", data)]
+        sources = [replace(open_source(name, **how), given=name if is_name(name) else None) for name in names]
+    else:
+        sources = [open_source(data, **how)]
     _refuse_repeats("--data", [source.name for source in sources])
     if options.sample is None:
         return sources
@@ -141,15 +175,20 @@ def prepared_from(
         keep_text=options.keep_text,
     )
     resolved = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(options).items()}
+    resolved["tokenizer"] = type(options.tokenizer).__name__ if options.tokenizer is not None else None
     session = Session(command=command_line(), resolved=resolved, versions=versions(*packages), hardware=hardware())
     return Prepared(list(models), tokenizations, list(sources), header, session, path, options)
 
 
-def _names(what: str, given: Names) -> list[str]:
-    names = [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
-    if not names:
+def _each(what: str, given: Any) -> list[Any]:
+    each = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not each:
         raise UsageError(f"{what} must name at least one; got none.")
-    return names
+    return each
+
+
+def _name(model: str | Path) -> str:
+    return str(Path(model)) if Path(model).is_dir() else str(model)
 
 
 def command_line() -> tuple[str, ...]:
@@ -187,6 +226,7 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
         bos_token=how.bos.token,
         chat_template=how.template_hash,
         planted=how_planted(model.name),
+        given=None if model.given is None else type(model.given).__name__,
     )
 
 

@@ -102,7 +102,8 @@ class Record:
         options: MonitorOptions,
     ) -> None:
         self.out, self.name, self.tokenizer = out, name, tokenizer
-        self.source = open_source(prompts, text_field=text_field)
+        given = prompts if isinstance(prompts, str) else None
+        self.source = dataclasses.replace(open_source(prompts, text_field=text_field), given=given)
         self.rows = options.prompts if isinstance(prompts, str) else len(prompts)
         self.options = dataclasses.replace(options.survey, limit=self.rows)
         self.interval = options.every
@@ -251,7 +252,7 @@ class Record:
         """What has to be the same for every measurement of a run."""
         source, options = self.source, self.options
         return {
-            "data": (DataFacts(name=source.name, hash=source.hash, template=source.template),),
+            "data": (DataFacts(name=source.name, hash=source.hash, template=source.template, given=source.given),),
             "thresholds": Thresholds(**{name: getattr(options, name) for name in Thresholds.model_fields}),
             **{name: getattr(options, name) for name in ("max_length", "seed", "variants", "keep_text")},
         }

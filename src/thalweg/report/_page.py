@@ -192,7 +192,8 @@ def _model(model: ModelFacts) -> dict[str, str]:
 
 
 def _data(data: DataFacts) -> dict[str, str]:
-    return {"hash": data.hash, "template": data.template, "rows": data.sample or "in their order"}
+    given = "in memory, as an object" if data.given is None else data.given
+    return {"given": given, "hash": data.hash, "template": data.template, "rows": data.sample or "in their order"}
 
 
 def _coverage(pairs: Sequence[Coverage]) -> dict[str, str]:

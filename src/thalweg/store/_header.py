@@ -71,6 +71,7 @@ class ModelFacts(Facts):
         bos_token: the token in front of every prompt, None where there is none.
         chat_template: hash of the template that makes prompts of conversations; None where rows are texts.
         planted: how its massive activation was built in; None for a model that came to it by itself, or never did.
+        given: the class of a model that was in memory already; None where thalweg loaded it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ModelFacts(Facts):
     bos_token: str | None = None
     chat_template: str | None = None
     planted: str | None = None
+    given: str | None = None
 
     @property
     def asked_revision(self) -> str | None:
@@ -110,7 +112,8 @@ class DataFacts(Facts):
         hash: of its rows.
         template: how a row becomes a prompt.
         sample: how many rows were drawn at random, of how many, by which seed; None where rows are taken in order.
-        given: how it was asked for, such as the path of a file; it changes no number.
+        given: how it was asked for, such as the path of a file, None for data in memory; it changes no
+            number.
     """
 
     name: str

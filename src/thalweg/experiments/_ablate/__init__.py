@@ -2,24 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from thalweg.errors import UsageError
 from thalweg.experiments._ablate.tables import TABLES
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._keywords import PromptKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
+@takes_options
 def ablate(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     blocks: str | Sequence[int] = "auto",
     seeds: int = 3,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> Findings:
     """Remove what some MLPs add to the sink token, and say whether compression and sinks go with it.
 

@@ -1,21 +1,25 @@
 """Attribution: which part of which block writes the sink token's row (the paper, Fig. 19)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from thalweg.experiments._attribute.tables import TABLES
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._keywords import PromptKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
 
+@takes_options
 def attribute(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> Findings:
     """Say which block's attention or MLP writes the massive activation, and into which dimensions.
 

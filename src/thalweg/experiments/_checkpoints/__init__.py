@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from cyclopts import Parameter
 
 from thalweg.errors import ThalwegError
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_DATA, PIECES, Names, SurveyOptions, survey_options
+from thalweg.experiments._keywords import SurveyKeywords
+from thalweg.experiments._options import BUNDLED_DATA, PIECES, Data, Models, SurveyOptions, survey_options
 from thalweg.names import MODEL
 from thalweg.paths import path_here
 from thalweg.store import Run, open_run
@@ -30,15 +32,17 @@ class Checkpoints:
     missing: Mapping[str, str]
 
 
+@takes_options
 def checkpoints(
-    models: Annotated[Names | None, MODEL] = None,
+    models: Annotated[Models | None, MODEL] = None,
     *,
     revisions: Annotated[Sequence[str] | None, PIECES] = None,
     checkpoint_dir: str | Path | None = None,
-    data: Names = BUNDLED_DATA,
+    data: Data = BUNDLED_DATA,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
     prefetch: Annotated[bool, Parameter(negative="--no-prefetch")] = True,
+    **_: Unpack[SurveyKeywords],
 ) -> Checkpoints:
     """Survey the checkpoints of one model, or several models of one family, and say when the phenomena emerge.
 

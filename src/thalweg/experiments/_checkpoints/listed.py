@@ -9,8 +9,8 @@ from typing import Any
 from thalweg.averages import training_order, training_step
 from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokenizer, weights_in_directory
 from thalweg.errors import ModelError, UsageError
-from thalweg.experiments._options import Names, SurveyOptions
-from thalweg.experiments._prepare import named
+from thalweg.experiments._options import Models, SurveyOptions
+from thalweg.experiments._prepare import identified, is_name, named
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader
 
@@ -31,7 +31,7 @@ class Listed:
 
 
 def list_checkpoints(
-    models: Names | None, revisions: Sequence[str] | None, directory: str | Path | None, options: SurveyOptions
+    models: Models | None, revisions: Sequence[str] | None, directory: str | Path | None, options: SurveyOptions
 ) -> Listed:
     """Find and identify what is asked for; weights are not read."""
     if revisions is not None and directory is not None:
@@ -39,12 +39,14 @@ def list_checkpoints(
     if options.revision is not None and (revisions is not None or directory is not None):
         raise UsageError("--revision goes with models of several sizes; name checkpoints with --revisions.")
     names = [] if models is None else named(models)
+    if (revisions is not None or directory is not None) and models is not None and not is_name(models):
+        raise UsageError(f"{names[0]} is loaded, and so is no checkpoint beside it; pass its name, or several models.")
     if revisions is not None:
         listed = _on_the_hub(names, revisions, options)
     elif directory is not None:
         listed = _in_a_directory(names, Path(directory), options)
     else:
-        return _sizes(names, options)
+        return _sizes(models or (), names, options)
     _refuse_other_shapes([(model.revision, _shape(model)) for model in listed.models])
     return listed
 
@@ -138,30 +140,30 @@ def _has_tokenizer(directory: Path) -> bool:
     return any((directory / name).is_file() for name in TOKENIZER_FILES)
 
 
-def _sizes(names: list[str], options: SurveyOptions) -> Listed:
+def _sizes(models: Models, names: list[str], options: SurveyOptions) -> Listed:
     if len(names) < 2:
         raise UsageError(
             "checkpoints compares checkpoints of one MODEL, with --revisions step1,step1000 or --checkpoint-dir DIR, "
             f"or several MODELs of one family; got {names[0] if names else 'none'} alone."
         )
-    identified = [identify_model(name, options.loading, directory=bundled_directory(name)) for name in names]
-    _refuse_other_tokenizers(_tokenizers({model.name: model for model in identified}))
-    return Listed(identified, {}, f"{Path(names[0]).resolve().name}-sizes")
+    found = identified(models, [(name, options.loading) for name in names], options)
+    _refuse_other_tokenizers(_tokenizers({model.name: model for model in found}))
+    return Listed(found, {}, f"{Path(names[0]).resolve().name}-sizes")
 
 
 def _identified(ways: Mapping[str, Callable[[], IdentifiedModel]], missing: dict[str, str], directory: str) -> Listed:
-    identified, left_out = list[IdentifiedModel](), dict(missing)
+    found, left_out = list[IdentifiedModel](), dict(missing)
     for name, identify in ways.items():
         try:
-            identified.append(identify())
+            found.append(identify())
         except ModelError as error:
             left_out[name] = str(error)
-    if not identified:
+    if not found:
         first = next(name for name in left_out if name in ways)
         said = f"none of {len(ways)} checkpoints can be measured; {first}: " if len(ways) > 1 else ""
         raise ModelError(f"{said}{left_out[first]}")
-    _refuse_other_tokenizers(_tokenizers({model.revision: model for model in identified}))
-    return Listed(identified, left_out, directory)
+    _refuse_other_tokenizers(_tokenizers({model.revision: model for model in found}))
+    return Listed(found, left_out, directory)
 
 
 def _shape(model: IdentifiedModel) -> _Shape:

@@ -2,27 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from cyclopts import Parameter
 
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions
+from thalweg.experiments._keywords import PromptKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Findings
 
 
+@takes_options
 def clip(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,
     states: str | Sequence[int] | None = None,
     massive_only: Switch = False,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> Findings:
     """Clamp the sink token's row to [-gamma, gamma], and measure entropy, sinks and loss against gamma.
 

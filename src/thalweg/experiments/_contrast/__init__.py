@@ -1,18 +1,21 @@
 """Contrast: prompts where heads sink most against those where they sink least (the paper, Figs. 5, 26, 27)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, ThresholdOptions
+from thalweg.experiments._keywords import ThresholdKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, ThresholdOptions
 from thalweg.names import MODEL_OR_RUN
 from thalweg.store import Findings
 
 
+@takes_options
 def contrast(
-    model_or_run: Annotated[str | Path, MODEL_OR_RUN] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model_or_run: Annotated[Model, MODEL_OR_RUN] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     length: int | str | None = None,
     top: int | None = None,
@@ -21,6 +24,7 @@ def contrast(
     seed: int = 0,
     out: str | Path | None = None,
     options: ThresholdOptions | None = None,
+    **_: Unpack[ThresholdKeywords],
 ) -> Findings:
     """Compare the prompts where heads sink most with those where they sink least, and list the heads that change.
 

@@ -12,8 +12,8 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.formulas import Contrast, comparable, contrast, permutations_needed
 from thalweg.experiments._contrast.prompts import ANY, SHARE, Asked, Selected, head_values, select
 from thalweg.experiments._contrast.tables import TABLES
-from thalweg.experiments._options import BUNDLED_DATA, Names, SurveyOptions, ThresholdOptions, survey_options
-from thalweg.experiments._prepare import command_line, prepare, versions
+from thalweg.experiments._options import BUNDLED_DATA, Data, Model, SurveyOptions, ThresholdOptions, survey_options
+from thalweg.experiments._prepare import command_line, is_name, named, prepare, versions
 from thalweg.experiments._survey import survey
 from thalweg.store import Findings, Run, Session, is_run, open_findings, open_run
 
@@ -23,14 +23,14 @@ UNDEFINED = "undefined in more than half of the prompts"
 
 
 def contrasted(
-    model_or_run: str | Path,
-    data: Names | None,
+    model_or_run: Model,
+    data: Data | None,
     out: str | Path | None,
     options: ThresholdOptions | None,
     asked: Asked,
 ) -> Findings:
     """Compare the prompts of a run, or of a model that is surveyed first."""
-    if is_run(model_or_run):
+    if is_name(model_or_run) and is_run(model_or_run):
         _refuse_what_is_a_models(data, out, options)
         run = open_run(model_or_run)
         _require_finished(run)
@@ -81,14 +81,15 @@ def _require_finished(run: Run) -> None:
 
 
 def _surveyed(
-    model: str | Path,
-    data: Names | None,
+    model: Model,
+    data: Data | None,
     out: str | Path | None,
     options: ThresholdOptions | None,
     length: int | str | None,
 ) -> Run:
-    folder = Path(model)
-    if folder.is_dir() and not (folder / "config.json").exists():
+    name = named(model)[0]
+    folder = Path(name)
+    if is_name(model) and folder.is_dir() and not (folder / "config.json").exists():
         raise UsageError(f"expected a run or a model, {folder} is neither: it has no run.json and no config.json.")
     options, plain = survey_options(options), SurveyOptions()
     if isinstance(length, int):
@@ -100,7 +101,7 @@ def _surveyed(
     prepared = prepare(model, data, out=out, options=options)
     for how in prepared.tokenizations:
         if isinstance(length, int) and how.max_tokens < length:
-            raise UsageError(f"--length {length}: {model} reads {how.max_tokens:,} tokens at most; ask for no more.")
+            raise UsageError(f"--length {length}: {name} reads {how.max_tokens:,} tokens at most; ask for no more.")
     return survey(model, data, out=out, options=options)
 
 

@@ -1,23 +1,26 @@
 """Lenses: what every state predicts, of text, all states from one forward pass (the paper, Figs. 8 and 28)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from cyclopts import Parameter
 
 from thalweg.errors import UsageError
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
+from thalweg.experiments._keywords import PromptKeywords
 from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
-from thalweg.experiments._options import BUNDLED_MODEL, Names, PromptOptions, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions, switched_off_by
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
 STEP_TOKENS = 2**14
 
 
+@takes_options
 def lens(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     tuned: str | Path | None = None,
     train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
@@ -29,6 +32,7 @@ def lens(
     block_length: int | None = None,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> Findings:
     """Read every state as a prediction of the next token: perplexity, entropy, agreement with the last state.
 
@@ -98,9 +102,10 @@ def lens(
     return lensed(prepared, choose_lens(tuned, prepared.model, final_norm=final_norm), block)
 
 
+@takes_options
 def train_tuned(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     steps: int = 250,
     step_tokens: int = STEP_TOKENS,
@@ -109,6 +114,7 @@ def train_tuned(
     block_length: int | None = None,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
+    **_: Unpack[PromptKeywords],
 ) -> Findings:
     """Train translators for every state before the last, so that what is read there comes near the model's own word.
 

@@ -1,22 +1,33 @@
 """Multiple choice: how often every state chooses right, scored by lm-eval (the paper, Figs. 29 and 30)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import polars as pl
 from cyclopts import Parameter
 
 from thalweg.errors import UsageError
 from thalweg.experiments import _columns as shared
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, TASKS, Names, PassOptions, survey_options, switched_off_by
+from thalweg.experiments._keywords import PassKeywords
+from thalweg.experiments._options import (
+    BUNDLED_MODEL,
+    TASKS,
+    Model,
+    Names,
+    PassOptions,
+    survey_options,
+    switched_off_by,
+)
 from thalweg.names import MODEL
 from thalweg.store import Column, Findings, Table, Tables
 
 
+@takes_options
 def mcq(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
     tasks: Annotated[Names, TASKS] = "arc_easy",
     *,
     num_fewshot: int | None = None,
@@ -28,6 +39,7 @@ def mcq(
     final_norm: Annotated[bool, switched_off_by("--no-final-norm")] = True,
     out: str | Path | None = None,
     options: PassOptions | None = None,
+    **_: Unpack[PassKeywords],
 ) -> Findings:
     """Let every state answer multiple choice through a lens, and have lm-eval score each of them.
 

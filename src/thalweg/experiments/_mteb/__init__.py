@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from cyclopts import Parameter
 
 from thalweg.experiments import _columns as shared
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, CODES, TextOptions, switched_off_by
+from thalweg.experiments._keywords import TextKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, CODES, Model, TextOptions, switched_off_by
 from thalweg.names import MODEL
 from thalweg.store import Column, Findings, Table, Tables
 
 
+@takes_options
 def mteb(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
     tasks: str | Sequence[Any] = "skean32",
     *,
     languages: Annotated[Sequence[str], CODES] = ("eng",),
@@ -23,6 +26,7 @@ def mteb(
     keep_features: Annotated[bool, switched_off_by("--forget")] = True,
     out: str | Path | None = None,
     options: TextOptions | None = None,
+    **_: Unpack[TextKeywords],
 ) -> Findings:
     """Score every state as an embedding on tasks of MTEB.
 

@@ -1,7 +1,7 @@
 """Probes: what a linear classifier reads out of every state (the paper, Figs. 8 and 31)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 import polars as pl
 from cyclopts import Parameter
@@ -9,9 +9,11 @@ from pydantic import Field
 
 from thalweg.errors import DataError
 from thalweg.experiments import _columns as shared
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, survey_options
+from thalweg.experiments._keywords import ExampleKeywords, RecipeKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, Model, Rows, survey_options
 from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Column, Findings, Table, Tables
@@ -47,18 +49,24 @@ class Recipe:
     standardize: Switch = False
 
 
+class ProbeKeywords(ExampleKeywords, RecipeKeywords, total=False):
+    """What both say."""
+
+
+@takes_options
 def probe(
-    model: Annotated[str | Path, MODEL] = BUNDLED_MODEL,
-    data: Annotated[str | Path, Parameter(name=("--data", "--train"), show_default=False)] = "",
+    model: Annotated[Model, MODEL] = BUNDLED_MODEL,
+    data: Annotated[str | Path | Rows, Parameter(name=("--data", "--train"), show_default=False)] = "",
     *,
-    validation: str | Path | None = None,
-    test: str | Path | None = None,
+    validation: str | Path | Rows | None = None,
+    test: str | Path | Rows | None = None,
     label_field: str | None = None,
     pair: Switch = False,
     pooling: Annotated[str, Parameter(choices=("mean", "last"))] = "mean",
     recipe: Annotated[Recipe | None, FLATTENED] = None,
     out: str | Path | None = None,
     options: ExampleOptions | None = None,
+    **_: Unpack[ProbeKeywords],
 ) -> Findings:
     """Train a linear classifier on every state, and say how often each is right.
 
@@ -113,10 +121,10 @@ def probe(
     recipe, options = recipe or Recipe(), survey_options(options)
     if recipe.classifier == "logistic":
         require_scikit_learn()
-    if not str(data):
+    if isinstance(data, str) and not data:
         raise DataError("--data: expected labelled data, such as sst2, or a .tsv or .jsonl file; got none.")
     labelled = probe_data(
-        str(data),
+        str(data) if isinstance(data, Path) else data,
         validation=validation,
         test=test,
         text_field=options.text_field,

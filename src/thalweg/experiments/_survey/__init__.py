@@ -2,22 +2,26 @@
 
 import gc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from thalweg.errors import ThalwegError
+from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
-from thalweg.experiments._options import BUNDLED_MODEL, Names, SurveyOptions
+from thalweg.experiments._keywords import SurveyKeywords
+from thalweg.experiments._options import BUNDLED_MODEL, Data, Models, SurveyOptions
 from thalweg.experiments._survey.tables import TABLES
 from thalweg.names import MODEL
 from thalweg.store import Run, open_run
 
 
+@takes_options
 def survey(
-    models: Annotated[Names, MODEL] = BUNDLED_MODEL,
-    data: Names | None = None,
+    models: Annotated[Models, MODEL] = BUNDLED_MODEL,
+    data: Data | None = None,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
+    **_: Unpack[SurveyKeywords],
 ) -> Run:
     """Measure every state and every attention head of models on prompts, layer by layer.
 
