@@ -1,4 +1,7 @@
-"""Does one state do better than another on the same questions?"""
+"""Does one state do better than another on the same questions?
+
+Conventions: questions are paired; those on which two states do alike say nothing. p is two-sided and exact. No torch.
+"""
 
 from collections.abc import Sequence
 
