@@ -11,10 +11,14 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# A real model where it can be fetched, else the one that comes with thalweg.
 demo: install
-	$(BIN)/thalweg survey --out runs/demo
-	$(BIN)/thalweg ablate --out runs/demo
-	$(BIN)/thalweg report runs/demo
+	@if $(BIN)/python examples/smollm2.py models; then model=models/SmolLM2-135M-Instruct.Q4_1.gguf out=runs/smollm2; \
+	else echo "Going on with the bundled model, a test model." >&2; model=reference out=runs/demo; fi; set -ex; \
+	$(BIN)/thalweg survey $$model --out $$out; \
+	$(BIN)/thalweg attribute $$out --limit 16; \
+	$(BIN)/thalweg ablate $$out --limit 16 --seeds 1; \
+	$(BIN)/thalweg report $$out
 	$(BIN)/thalweg figures training/run --out runs/training
 	$(BIN)/thalweg report training/run --out runs/training/report.html
 
@@ -34,4 +38,4 @@ bench: install
 	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf .venv build dist runs .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist runs models .pytest_cache .ruff_cache .import_linter_cache

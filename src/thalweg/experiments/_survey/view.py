@@ -230,10 +230,18 @@ def outcome(experiment: Experiment, run: Run, asked: Mapping[str, Any]) -> Outco
         },
         run,
         sections_of(experiment, run, key),
-        lines=[f"run: {run.path}    look at it: thalweg report {quote(str(run.path))}"],
+        lines=[*_said(run), f"run: {run.path}    look at it: thalweg report {quote(str(run.path))}"],
         remarks=[*state_remarks(run), *_more_than_asked(run, asked)],
         exit_code=BOUND_VIOLATED if violated else 0,
     )
+
+
+def _said(run: Run) -> Iterator[str]:
+    """The answers, without what stands beside them."""
+    for card in cards(run):
+        yield f"{card.title} {card.about}"
+        yield from (f"  {answer.question} {answer.text}" for answer in card.answers)
+        yield ""
 
 
 def _more_than_asked(run: Run, asked: Mapping[str, Any]) -> list[str]:
