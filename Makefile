@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo test lint docs bench clean
+.PHONY: install demo test lint docs evidence bench clean
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ lint: install
 
 docs: install
 	$(BIN)/python docs/generate.py
+
+evidence: install
+	$(BIN)/python examples/smollm2.py models
+	$(BIN)/python docs/evidence.py
 
 bench: install
 	$(BIN)/python benchmarks/bench.py
