@@ -110,9 +110,8 @@ def _row(course: Course, profile: pl.DataFrame, sun: dict[tuple[Any, ...], float
 
 def _of_compress(course: Course, compress: Segment | None) -> dict[str, Any]:
     if compress is None:
-        return {"has_refine": False, "dips": [], "shoulders": [], "line_matters": False} | dict.fromkeys(
-            (*_DEPTHS, "peak_ratio", *_AGREEMENTS), math.nan
-        )
+        missing: dict[str, Any] = dict.fromkeys((*_DEPTHS, "peak_ratio", *_AGREEMENTS), math.nan)
+        return missing | {"has_refine": False, "dips": [], "shoulders": [], "line_matters": False}
     low, high = (course.lines(power) for power in LINES)
     lines = {"low": low, "high": high}
     return {

@@ -193,8 +193,10 @@ class Course:
         """Geometric mean by state; NaN without prompts."""
         if not len(self.prompts):
             return np.full(self.ratios.shape[1], np.nan)
-        sums = np.array([math.fsum(column) for column in np.log(self.ratios).T])  # exact: the order of rows is nothing
-        return np.exp(sums / len(self.prompts))
+        logarithms: np.ndarray = np.log(self.ratios)
+        sums = [math.fsum(column) for column in logarithms.T]  # exact: the order of rows is nothing
+        mean: np.ndarray = np.exp(np.array(sums) / len(self.prompts))
+        return mean
 
     @cached_property
     def massive(self) -> np.ndarray:
@@ -254,7 +256,8 @@ class Course:
     def _massive_at(self, threshold: float) -> np.ndarray:
         if not len(self.prompts):
             return np.zeros(self.ratios.shape[1], dtype=bool)
-        return (self.ratios >= threshold).mean(axis=0) >= SHARE
+        massive: np.ndarray = np.mean(self.ratios >= threshold, axis=0) >= SHARE
+        return massive
 
 
 def courses(

@@ -101,7 +101,7 @@ class TableFacts(Facts):
         return {name: dtype_of(dtype) for name, dtype in self.columns.items()}
 
 
-DEFINITIONS = dict.fromkeys(("survey", "attribution", "ablation", "clip"), 2)
+DEFINITIONS: dict[str, int] = dict.fromkeys(("survey", "attribution", "ablation", "clip"), 2)
 """By which definitions each experiment is summed up, 1 where it is not named.
 
 The first knew compress as the first to the last massive state.

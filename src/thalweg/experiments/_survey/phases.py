@@ -192,7 +192,7 @@ def coupling_section(run: Run, every: Sequence[Pair]) -> Section:
     """Give the correlations, each with its deviation over models or the reason why there is none."""
     if "coupling" in run.missing:
         return Section("", sentences=["Not written yet"])
-    shown = {(pair.model, pair.revision): label_of(run, pair) for pair in every}
+    shown: dict[Any, str] = {(pair.model, pair.revision): label_of(run, pair) for pair in every}
     rows = [
         [
             shown.get((row["model"], row["revision"]), row["model"]),
