@@ -192,11 +192,10 @@ class Course:
     def mean(self) -> np.ndarray:
         """Geometric mean by state; NaN without prompts."""
         if not len(self.prompts):
-            return np.full(self.ratios.shape[1], np.nan)
+            return np.full(self.last + 1, np.nan)
         logarithms: np.ndarray = np.log(self.ratios)
         sums = [math.fsum(column) for column in logarithms.T]  # exact: the order of rows is nothing
-        mean: np.ndarray = np.exp(np.array(sums) / len(self.prompts))
-        return mean
+        return np.asarray(np.exp(np.array(sums) / len(self.prompts)))
 
     @cached_property
     def massive(self) -> np.ndarray:
@@ -255,9 +254,8 @@ class Course:
 
     def _massive_at(self, threshold: float) -> np.ndarray:
         if not len(self.prompts):
-            return np.zeros(self.ratios.shape[1], dtype=bool)
-        massive: np.ndarray = np.mean(self.ratios >= threshold, axis=0) >= SHARE
-        return massive
+            return np.zeros(self.last + 1, dtype=bool)
+        return np.asarray(np.mean(self.ratios >= threshold, axis=0) >= SHARE)
 
 
 def courses(
