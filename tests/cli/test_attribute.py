@@ -8,6 +8,11 @@ from thalweg.experiments import SurveyOptions
 from thalweg.experiments._options import PromptOptions
 from thalweg.store import open_run
 
+SAID = (
+    "compress (states 2-6), at position 0: block 1's MLP writes over 99.9% of the massive row, into dimensions 17, 42; "
+    "the MLP of block 6 takes over 99.9% of it away again"
+)
+
 
 def test_it_says_which_block_writes_into_which_dimensions(thalweg, data, tmp_path):
     outcome = thalweg("attribute", "planted", "--data", data, "--limit", 4, "--out", tmp_path / "run")
@@ -15,13 +20,12 @@ def test_it_says_which_block_writes_into_which_dimensions(thalweg, data, tmp_pat
     assert outcome.err.startswith("planted is a test model: its massive activation")
     lines = outcome.out.splitlines()
     assert lines[0].startswith("planted on prompts.jsonl: ")
-    assert lines[1].split() == ["block", "part", "norm", "along", "share", "writes", "dimensions"]
+    assert lines[1].split() == ["block", "part", "norm", "along", "share", "dimensions"]
     assert [line.split()[:2] for line in lines[2:5]] == [["-", "embedding"], ["0", "attention"], ["0", "mlp"]]
-    (writing,) = [line.split() for line in lines if " yes " in line]
+    (writing,) = [line.split() for line in lines if " writes " in line and " mlp " in line]
     assert writing[:2] == ["1", "mlp"]
     assert float(writing[4]) > 0.99
-    said = "block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42."
-    assert lines[-4:-1] == [said, "", "threshold: 0.9, dimensions: 4."]
+    assert lines[-4:-1] == [f"{SAID}.", "", "threshold: 0.9, dimensions: 4."]
     assert lines[-1] == f"run: {tmp_path / 'run'}    draw it: thalweg figures {tmp_path / 'run'}"
     drawn = thalweg("figures", tmp_path / "run").out
     assert "attribution_planted" in drawn
@@ -33,9 +37,9 @@ def test_json_is_json_and_nothing_else(thalweg, data, tmp_path):
     said = json.loads(outcome.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert (said["run"], said["status"]) == (str(tmp_path / "run"), "finished")
     assert said["writers"][0]["writing_blocks"] == [1]
-    assert said["answers"] == ["block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42"]
+    assert said["answers"] == [SAID]
     assert said["coverage"][0]["prompts_kept"] == 2
-    assert len(said["attribution"]) == 5 * 17
+    assert len(said["attribution"]) == 4 * 17
 
 
 def test_nothing_written_is_said(thalweg, model, data, tmp_path):
@@ -59,6 +63,10 @@ def test_it_goes_on_where_it_stopped(thalweg, model, data, tmp_path, monkeypatch
     [
         (["--limit", "0"], "--limit must be at least 1"),
         (["--sink-position", "-2"], "--sink-position counts from 0"),
+        (
+            ["--segment", "20"],
+            "--segment 20 is no segment on bundled: expected one of compress (states 2-8), or a state",
+        ),
         (["nowhere/at-all"], "nowhere/at-all"),
         (["--data", "missing.jsonl"], "missing.jsonl"),
     ],
@@ -98,11 +106,13 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     for name, value in OTHER.items():
         argv += [f"--{name.replace('_', '-')}", value]
     assert thalweg(*argv, "--max-memory", "cpu=8GiB").code == 130
-    wanted = {"model": "one", "data": ("here", "there"), "out": str(tmp_path)}
+    wanted = {"model": "one", "data": ("here", "there"), "segment": None, "out": str(tmp_path)}
     assert calls.pop() == {**wanted, "options": PromptOptions(**OTHER, max_memory={"cpu": "8GiB"})}
+    assert thalweg("attribute", "--segment", "wave 2").code == 130
+    assert calls.pop()["segment"] == "wave 2"
     for switch in SWITCHES:
         thalweg("attribute", f"--{switch.replace('_', '-')}")
-        plain = {"model": "reference", "data": None, "out": None}
+        plain = {"model": "reference", "data": None, "segment": None, "out": None}
         assert calls.pop() == {**plain, "options": PromptOptions(**{switch: True})}
 
 

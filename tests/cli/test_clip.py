@@ -13,7 +13,7 @@ def test_it_says_what_clipping_does(thalweg, data, tmp_path):
     assert outcome.code == 0
     assert all(line.startswith("planted is a test model") for line in outcome.err.splitlines())
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("planted on prompts.jsonl: the sink token's row at states 1-8 clamped to gamma; means")
+    assert lines[0].startswith("planted on prompts.jsonl: the massive row at states 1-8 clamped to gamma; means")
     assert lines[1].split()[:3] == ["gamma", "compression", "entropy"]
     assert [line.split()[0] for line in lines[2:5]] == ["10", "2000", "not"]
     assert lines[3].split()[1:5] == lines[4].split()[2:6]

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from tests import waved
 from tests.families import BLOCKS as TINY_BLOCKS
 from tests.families import VOCABULARY, tiny
 from tests.reference.test_planted import BLOCKS, drawn
@@ -24,13 +25,14 @@ from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, ProofError, RunError, UsageError
 from thalweg.experiments import attributed as attributed_model
 from thalweg.experiments import writing_blocks_of
-from thalweg.experiments._attribute.measure import sink_frames
+from thalweg.experiments._attribute.measure import segment_frames
+from thalweg.experiments._planned import Plan, Target
 from thalweg.experiments._prepare import prepare
 from thalweg.prompts import Prompt
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=4)
-PARTS, WHOLES = ("states", "contributions", "dimensions"), ("attribution", "writers")
+PARTS, WHOLES = ("states", "contributions", "dimensions"), ("segments", "attribution", "writers")
 
 
 def tables(experiment):
@@ -52,12 +54,13 @@ def test_exactly_the_planted_block_and_its_dimensions_write_the_massive_row(tmp_
     assert row["writing_blocks"] == [draw.plant.write_block]
     assert row["writing_share"] > 0.99
     assert row["writing_agreement"] == 1.0
-    assert (row["has_massive_activations"], row["massive_prompts"], row["reason"]) == (True, 5, None)
+    assert (row["segment"], row["massive_prompts"], row["reason"]) == ("compress", 5, None)
     last = BLOCKS if draw.plant.remove_block is None else draw.plant.remove_block
-    assert (row["compress_first"], row["compress_last"]) == (draw.plant.write_block + 1, last)
+    assert (row["first"], row["last"]) == (draw.plant.write_block + 1, last)
+    assert found["states"]["position"].unique().to_list() == [draw.position]
     planted = {"block": draw.plant.write_block, "part": "mlp"}
     each = found["contributions"].filter(**planted)
-    assert each["share"].min() > 0.99
+    assert each["share"].min() > 0.98  # other blocks add a little until the row is longest
     assert each["share"].max() < 1.01
     assert each["before"].all()
     wrote = found["attribution"].filter(metric="along", writes=True)
@@ -69,8 +72,52 @@ def test_exactly_the_planted_block_and_its_dimensions_write_the_massive_row(tmp_
     np.testing.assert_allclose(values["value"], draw.plant.values[largest], rtol=1e-5)
     if draw.plant.remove_block is not None:
         gone = found["contributions"].filter(block=draw.plant.remove_block, part="mlp")
-        assert gone["share"].max() < -0.99
+        assert gone["share"].max() < -0.98
         assert not gone["before"].any()
+        assert (row["erasing_parts"], row["erasing_agreement"]) == ([f"mlp {draw.plant.remove_block}"], 1.0)
+    else:
+        assert not row["erased_share"] >= 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exactly_the_planted_parts_write_and_erase_the_row_of_each_segment(tmp_path, seed):
+    planted, model = waved.drawn(seed)
+    positions = waved.prompts(tmp_path / "prompts.jsonl", seed)
+    path = waved.save(tmp_path / "model", model)
+    found = tables(thalweg.attribute(path, tmp_path / "prompts.jsonl", out=tmp_path / "run", options=QUIET))
+    assert found["writers"]["segment"].to_list() == ["wave", "compress"]
+    for row, segment in zip(found["writers"].iter_rows(named=True), planted, strict=True):
+        assert row["writing_blocks"] == list(segment.writers)
+        assert max(segment.writers) < row["reference_state"] <= min(segment.erasers)
+        assert row["writing_share"] == pytest.approx(1.0, abs=0.02)
+        assert row["erasing_parts"] == [f"mlp {block}" for block in segment.erasers]
+        assert row["erasing_share"] == pytest.approx(1.0, abs=0.05)
+        assert row["writing_agreement"] == row["erasing_agreement"] == 1.0
+        own = {"segment": row["segment"], "part": "mlp"}
+        for block, share in segment.writers.items() | {(block, -share) for block, share in segment.erasers.items()}:
+            shares = found["contributions"].filter(**own, block=block)["share"]
+            assert shares.to_list() == pytest.approx([share] * len(positions), abs=0.06)
+        states = found["states"].filter(segment=row["segment"])
+        assert states.group_by("prompt").agg(pl.col("position").unique()).sort("prompt")["position"].to_list() == [
+            [position] for position in positions
+        ]
+        assert states["sum_error"].max() < 1e-6
+        dims = found["segments"].filter(name=row["segment"])["dims"][0]
+        assert dims.to_list() == sorted(segment.values)
+
+
+def test_a_segment_that_is_named_is_attributed_alone(tmp_path):
+    planted, model = waved.drawn(1)
+    waved.prompts(tmp_path / "prompts.jsonl", 1, count=2)
+    path, data = waved.save(tmp_path / "model", model), tmp_path / "prompts.jsonl"
+    state = max(planted[0].writers) + 1
+    found = tables(thalweg.attribute(path, data, segment=state, out=tmp_path / "run", options=QUIET))
+    for name in ("writers", "attribution", *PARTS):
+        assert found[name]["segment"].unique().to_list() == ["wave"]
+    assert found["segments"]["name"].to_list() == ["wave", "compress"]
+    assert found["writers"]["erasing_parts"][0].to_list() == [f"mlp {block}" for block in planted[0].erasers]
+    with pytest.raises(UsageError, match=r"--segment 0 is no segment on prompts\.jsonl: expected one of wave"):
+        thalweg.attribute(path, data, segment=0, out=tmp_path / "run", options=QUIET)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -78,7 +125,7 @@ def test_nothing_writes_where_nothing_was_planted(tmp_path, seed):
     found = attributed(tmp_path, drawn(seed), twin=True)
     row = found.table("writers").collect().row(0, named=True)
     assert (row["writing_blocks"], row["reason"]) == ([], "no massive activation")
-    assert row["has_massive_activations"] is False
+    assert row["segment"] == "none"
     assert not found.table("attribution").collect()["writes"].any()
 
 
@@ -90,12 +137,11 @@ def prompt(length, row):
 PROMPTS = [prompt(length, row) for row, length in enumerate((9, 2, 30, 12))]
 
 
-def naive(states, added, sink, ratios):
+def naive(states, added, sink, reference):
     """Shares of one prompt, part by part, in float64."""
-    reference = int(np.nanargmax(ratios))
     size = np.linalg.norm(states[reference][sink])
     direction = states[reference][sink] / size
-    return reference, [np.dot(part, direction) / size for part in [states[0][sink], *added]]
+    return [np.dot(part, direction) / size for part in [states[0][sink], *added]]
 
 
 @torch.no_grad()
@@ -131,28 +177,42 @@ def recorded(model, tokens, sink):
     return states, [factor * one[sink] for one in added]
 
 
-@pytest.mark.parametrize("sink", [0, 4])
+def target(name, **changes):
+    """A segment of a tiny model, as a plan has it."""
+    plain = {"first": 1, "last": 2, "peak": 2, "until": 2, "reference_state": 2, "position": 0, "sink_position": None}
+    return Target(name, **{**plain, **changes}, dims=(), largest=math.nan, ordinary=math.nan)
+
+
+@pytest.mark.parametrize("sink", [None, 4])
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "olmo2", "granite", "mixtral", "gpt_oss", "bloom"])
 def test_shares_in_a_mixed_batch_are_those_of_a_naive_recomputation(family, sink):
     model = tiny(family)
     if family not in ("bloom", "mixtral", "gpt_oss"):  # these run in no more than float32
         model = model.double()
-    found = sink_frames(subject_of(model), PROMPTS, sink_position=sink, ranks=4)
-    for one, frames in zip(PROMPTS, found, strict=True):
+    plan = Plan(tuple(target(f"at {peak}", peak=peak, reference_state=peak, sink_position=sink) for peak in (1, 2)))
+    found = segment_frames(subject_of(model), plan, PROMPTS, ranks=4)
+    pairs = [(one, own) for one in PROMPTS for own in plan.targets]
+    for (one, own), frames in zip(pairs, found, strict=True):
         shares = frames["contributions"]["share"].to_numpy()
-        if sink >= len(one):
+        if sink is not None and sink >= len(one):
             assert np.isnan(shares).all()
-            assert set(frames["contributions"]["reason"]) == {"the sink token's row is missing or not finite"}
+            assert set(frames["contributions"]["reason"]) == {"the row is missing or not finite"}
+            assert frames["states"]["position"].is_null().all()
             continue
-        states, added = recorded(model, one.tokens, sink)
+        states, _ = recorded(model, one.tokens, 0)
         norms = [np.linalg.norm(state, axis=1) for state in states]
-        ratios = [row[sink] / np.delete(row, sink).mean() for row in norms]
-        reference, expected = naive(states, added, sink, ratios)
-        assert set(frames["contributions"]["reference_state"]) == {reference}
+        row = int(np.argmax(norms[own.peak])) if sink is None else sink
+        _, added = recorded(model, one.tokens, row)
+        reference = own.reference_state
         # Attention alone and in a batch rounds differently in float32, and the difference passes through every block;
         # of a float64 model, too, eager attention takes its softmax in float32.
+        expected = naive(states, added, row, reference)
         np.testing.assert_allclose(shares, expected, atol=5e-7 if model.dtype == torch.float64 else 2e-5)
+        assert set(frames["states"]["position"]) == {row}
+        assert set(frames["states"]["segment"]) == {own.name}
         assert shares[: 1 + 2 * reference].sum() == pytest.approx(1.0, abs=1e-6)
+        assert frames["contributions"]["before"].sum() == 1 + 2 * reference
+        ratios = [state[row] / np.delete(state, row).mean() for state in norms]
         np.testing.assert_allclose(frames["states"]["norm_ratio"], ratios, rtol=1e-5)
         # each of two sums a block is rounded once
         assert frames["states"]["sum_error"].max() < 2 * TINY_BLOCKS * torch.finfo(model.dtype).eps / 2
@@ -184,8 +244,8 @@ def test_it_is_read_back_from_the_run(model, data, tmp_path):
     for name, frame in tables(found).items():
         assert frame.height > 0
         assert_frame_equal(tables(read)[name], frame)
-    blocks = writing_blocks_of(read, model, "local", "prompts.jsonl")
-    assert (blocks.blocks, blocks.reason) == ((0,), None)
+    ((name, blocks),) = writing_blocks_of(read, model, "local", "prompts.jsonl").items()
+    assert (name, blocks.blocks, blocks.reason) == ("compress", (0,), None)
     assert blocks.share > 0.99
     with pytest.raises(RunError, match=r"no attribution of other on prompts\.jsonl: run `thalweg attribute`"):
         writing_blocks_of(read, "other", "local", "prompts.jsonl")
@@ -198,8 +258,9 @@ def test_it_joins_a_survey_and_sees_the_same_rows(model, data, tmp_path):
     surveyed = run.layers.select("prompt", "state", *names).collect()
     # the survey streams attention, the attribution leaves it to the model: rounding of float32 between them
     assert_frame_equal(found.table("states").select("prompt", "state", *names).collect(), surveyed, rel_tol=1e-4)
-    boundaries = run.phases.select("compress_first", "compress_last").collect()
-    assert found.table("writers").select("compress_first", "compress_last").collect().equals(boundaries)
+    surveyed = run.segments.select("name", "first", "last", "peak", "position", "tokens").collect()
+    planned = found.table("segments").collect().select(surveyed.columns)
+    assert planned.equals(surveyed.cast(dict(planned.schema)))
 
 
 def test_nothing_is_loaded_for_what_is_finished(model, data, tmp_path, monkeypatch):
@@ -240,8 +301,8 @@ def test_batch_size_changes_no_number(model, data, tmp_path):
 SLOWED = """
 import time
 import thalweg.experiments._attribute.measure as attribute
-own = attribute.sink_frames
-attribute.sink_frames = lambda *given, **options: (time.sleep(0.2), own(*given, **options))[1]
+own = attribute.segment_frames
+attribute.segment_frames = lambda *given, **options: (time.sleep(0.2), own(*given, **options))[1]
 from thalweg.cli import main
 main()
 """
@@ -284,7 +345,7 @@ def test_a_row_that_is_massive_from_the_embedding_on_is_nobodys_work(data, tmp_p
     byte_tokenizer().save_pretrained(path)
     found = thalweg.attribute(path, data, out=tmp_path / "run", options=QUIET)
     row = found.table("writers").collect().row(0, named=True)
-    assert row["has_massive_activations"]
+    assert row["segment"] == "compress"
     assert row["writing_blocks"] == []
     assert "below 90%; the embedding writes 100%, attention" in row["reason"]
 
@@ -293,21 +354,21 @@ def test_a_massive_row_at_another_position_is_named(model, data, tmp_path):
     options = replace(QUIET, sink_position=3)
     found = thalweg.attribute(model, data, out=tmp_path / "run", options=options)
     row = found.table("writers").collect().row(0, named=True)
-    assert row["reason"].endswith("but at position 0 most often; ask with --sink-position 0")
+    assert row["reason"].endswith("position 3, but at position 0 most often; leave out --sink-position")
     assert row["writing_blocks"] == []
 
 
-def test_prompts_of_one_token_have_no_reference_state_and_say_so(model, tmp_path):
+def test_prompts_that_do_not_reach_the_position_asked_for_say_so(model, tmp_path):
     (tmp_path / "lines.txt").write_text("a\nfour words of text\n")
-    options = replace(QUIET, bos="never")
+    options = replace(QUIET, bos="never", sink_position=1)
     found = thalweg.attribute(model, tmp_path / "lines.txt", out=tmp_path / "run", options=options)
     parts = found.table("contributions").collect()
     lost = parts.filter(pl.col("reason").is_not_null())
     assert set(lost["prompt"]) == {0}
-    assert set(lost["reason"]) == {"no state has a norm ratio: there is no other row, or one that is not finite"}
+    assert set(lost["reason"]) == {"the row is missing or not finite"}
     assert lost["share"].is_nan().all()
-    assert lost["norm"].is_finite().all()
     assert parts.filter(prompt=1)["share"].is_finite().all()
+    assert found.header.settings == {"threshold": 0.9, "dimensions": 4, "sink_position": 1}
 
 
 def test_states_that_are_not_finite_give_gaps_with_a_reason(tmp_path):
@@ -323,7 +384,7 @@ def test_states_that_are_not_finite_give_gaps_with_a_reason(tmp_path):
     data.write_text("Zebras walk in lines\nFour Zebras walk\nHorses walk in lines\n")
     found = tables(thalweg.attribute(path, data, out=tmp_path / "run", options=replace(QUIET, bos="never")))
     reasons = found["contributions"].select("prompt", "reason").unique().sort("prompt")["reason"].to_list()
-    lost = "the sink token's row is missing or not finite"
+    lost = "the row is missing or not finite"
     assert reasons == [lost, lost, None]  # a masked NaN times zero is NaN: it reaches the rows before it, too
     shares = found["contributions"].group_by("prompt").agg(pl.col("share").is_nan().all()).sort("prompt")["share"]
     assert shares.to_list() == [True, True, False]
@@ -339,7 +400,7 @@ def test_float16_stops_at_the_first_infinity(data, tmp_path):
     with pytest.raises((OverflowInFloat16, ProofError), match="bfloat16 or float32"):
         thalweg.attribute(path, data, out=tmp_path / "run", options=replace(QUIET, dtype="float16"))
     found = thalweg.attribute(path, data, out=tmp_path / "other", options=replace(QUIET, dtype="bfloat16"))
-    assert writing_blocks_of(found, str(path), "local", "prompts.jsonl").blocks == (0,)
+    assert writing_blocks_of(found, str(path), "local", "prompts.jsonl")["compress"].blocks == (0,)
 
 
 def test_a_model_that_does_more_than_its_summands_is_refused(model, data, tmp_path, monkeypatch):

@@ -15,29 +15,35 @@ from thalweg.store import Shard, open_run
 ADDED = {("embedding", None): 2.0, ("mlp", 1): 900.0, ("mlp", 0): 90.0, ("attention", 1): 8.0, ("mlp", 6): -970.0}
 KEYS = {"model": PLANTED.name, "revision": "main"}
 WRITERS = {
+    "segment": "compress",
+    "first": 2,
+    "last": 6,
+    "reference_state": 2,
     "writing_blocks": [1],
     "writing_share": 0.9,
     "writing_threshold": 0.9,
     "writing_agreement": 1.0,
-    "reference_state": 2,
-    "reference_agreement": 1.0,
-    "has_massive_activations": True,
-    "compress_first": 2,
-    "compress_last": 6,
+    "erasing_parts": ["mlp 6"],
+    "erasing_share": 0.97,
+    "erased_share": 0.98,
+    "erasing_agreement": 1.0,
     "prompts": 4,
     "massive_prompts": 4,
     "reason": None,
 }
+SEGMENT = {"name": "compress", "first": 2, "last": 6, "position": 0, "position_share": 1.0, "reference_state": 2}
+NONE = {"segment": "none", "first": None, "last": None, "reason": "no massive activation", "writes": ()}
+NOTHING = {"erasing_parts": [], "erasing_share": math.nan, "erased_share": math.nan}
 
 
-def averages(data, *, writes=(1,), gap=False):
+def averages(data, segment, *, writes=(1,), gap=False):
     parts = [("embedding", None), *((part, block) for block in range(PLANTED.blocks) for part in ("attention", "mlp"))]
     rows = []
     for part, block in parts:
         along = math.nan if gap else ADDED.get((part, block), 0.5)
-        own = {**KEYS, "data": data, "block": block, "part": part, "n": 4, "writes": part == "mlp" and block in writes}
+        own = {**KEYS, "data": data, "segment": segment, "block": block, "part": part, "n": 4}
+        own |= {"writes": part == "mlp" and block in writes, "erases": part == "mlp" and block == 6}
         numbers = {"norm": abs(along) + 1, "along": along, "share": along / 1000, "cosine": 0.5}
-        numbers["share_before"] = numbers["share"] if block is None or block < 2 else 0.0
         dims = [17, 42] if part == "mlp" else []
         rows += [
             {**own, "metric": metric, "mean": mean, "std": 3.0, "low": mean - 1, "high": mean + 1, "dims": dims}
@@ -46,18 +52,23 @@ def averages(data, *, writes=(1,), gap=False):
     return pl.DataFrame(rows, schema=tables_of("attribution")["attribution"].schema)
 
 
-def with_attribution(path, *, data=("words",), writes=(1,), gap=False, settings=None, **changes):
+def with_attribution(path, *, data=("words",), writes=(1,), gap=False, settings=None, places=(SEGMENT,), **changes):
     """A run with an attribution made up from known numbers."""
     empty = {name: pl.DataFrame(schema=tables_of("attribution")[name].schema) for name in ("states", "dimensions")}
     with add_findings(path, header((PLANTED,), data), "attribution", settings or {}) as writer:
         for one in data:
-            part = {**KEYS, "data": one, "prompt": 0, "block": None, "part": "embedding", "before": True}
+            part = {**KEYS, "data": one, "prompt": 0, "segment": "compress", "part": "embedding", "before": True}
             names = tables_of("attribution")["contributions"].schema
             rows = pl.DataFrame([{name: part.get(name) for name in names}], schema=names)
             writer.write_part(Shard(PLANTED.name, "main", one, 0, 1), {**empty, "contributions": rows})
-        writer.write_table("attribution", pl.concat([averages(one, writes=writes, gap=gap) for one in data]))
-        found = [{**KEYS, "data": one, **WRITERS, "writing_blocks": list(writes), **changes} for one in data]
-        writer.write_table("writers", pl.DataFrame(found, schema=tables_of("attribution")["writers"].schema))
+        row = {**WRITERS, "writing_blocks": list(writes), **changes}
+        means = [averages(one, row["segment"], writes=writes, gap=gap) for one in data]
+        writer.write_table("attribution", pl.concat(means))
+        wholes = {"writers": [row], "segments": [{"dims": [], "tokens": [], **place} for place in places]}
+        for name, rows in wholes.items():
+            schema = tables_of("attribution")[name].schema
+            every = [{**dict.fromkeys(schema), **KEYS, "data": one, **known} for one in data for known in rows]
+            writer.write_table(name, pl.DataFrame(every, schema=schema))
         writer.update(status="finished")
     return open_run(path)
 
@@ -111,21 +122,39 @@ def test_panels_show_parts_by_block_and_the_compress_phase(section):
         assert panel.ticks.places[:2] == (-1, 0)
         assert max(map(int, panel.ticks.names[1:])) < PLANTED.blocks
         assert panel.spans == (Span("compress phase", 2, 6),)
-    assert along.title == "Added along the row's direction at state 2"
-    assert norm.title == "Norm of what is added"
-    assert "block 1's MLP writes 90.0% of the massive norm, into dimensions 17, 42" in section.headline
+    assert along.title == "compress: added along the row's direction at state 2"
+    assert norm.title == "compress: norm of what is added"
+    assert "block 1's MLP writes 90.0% of the massive row, into dimensions 17, 42" in section.headline
 
 
-def test_without_a_compress_phase_nothing_is_shaded(tmp_path):
-    reason = {"reason": "no massive activation", "has_massive_activations": False, "reference_state": 0}
-    edges = {"compress_first": None, "compress_last": None, "writing_share": math.nan}
-    (section,) = sections(with_attribution(tmp_path / "run", writes=(), **reason, **edges))
+def test_without_a_segment_nothing_is_shaded(tmp_path):
+    (section,) = sections(with_attribution(tmp_path / "run", **NONE, **NOTHING, writing_share=math.nan, places=()))
     assert not any(panel.spans for panel in section.panels)
+    assert section.panels[0].title == "Added along the row's direction at state 2"
     assert "no massive activation: nothing is written" in section.headline
 
 
+def test_every_segment_has_panels_a_sentence_and_a_table(tmp_path):
+    wave = {**WRITERS, "segment": "wave", "first": 1, "last": 1, "reference_state": 1, "writing_blocks": [0]}
+    both = with_attribution(tmp_path / "run", places=({**SEGMENT, "name": "wave", "position_share": 0.55}, SEGMENT))
+    schema = tables_of("attribution")["writers"].schema
+    with add_findings(both.path, header((PLANTED,), ("words",)), "attribution", {}) as writer:
+        rows = [{**KEYS, "data": "words", **wave}, {**KEYS, "data": "words", **WRITERS}]
+        writer.write_table("writers", pl.DataFrame(rows, schema=schema))
+        means = [averages("words", "wave", writes=(0,)), averages("words", "compress")]
+        writer.write_table("attribution", pl.concat(means))
+    (section,) = sections(open_run(both.path))
+    assert [panel.title.split(":")[0] for panel in section.panels] == ["wave", "wave", "compress", "compress"]
+    assert section.panels[0].spans == (Span("wave", 1, 1),)
+    assert [sentence.split(":")[0] for sentence in section.sentences] == [
+        "wave (state 1), at position 0 in 55% of prompts",
+        "compress (states 2-6), at position 0",
+    ]
+    assert [table.title.split("row of ")[1].split(",")[0] for table in section.tables] == ["wave", "compress"]
+
+
 def test_numbers_that_are_missing_are_gaps(tmp_path):
-    run = with_attribution(tmp_path / "run", gap=True, writes=(), reason="no prompt has a reference state")
+    run = with_attribution(tmp_path / "run", gap=True, writes=(), reason="no prompt has such a row")
     (section,) = sections(run)
     for panel in section.panels:
         for drawn in (*panel.lines, *panel.bars, *panel.points):
@@ -134,7 +163,7 @@ def test_numbers_that_are_missing_are_gaps(tmp_path):
 
 
 def test_an_attribution_without_averages_of_any_part_is_empty(tmp_path):
-    run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has a reference state")
+    run = with_attribution(tmp_path / "run", writes=(), reason="no prompt has such a row")
     none = run.experiments("attribution")[-1].table("attribution").collect().clear()
     with add_findings(run.path, header((PLANTED,), ("words",)), "attribution", {}) as writer:
         writer.write_table("attribution", none)
@@ -144,20 +173,36 @@ def test_an_attribution_without_averages_of_any_part_is_empty(tmp_path):
     assert section.tables[0].rows == []
 
 
+WRITES = "block 1's MLP writes 90.0% of the massive row, into dimensions 17, 42"
+ERASES = "the MLP of block 6 takes 97.0% of it away again"
+WHERE = "compress (states 2-6), at position 0"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "block 1's MLP writes 90.0% of the massive norm, into dimensions 17, 42"),
-        ({"writing_share": 0.99998}, "block 1's MLP writes over 99.9% of the massive norm, into dimensions 17, 42"),
+        ({}, f"{WHERE}: {WRITES}; {ERASES}"),
+        ({"writing_share": 0.99998}, f"{WHERE}: {WRITES.replace('90.0%', 'over 99.9%')}; {ERASES}"),
         (
             {"writes": (0, 1), "writing_share": 0.99},
-            "the MLPs of blocks 0 and 1 write 99.0% of the massive norm (9.0% and 90.0%), into dimensions 17, 42",
+            f"{WHERE}: the MLPs of blocks 0 and 1 write 99.0% of the massive row (9.0% and 90.0%), into dimensions "
+            f"17, 42; {ERASES}",
         ),
         (
-            {"writes": (), "reason": "no massive activation", "has_massive_activations": False},
-            "no massive activation: nothing is written",
+            {"erasing_parts": ["attention 3", "mlp 4", "mlp 6"]},
+            f"{WHERE}: {WRITES}; attention of block 3 and the MLPs of blocks 4 and 6 take 97.0% of it away again",
         ),
-        ({"writes": (), "reason": "all MLPs together write 30%"}, "all MLPs together write 30%"),
+        (
+            {"erased_share": 0.031},
+            f"{WHERE}: {WRITES}; nothing takes it away again (all that lowers it sums to 3.1%)",
+        ),
+        (NOTHING, f"{WHERE}: {WRITES}"),
+        ({**NONE, **NOTHING}, "no massive activation: nothing is written"),
+        ({"writes": (), "reason": "all MLPs together write 30%"}, f"{WHERE}: all MLPs together write 30%; {ERASES}"),
+        (
+            {"places": ({**SEGMENT, "sink_position": 3},)},
+            f"compress (states 2-6), the row at position 3 as asked for: {WRITES}; {ERASES}",
+        ),
     ],
 )
 def test_one_sentence_says_it(tmp_path, changes, said):
@@ -169,12 +214,12 @@ def test_one_sentence_says_it(tmp_path, changes, said):
 def test_the_table_has_a_row_for_every_part(section):
     (table,) = section.tables
     assert table.title.startswith("lab/planted on words")
-    assert "(2)" in table.title
+    assert table.title.endswith("what is added to the row of compress, along its direction at state 2")
     assert table.columns == COLUMNS
     assert table.rows[0][:3] == [None, "embedding", 3.0]
-    assert table.rows[4] == [1, "mlp", 901.0, 900.0, 0.9, "yes", "17, 42"]
+    assert table.rows[4] == [1, "mlp", 901.0, 900.0, 0.9, "writes", "17, 42"]
     assert len(table.rows) == 1 + 2 * PLANTED.blocks
-    assert [row[5] for row in table.rows].count("yes") == 1
+    assert [row[5] for row in table.rows if row[5]] == ["writes", "erases"]
 
 
 def test_it_is_shown_where_there_is_one(tmp_path):

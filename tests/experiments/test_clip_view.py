@@ -64,8 +64,7 @@ def test_three_panels_have_a_log_axis_of_gamma(section):
 def test_the_table_ends_with_the_model_as_it_is(section):
     (table,) = section.tables
     assert table.title == (
-        "planted on words: the sink token's row at states 1-8 clamped to gamma; means over the compress phase, "
-        "states 2-7"
+        "planted on words: the massive row at states 1-8 clamped to gamma; means over the compress phase, states 2-7"
     )
     assert table.folded == "Every condition"
     assert table.columns == COLUMNS
@@ -93,7 +92,7 @@ def test_one_sentence_says_it(section, tmp_path):
 def test_massive_coordinates_alone_are_said_to_be(tmp_path):
     settings = {"gammas": [10.0], "states": "2", "massive_only": True}
     (section,) = sections(with_clip(tmp_path / "run", gammas=(10.0,), settings=settings))
-    said = "massive coordinates (17, 42) of the sink token's row at states 2 clamped"
+    said = "massive coordinates (17, 42) of the massive row at states 2 clamped"
     assert said in section.tables[0].title
 
 

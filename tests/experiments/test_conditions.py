@@ -70,15 +70,17 @@ BATCH = [prompt(3, 9), prompt(4, 1), prompt(8, 40)]
 
 
 def changed(condition, sink=0, batch=BATCH):
-    return interventions(condition, batch, blocks=8, sink_position=sink)
+    return interventions(condition, batch, blocks=8, sinks=torch.tensor([sink] * len(batch)))
 
 
 def test_what_is_done_to_the_model():
     assert changed(Condition("intact")) == ()
     (removed,) = changed(Condition("blocks 1,3", blocks=(1, 3)), sink=2)
-    assert removed == Remove("mlp", (1, 3), (2,))
+    assert (type(removed), removed.part, removed.blocks) == (Remove, "mlp", (1, 3))
+    assert removed.positions.tolist() == [[2], [2], [2]]
     (rescaled,) = changed(Condition("rescaled", "positive"))
-    assert (type(rescaled), list(rescaled.states), rescaled.positions) == (Rescale, list(range(1, 9)), (0,))
+    assert (type(rescaled), list(rescaled.states)) == (Rescale, list(range(1, 9)))
+    assert rescaled.positions.tolist() == [[0], [0], [0]]
     replaced, again = changed(Condition("emptied", "positive", dims=(5,)))
     assert (type(replaced), replaced.value, replaced.dims) == (Replace, 0.0, (5,))
     assert list(replaced.states) == list(range(1, 9))

@@ -139,18 +139,20 @@ def test_a_prompt_is_its_own_rows_without_padding(llama):
 
 
 def test_the_sinks_rows_are_those_of_the_states(llama):
-    sink, states = SinkRows(1), States()
+    positions = torch.tensor([[0, length - 1, -1] for length in LENGTHS])
+    sink, states = SinkRows(positions), States()
     read(llama, BATCH, sink, states)
-    for number, length in enumerate(LENGTHS):
-        rows, stand_out = sink.of(number)
+    for number, chosen in enumerate(positions.tolist()):
         own = states.rows[number :: len(BATCH)]
-        assert rows.dtype == torch.float64
-        if length > 1:
-            assert torch.equal(rows, torch.stack([state[1] for state in own]).double())
-            assert stand_out == [sink_row(state, sink_position=1) for state in own]
-        else:
-            assert rows.isnan().all()
-            assert all(isinstance(row, SinkRow) and row.sink_norm != row.sink_norm for row in stand_out)
+        for place, position in enumerate(chosen):
+            rows, stand_out = sink.of(number, place)
+            assert rows.dtype == torch.float64
+            if position >= 0:
+                assert torch.equal(rows, torch.stack([state[position] for state in own]).double())
+                assert stand_out == [sink_row(state, sink_position=position) for state in own]
+            else:
+                assert rows.isnan().all()
+                assert all(isinstance(row, SinkRow) and row.sink_norm != row.sink_norm for row in stand_out)
 
 
 @pytest.mark.parametrize("kind", [States, Parts])
@@ -226,6 +228,16 @@ def test_contributions_are_read_at_the_positions_asked_for(llama):
     (first,) = seen_by(llama, Parts())
     assert all(part.shape == (3, 2, WIDTH) for part in rows)
     assert same([part[:, :1] for part in rows], first)
+
+
+def test_every_prompt_can_be_asked_at_positions_of_its_own(llama):
+    last = [length - 1 for length in LENGTHS]
+    (rows,) = seen_by(llama, Parts(), positions=torch.tensor([[0, last[0]], [-1, last[1]], [99, last[2]]]))
+    (every,) = seen_by(llama, Parts(), positions=range(max(LENGTHS)))
+    for part, whole in zip(rows, every, strict=True):
+        assert torch.equal(part[0, 0], whole[0, 0])
+        assert part[1:, 0].isnan().all()
+        assert torch.equal(part[:, 1], whole[range(len(BATCH)), last])
 
 
 def test_a_token_without_a_row_is_refused_before_anything_runs(llama):

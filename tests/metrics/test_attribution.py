@@ -12,45 +12,40 @@ BLOCKS, WIDTH = 5, 7
 
 
 def drawn(seed, *, massive=None):
-    """A sink row's path and norm ratios drawn at random; `massive` = (block, part) adds most of it."""
+    """A row's path and its reference state drawn at random; `massive` = (block, part) adds most of it."""
     rng = np.random.default_rng(seed)
     added = rng.standard_normal((BLOCKS, 2, WIDTH))
     if massive is not None:
         added[massive] += 1e3 * rng.standard_normal(WIDTH)
     embedding = rng.standard_normal(WIDTH)
     rows = np.concatenate([embedding[None], embedding + added.sum(1).cumsum(0)])
-    return added, rows, np.exp(rng.standard_normal(BLOCKS + 1))
+    return added, rows, int(rng.integers(BLOCKS + 1))
 
 
-def attributed(added, rows, ratios, **options):
-    return metrics.attribution(torch.tensor(added), rows=torch.tensor(rows), norm_ratio=torch.tensor(ratios), **options)
+def attributed(added, rows, reference, **options):
+    tensors = torch.tensor(added), torch.tensor(rows)
+    return metrics.attribution(tensors[0], rows=tensors[1], reference_state=reference, **options)
 
 
-def naive(added, rows, ratios):
+def naive(added, rows, reference):
     """One number after the other."""
-    reference = int(np.argmax(ratios))
     size = math.sqrt(sum(value**2 for value in rows[reference]))
     found = []
-    for place, part in enumerate([rows[0], *added.reshape(-1, WIDTH)]):
-        block = (place - 1) // 2
+    for part in [rows[0], *added.reshape(-1, WIDTH)]:
         norm = math.sqrt(sum(value**2 for value in part))
         along = sum(value * other / size for value, other in zip(part, rows[reference], strict=True))
         largest = sorted(range(WIDTH), key=lambda dim: -abs(part[dim]))[:3]
-        before = place == 0 or block < reference
-        found.append((norm, along, along / size, along / norm, before, largest, [part[dim] for dim in largest]))
-    return reference, found
+        found.append((norm, along, along / size, along / norm, largest, [part[dim] for dim in largest]))
+    return found
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_number_is_the_naive_one(seed):
-    added, rows, ratios = drawn(seed, massive=(2, 1) if seed % 2 else None)
-    found = attributed(added, rows, ratios, ranks=3)
-    reference, expected = naive(added, rows, ratios)
-    assert found.reference_state == reference
+    added, rows, reference = drawn(seed, massive=(2, 1) if seed % 2 else None)
+    found = attributed(added, rows, reference, ranks=3)
+    expected = zip(*naive(added, rows, reference), strict=True)
     assert found.reason is None
-    for name, column in zip(
-        ("norm", "along", "share", "cosine", "before", "dims", "values"), zip(*expected, strict=True), strict=True
-    ):
+    for name, column in zip(("norm", "along", "share", "cosine", "dims", "values"), expected, strict=True):
         np.testing.assert_allclose(getattr(found, name).numpy(), np.array(column), rtol=1e-12, atol=1e-12)
     direction = rows[reference] / np.linalg.norm(rows[reference])
     np.testing.assert_allclose(found.state_along.numpy(), rows @ direction, rtol=1e-12)
@@ -58,24 +53,23 @@ def test_every_number_is_the_naive_one(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_shares_up_to_the_reference_state_sum_to_one(seed):
-    found = attributed(*drawn(seed, massive=(3, 0)))
-    assert float(found.share[found.before].sum()) == pytest.approx(1.0, abs=1e-12)
-    assert int(found.before.sum()) == 1 + 2 * found.reference_state
+    *row, reference = drawn(seed, massive=(3, 0))
+    found = attributed(*row, reference)
+    assert float(found.share[: 1 + 2 * reference].sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rotation_and_unit_change_no_share(seed):
-    added, rows, ratios = drawn(seed)
+    added, rows, reference = drawn(seed)
     turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((WIDTH, WIDTH)))[0]
-    found, other = attributed(added, rows, ratios), attributed(added @ turn * 50, rows @ turn * 50, ratios)
+    found, other = attributed(added, rows, reference), attributed(added @ turn * 50, rows @ turn * 50, reference)
     for name in ("share", "cosine"):
         np.testing.assert_allclose(getattr(found, name), getattr(other, name), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(50 * found.along, other.along, rtol=1e-10, atol=1e-10)
 
 
 def test_the_documented_example():
-    found = attributed(np.array([[[0.0, 0.0], [99.0, 0.0]]]), np.array([[1.0, 0.0], [100.0, 0.0]]), [1.0, 100.0])
-    assert found.reference_state == 1
+    found = attributed(np.array([[[0.0, 0.0], [99.0, 0.0]]]), np.array([[1.0, 0.0], [100.0, 0.0]]), 1)
     assert found.share.tolist() == [0.01, 0.0, 0.99]
     assert found.norm.tolist() == [1.0, 0.0, 99.0]
     assert math.isnan(found.cosine[1])
@@ -83,47 +77,52 @@ def test_the_documented_example():
 
 
 def test_the_error_of_the_sum_is_over_the_largest_norm_on_the_way():
-    added, rows, ratios = drawn(1)
-    assert attributed(added, rows, ratios).sum_error.max() < 1e-15
+    added, rows, reference = drawn(1)
+    assert attributed(added, rows, reference).sum_error.max() < 1e-15
     rows[3] += np.array([0.3, 0.4, *[0.0] * (WIDTH - 2)])
     sums = np.concatenate([rows[:1], added.reshape(-1, WIDTH)]).cumsum(0)
     parts = np.concatenate([rows[:1], added.reshape(-1, WIDTH)])
     way = max(np.linalg.norm(one) for one in [*sums[:7], *parts[:7]])
-    errors = attributed(added, rows, ratios).sum_error
+    errors = attributed(added, rows, reference).sum_error
     assert float(errors[3]) == pytest.approx(0.5 / way, rel=1e-12)
     assert errors[[0, 1, 2, 4, 5]].max() < 1e-15
-
-
-def test_ties_of_the_norm_ratio_go_to_the_first_state():
-    added, rows, _ = drawn(0)
-    assert attributed(added, rows, [1.0, 2.0, math.nan, 2.0, 1.0, 2.0]).reference_state == 1
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda _, rows, ratios: ratios.fill(math.nan) or rows.sum(), "no state has a norm ratio"),
-        (lambda _, rows, __: rows.__setitem__((4, 2), math.inf), "missing or not finite"),
-        (lambda _, rows, __: rows.fill(math.nan), "missing or not finite"),
-        (lambda added, rows, __: (added.fill(0.0), rows.fill(0.0)), "row is zero"),
+        (lambda _, rows: rows.__setitem__((4, 2), math.inf), "missing or not finite"),
+        (lambda _, rows: rows.fill(math.nan), "missing or not finite"),
+        (lambda added, rows: (added.fill(0.0), rows.fill(0.0)), "row is zero"),
     ],
 )
 def test_what_has_no_direction_is_nan_with_a_reason(change, reason):
-    added, rows, ratios = drawn(2)
-    change(added, rows, ratios)
-    found = attributed(added, rows, ratios)
+    added, rows, reference = drawn(2)
+    change(added, rows)
+    found = attributed(added, rows, reference)
     assert reason in found.reason
-    assert found.reference_state is None
-    assert not found.before.any()
     for name in ("along", "share", "cosine", "state_along"):
         assert getattr(found, name).isnan().all()
 
 
 def test_half_precision_rows_are_read_exactly():
-    added, rows, ratios = (torch.tensor(one) for one in drawn(3))
-    half = metrics.attribution(added.bfloat16(), rows=rows.bfloat16(), norm_ratio=ratios)
-    same = metrics.attribution(added.bfloat16().double(), rows=rows.bfloat16().double(), norm_ratio=ratios)
+    added, rows, reference = drawn(3)
+    halves = torch.tensor(added).bfloat16(), torch.tensor(rows).bfloat16()
+    half, same = (
+        metrics.attribution(parts, rows=row, reference_state=reference)
+        for parts, row in (halves, [one.double() for one in halves])
+    )
     assert torch.equal(half.along, same.along)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_massive_coordinates_hold_a_hundredth_of_the_squared_norm(seed):
+    row = np.random.default_rng(seed).standard_normal(30) ** 5
+    found = metrics.massive_coordinates(torch.tensor(row))
+    assert found == tuple(dim for dim in range(30) if row[dim] ** 2 >= 0.01 * sum(value**2 for value in row))
+    assert 0 < len(found) < 30
+    for none in (torch.zeros(3), torch.tensor([math.nan, 1.0])):
+        assert metrics.massive_coordinates(none) == ()
 
 
 def test_a_sink_row_stands_out_as_the_norms_say(state_of, kind):

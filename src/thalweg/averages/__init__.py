@@ -29,6 +29,7 @@ from thalweg.averages._profile import (
     with_statistics,
 )
 from thalweg.averages._segments import (
+    COMPRESS,
     KEYS,
     Course,
     Segment,
@@ -44,6 +45,7 @@ from thalweg.averages._verdicts import verdict, verdicts
 __all__ = [
     "ALPHA",
     "CLAIMS",
+    "COMPRESS",
     "KEYS",
     "STATISTICS",
     "Claim",

@@ -23,11 +23,13 @@ from thalweg.capture._observe import AttentionSeen, Watcher, observe, watch_stat
 from thalweg.capture._parts import Positions, positions_of, rewrap, unwrap
 from thalweg.capture._proof import Capability, Check, prove, require
 from thalweg.capture._proved import (
+    Chosen,
     ContributionWatcher,
     Site,
     Summand,
     additive_sites,
     contributions,
+    rows_at,
     unembedding_of,
 )
 from thalweg.capture._solved import AdditiveParts, Unembedding, additive_parts
@@ -41,6 +43,7 @@ __all__ = [
     "AttentionSeen",
     "Capability",
     "Check",
+    "Chosen",
     "ContributionWatcher",
     "IdentifiedModel",
     "Positions",
@@ -67,6 +70,7 @@ __all__ = [
     "prove",
     "require",
     "rewrap",
+    "rows_at",
     "subject_of",
     "unembedding_of",
     "untouched",

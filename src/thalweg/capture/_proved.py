@@ -31,6 +31,8 @@ from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.shapes import Float
 
+Chosen = Sequence[int] | Tensor
+"""The same for every prompt, or integers ``batch chosen``, a row a prompt; -1 stands for none."""
 Summand = Literal["attention", "mlp"]
 SUMMANDS: tuple[Summand, ...] = ("attention", "mlp")
 
@@ -97,13 +99,14 @@ class ContributionWatcher(Protocol):
 
 
 @contextmanager
-def contributions(subject: Subject, watcher: ContributionWatcher, positions: Sequence[int] = (0,)) -> Iterator[None]:
+def contributions(subject: Subject, watcher: ContributionWatcher, positions: Chosen = (0,)) -> Iterator[None]:
     """Show ``watcher`` every forward pass in here; the model computes its attention as it always does.
 
     Args:
         subject: the model.
         watcher: sees a block's two summands, then the state that it leaves.
-        positions: which rows of the summands; one that the batch does not reach gives NaN.
+        positions: which rows of the summands, one list for every prompt or a row for each; one that the batch does
+            not reach gives NaN, and so does -1.
 
     Raises:
         ProofError: the summands of the model cannot be told apart, or do not add up on these prompts, as under an
@@ -113,11 +116,27 @@ def contributions(subject: Subject, watcher: ContributionWatcher, positions: Seq
         yield
 
 
+def rows_at(state: Float[Tensor, "batch token width"], positions: Chosen) -> Float[Tensor, "batch chosen width"]:
+    """A copy of the rows at some positions, float64 on the processor; NaN where there is none.
+
+    Example:
+        >>> rows_at(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([[1], [-1]])).flatten().tolist()
+        [2.0, nan]
+    """
+    chosen = torch.as_tensor(positions, dtype=torch.long).expand(len(state), -1)
+    there = (chosen >= 0) & (chosen < state.shape[1])
+    prompts, places = there.nonzero(as_tuple=True)
+    rows = torch.full((*chosen.shape, state.shape[2]), torch.nan, dtype=torch.float64)
+    rows[prompts, places] = state[prompts, chosen[prompts, places]].detach().cpu().double()
+    return rows
+
+
 class _Collector:
     """Brings together what one block is given, adds and leaves, at the chosen rows."""
 
-    def __init__(self, subject: Subject, watcher: ContributionWatcher, positions: Sequence[int]) -> None:
-        self.subject, self.watcher, self.positions = subject, watcher, list(positions)
+    def __init__(self, subject: Subject, watcher: ContributionWatcher, positions: Chosen) -> None:
+        self.subject, self.watcher = subject, watcher
+        self.positions = torch.as_tensor(positions, dtype=torch.long)
         self.block: int | None = None
         self.shape = torch.Size()
         self.rows = dict[str, Tensor]()
@@ -152,10 +171,7 @@ class _Collector:
         self.watcher.state(block.index + 1, state)
 
     def chosen(self, state: Tensor) -> Float[Tensor, "batch chosen width"]:
-        there = [position for position in self.positions if position < state.shape[1]]
-        rows = torch.full((state.shape[0], len(self.positions), state.shape[2]), torch.nan, dtype=torch.float64)
-        rows[:, [position in there for position in self.positions]] = state[:, there].detach().cpu().double()
-        return rows
+        return rows_at(state, self.positions)
 
     def prove(self, block: Block, left: Tensor) -> None:
         """Rows that are not finite prove nothing and are left to whoever watches."""

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.catalogue import metric
-from thalweg.store import Column
+from thalweg.store import Column, Table
 
 TEXT, FLAG, SMALL, WHOLE, WHOLES = pl.String(), pl.Boolean(), pl.Int32(), pl.Int64(), pl.List(pl.Int64())
 TEXTS = pl.List(pl.String())
@@ -48,6 +48,55 @@ KEY = (*DATA_KEY, PROMPT)
 def metrics(dtype: Any, names: str) -> tuple[Column, ...]:
     """Columns that hold metrics: unit and meaning are those of the catalogue."""
     return tuple(Column(name, dtype, metric(name).title, metric(name).unit) for name in names.split())
+
+
+FIRST = Column("first", SMALL, "first state of the segment", "state")
+LAST = Column("last", SMALL, "last state of the segment", "state")
+SEGMENT = Column("segment", TEXT, "`compress`, `wave`, `wave 2` ..., or `none` where no state is massive")
+SEGMENTS = Table(
+    "one segment, in order of depth; where there is none, what takes its place",
+    (
+        *DATA_KEY,
+        Column("name", TEXT, SEGMENT.meaning),
+        FIRST,
+        LAST,
+        Column("peak", SMALL, "the state of the largest row ratio", "state"),
+        Column("run_first", SMALL, "first state of its run of massive states, shoulders included", "state"),
+        Column("until", SMALL, "the last state that is counted as its own", "state"),
+        Column("peak_ratio", NUMBER, "row ratio at the peak, geometric mean", "ratio"),
+        Column("massive_prompts", NUMBER, "share of prompts that are massive at the peak", "share"),
+        Column("position", WHOLE, "where its row, the largest one at the peak, is most often", "token"),
+        Column("position_share", NUMBER, "share of prompts with the row there", "share"),
+        Column("tokens", pl.List(pl.String()), "what the token there is, most frequent first"),
+        Column(
+            "reference_state",
+            SMALL,
+            "the state of the segment at which the row is longest; without one, at which it stands out most",
+            "state",
+        ),
+        Column(
+            "sink_position", WHOLE, "the position that takes the place of its row in every prompt; else null", "token"
+        ),
+        Column("dims", WHOLES, "massive coordinates of the row: at least 1% of its squared norm", "dimensions"),
+        Column("largest", NUMBER, "largest magnitude of the row's coordinates at states 1..L", "activation units"),
+        Column("ordinary", NUMBER, "largest magnitude in any other row, at the segment's states", "activation units"),
+    ),
+)
+
+
+INTERVENED_STATE = (
+    *metrics(NUMBER, "entropy entropy_normalized entropy_without_massive"),
+    *metrics(NUMBER, "sink_norm rest_norm norm_ratio row_ratio"),
+    *metrics(WHOLE, "row_position"),
+)
+"""Of a model that is changed or as it is; the entropy without massive rows of the latter alone."""
+INTERVENED_BLOCK = (
+    *metrics(NUMBER, "sink_rate"),
+    Column("top_rate", NUMBER, "share of heads whose most attended token's score reaches tau", "share of heads"),
+    Column("elsewhere_rate", NUMBER, "the same, where that token is not the sink", "share of heads"),
+    *metrics(NUMBER, "sink_score top_score mixing_normalized"),
+)
+"""Scores and mixing are means over heads."""
 
 
 def averaged(name: str, meaning: str) -> tuple[Column, ...]:

@@ -1,4 +1,4 @@
-"""One batch of prompts under an intervention, to rows by the survey's formulas; and what the sink's row is made of."""
+"""One batch of prompts under an intervention, to rows by the survey's formulas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, IdentifiedModel, Subject, Unembedding, unembedding_of
-from thalweg.engines import run_shards
-from thalweg.experiments._over_prompts import batching, loaded
-from thalweg.experiments._pass import SinkRows, StateSeen, lengths_of, read
-from thalweg.experiments._prepare import Prepared
+from thalweg.experiments._columns import INTERVENED_STATE
+from thalweg.experiments._over_prompts import loaded
+from thalweg.experiments._pass import StateSeen, lengths_of, read
+from thalweg.experiments._planned import SegmentRows
 from thalweg.interventions import Intervention
-from thalweg.prompts import Prompt, read_shards
+from thalweg.prompts import Prompt
 from thalweg.store import Thresholds
 
 LOGITS = 2**24
 """Numbers of a piece of the logits, so that tokens x vocabulary is never held whole."""
-STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio", "row_position")
 
 Rows = dict[str, pl.DataFrame]
 """By table, ``states``, ``blocks`` and ``losses``, without model, revision and data."""
@@ -50,10 +49,19 @@ class OnDemand:
 
 
 def intervened(
-    model: OnDemand, batch: Sequence[Prompt], thresholds: Thresholds, interventions: Sequence[Intervention] = ()
+    model: OnDemand,
+    batch: Sequence[Prompt],
+    thresholds: Thresholds,
+    sinks: SegmentRows,
+    interventions: Sequence[Intervention] = (),
 ) -> Rows:
-    """Run one batch through the body of the model once, changed, and reduce everything on the way."""
-    states, blocks = _StateRows(batch, thresholds, model), _BlockRows(batch, thresholds)
+    """Run one batch through the body of the model once, changed, and reduce everything on the way.
+
+    What is the sink at a state, and for the block that reads it, ``sinks`` say. The entropy without massive rows is a
+    reference, and measured where nothing is changed.
+    """
+    states = _StateRows(batch, thresholds, sinks, model, changed=bool(interventions))
+    blocks = _BlockRows(batch, thresholds, sinks)
     read(model.subject, batch, states, blocks, interventions=interventions)
     rows = {"states": states.rows, "blocks": blocks.rows, "losses": states.losses}
     return {name: pl.DataFrame(records, infer_schema_length=None) for name, records in rows.items()}
@@ -71,39 +79,53 @@ def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> 
 class _StateRows:
     """What verdicts need of every state; the last one is read as a prediction while it is there."""
 
-    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds, model: OnDemand) -> None:
-        self.batch, self.thresholds, self.unembedding = batch, thresholds, model.unembedding
+    def __init__(
+        self, batch: Sequence[Prompt], thresholds: Thresholds, sinks: SegmentRows, model: OnDemand, *, changed: bool
+    ) -> None:
+        self.batch, self.sinks, self.unembedding = batch, sinks, model.unembedding
+        self.options = {"massive_ratio": thresholds.massive_ratio, "without_massive": not changed}
         self.last = len(model.subject.parts.blocks)
         self.rows, self.losses = list[dict[str, Any]](), list[dict[str, Any]]()
 
     def state(self, index: int, seen: StateSeen, /) -> None:
-        sink, ratio = self.thresholds.sink_position, self.thresholds.massive_ratio
-        for prompt, rows in zip(self.batch, seen.prompts, strict=True):
-            measured = metrics.measure_state(rows, sink_position=sink, massive_ratio=ratio).metrics
-            self.rows.append({"prompt": prompt.row, "state": index, **{name: measured[name] for name in STATE}})
+        for prompt, rows, at in zip(self.batch, seen.prompts, self.sinks.at(index).tolist(), strict=True):
+            sink = at if at >= 0 else len(rows)
+            measured = metrics.measure_state(rows, sink_position=sink, **self.options).metrics
+            own = {column.name: measured[column.name] for column in INTERVENED_STATE}
+            self.rows.append({"prompt": prompt.row, "state": index, **own})
             if index == self.last:
                 loss = _loss(self.unembedding, rows, prompt)
                 self.losses.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
 
 
 class _BlockRows:
-    """How much the heads of every block sink."""
+    """How much the heads of every block sink, where, and how widely they look."""
 
-    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds) -> None:
-        self.batch, self.lengths, self.thresholds = batch, lengths_of(batch), thresholds
+    def __init__(self, batch: Sequence[Prompt], thresholds: Thresholds, sinks: SegmentRows) -> None:
+        self.batch, self.lengths, self.tau, self.sinks = batch, lengths_of(batch), thresholds.tau, sinks
         self.rows = list[dict[str, Any]]()
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
-        mass, tau = seen.statistics.column_mass, self.thresholds.tau
-        lengths, sink = self.lengths.to(mass.device), self.thresholds.sink_position
-        scores = metrics.sink_score(mass, lengths=lengths, sink_position=sink)
-        scores = scores.float()  # as precise as the survey's tables hold them
-        rates = metrics.sink_rate(scores, tau).tolist()
-        means = scores.double().nanmean(-1).tolist()
-        for prompt, rate, mean in zip(self.batch, rates, means, strict=True):
-            short = metrics.sink_uniform(len(prompt)) >= tau
-            row = {"prompt": prompt.row, "block": block, "sink_rate": torch.nan if short else rate, "sink_score": mean}
-            self.rows.append(row)
+        mass = seen.statistics.column_mass
+        lengths, at = self.lengths.to(mass.device), self.sinks.at(block).to(mass.device)
+        # as precise as the survey's tables hold them
+        scores = metrics.sink_score(mass, lengths=lengths, sink_position=at).float()
+        top = metrics.top_score(mass, lengths=lengths).float()
+        elsewhere = torch.where(metrics.top_position(mass, lengths=lengths) == at[:, None], 0.0, top)
+        row_entropy, visible = seen.statistics.row_entropy, seen.statistics.visible
+        mixing = metrics.mixing_normalized(row_entropy, visible=visible, lengths=lengths)
+        rates = {
+            "sink_rate": scores,
+            "top_rate": top,
+            "elsewhere_rate": elsewhere.masked_fill(at[:, None] < 0, torch.nan),
+        }
+        means = {"sink_score": scores, "top_score": top, "mixing_normalized": mixing}
+        columns = {name: metrics.sink_rate(heads, self.tau).tolist() for name, heads in rates.items()}
+        columns |= {name: heads.double().nanmean(-1).tolist() for name, heads in means.items()}
+        for number, prompt in enumerate(self.batch):
+            short = metrics.sink_uniform(len(prompt)) >= self.tau
+            row = {name: torch.nan if short and name in rates else values[number] for name, values in columns.items()}
+            self.rows.append({"prompt": prompt.row, "block": block, **row})
 
 
 def _loss(unembedding: Unembedding, state: Tensor, prompt: Prompt) -> float:
@@ -117,36 +139,3 @@ def _loss(unembedding: Unembedding, state: Tensor, prompt: Prompt) -> float:
             logits = unembedding.logits(rows[None])[0]
             losses.append(metrics.next_token_loss(logits, wanted.to(logits.device)).double().cpu())
     return float(torch.cat(losses).mean()) if losses else torch.nan
-
-
-ROWS = 64
-"""Under a causal mask the first token's row is the same in every prompt that begins with it."""
-
-
-def scanned(prepared: Prepared, loading: OnDemand) -> metrics.SinkCoordinates:
-    """The massive coordinates of the sink's row on one data set, over its first 64 rows whatever the limit."""
-    options, subject = prepared.options, loading.subject
-    shards = read_shards(prepared.sources[0], prepared.tokenizations[0], limit=ROWS, size=ROWS)
-    rows, stand_out = list[Tensor](), list[list[metrics.SinkRow]]()
-
-    def measure(batch: Sequence[Prompt]) -> _Scanned:
-        scan = _Scanned(options.sink_position)
-        read(subject, batch, scan)
-        return scan
-
-    def keep(_: object, scans: list[_Scanned]) -> None:
-        for scan in scans:
-            for number in range(len(scan.rows[0])):
-                row, states = scan.of(number)
-                rows.append(row)
-                stand_out.append(states)
-
-    run_shards(shards, measure=measure, finish=keep, options=batching(subject, options))
-    return metrics.sink_coordinates(rows, stand_out, massive_ratio=options.massive_ratio)
-
-
-class _Scanned(SinkRows):
-    """The sink's rows as a measurement has them, to the last bit: a row clamped to its peak is then the row itself."""
-
-    def attention(self, block: int, seen: AttentionSeen, /) -> None:
-        """Nothing of it is asked for, but with it the pass is that of the measurement."""

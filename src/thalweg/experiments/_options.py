@@ -130,7 +130,8 @@ class ThresholdOptions(RowOptions):
         chat: rows are conversations, a list of messages in the field messages or in ``text_field``; the model's chat
             template makes prompts of them.
         tau: sink score from which a head is a sink.
-        sink_position: position of the sink token.
+        sink_position: position of the sink token, 0 by default; given, it also takes the place of the rows that stand
+            out, at which a model is changed or attributed.
         massive_ratio: row norm over median row norm from which a row is massive.
     """
 
@@ -139,7 +140,7 @@ class ThresholdOptions(RowOptions):
     tau: Annotated[
         float, Field(gt=0, le=1), Says("--tau is a share of attention, above 0 and at most 1; got {got}.")
     ] = TAU
-    sink_position: Annotated[int, Field(ge=0), Says("--sink-position counts from 0; got {got}.")] = 0
+    sink_position: Annotated[int | None, Field(ge=0), Says("--sink-position counts from 0; got {got}.")] = None
     massive_ratio: Annotated[
         float,
         Field(gt=1, allow_inf_nan=False),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import AttentionSeen, Subject, Summand, contributions, observe, watch_states
+from thalweg.capture import AttentionSeen, Chosen, Subject, Summand, contributions, observe, rows_at, watch_states
 from thalweg.errors import ModelError, OverflowInFloat16
 from thalweg.interventions import Intervention, intervene
 from thalweg.prompts import Prompt, padded
@@ -66,12 +66,13 @@ def read(
     batch: Sequence[Prompt],
     *readers: Reader,
     interventions: Sequence[Intervention] = (),
-    positions: Sequence[int] = (0,),
+    positions: Chosen = (0,),
 ) -> None:
     """Run one batch through the body of the model once and show it to every reader.
 
-    Readers see the model as the interventions change it; contributions are read at the rows of ``positions``. A block
-    that leaves something else than its input plus what it adds is refused, and so is an Inf of float16.
+    Readers see the model as the interventions change it; contributions are read at the rows of ``positions``, the same
+    for every prompt or a row for each. A block that leaves something else than its input plus what it adds is refused,
+    and so is an Inf of float16.
     """
     tokens, lengths = token_batch(subject, batch), lengths_of(batch)
     with ExitStack() as stack:
@@ -111,24 +112,26 @@ class Reduced:
 
 
 class SinkRows:
-    """Keeps the sink's row of every state, by prompt, NaN where a prompt does not reach it; and how it stands out."""
+    """Keeps chosen rows of every state, by prompt, and how they stand out; -1, and NaN, where a prompt has none."""
 
-    def __init__(self, sink_position: int) -> None:
-        self.sink_position = sink_position
-        self.rows = list[Tensor]()
-        self.stand_out = list[list[metrics.SinkRow]]()
+    def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
+        self.positions = positions
+        self.rows = list[Float[Tensor, "batch chosen width"]]()
+        self.stand_out = list[list[list[metrics.SinkRow]]]()
 
     def state(self, _: int, seen: StateSeen, /) -> None:
-        self.stand_out.append([metrics.sink_row(rows, sink_position=self.sink_position) for rows in seen.prompts])
-        kept = torch.full((len(seen.prompts), seen.padded.shape[-1]), torch.nan, dtype=torch.float64)
-        there = [self.sink_position < len(rows) for rows in seen.prompts]
-        if any(there):
-            kept[there] = seen.padded[there, self.sink_position].cpu().double()
-        self.rows.append(kept)
+        self.rows.append(rows_at(seen.padded, self.positions))
+        self.stand_out.append(
+            [
+                [metrics.sink_row(rows, sink_position=position if position >= 0 else len(rows)) for position in own]
+                for rows, own in zip(seen.prompts, self.positions.tolist(), strict=True)
+            ]
+        )
 
-    def of(self, number: int) -> tuple[Float[Tensor, "state width"], list[metrics.SinkRow]]:
-        """One prompt's, by its place in the batch."""
-        return torch.stack([rows[number] for rows in self.rows]), [rows[number] for rows in self.stand_out]
+    def of(self, number: int, place: int = 0) -> tuple[Float[Tensor, "state width"], list[metrics.SinkRow]]:
+        """One row of one prompt, by their places in the batch and among the chosen."""
+        rows = torch.stack([rows[number, place] for rows in self.rows])
+        return rows, [prompts[number][place] for prompts in self.stand_out]
 
 
 class _Shown:
@@ -169,7 +172,7 @@ class _WithoutStates:
         """Shown already."""
 
 
-def _watching(subject: Subject, shown: _Shown, positions: Sequence[int]) -> Iterator[AbstractContextManager[None]]:
+def _watching(subject: Subject, shown: _Shown, positions: Chosen) -> Iterator[AbstractContextManager[None]]:
     """As little as the readers need, every state being shown once."""
     if shown.of_contributions:  # before attention, so that what does not add up is refused before its state is shown
         yield contributions(subject, _WithoutStates(shown) if shown.of_attention else shown, positions)

@@ -75,6 +75,12 @@ class Prepared:
         joins = "part" if self.data_of == "run" else "models"
         return open_findings(self.path, self.header, experiment, settings, tables, session=self.session, joins=joins)
 
+    @property
+    def by_hand(self) -> dict[str, int]:
+        """The sink position as a setting of an intervention, where it is given."""
+        position = self.options.sink_position
+        return {} if position is None else {"sink_position": position}
+
     def of_each_source(self) -> Iterator["Prepared"]:
         """One data set after the other."""
         return (replace(self, sources=[source]) for source in self.sources)
@@ -168,7 +174,7 @@ def prepared_from(
         ),
         max_length=options.max_length,
         thresholds=Thresholds(
-            tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position
+            tau=options.tau, massive_ratio=options.massive_ratio, sink_position=options.sink_position or 0
         ),
         seed=options.seed,
         variants=options.variants,

@@ -8,7 +8,7 @@ No model, tokenizer, device choice, file or table is known here. In reading orde
 - ``_state``          all of these in one pass: `measure_state`
 - ``_attention``      where a head looks, and how widely
 - ``_heads``          all columns of one block, with what its heads read at the sink and write: `head_metrics`
-- ``_attribution``    what each part of a block adds to the sink's row, and into which coordinates
+- ``_attribution``    what each part of a block adds to a row, and into which coordinates
 - ``_predictions``    what a state says about the next token, and how probable an answer is
 
 and what these stand on: ``_view`` and ``_eigenvalues`` (one state), ``_padded`` (right-padded vectors; one row for a
@@ -33,7 +33,7 @@ from thalweg.metrics._attention import (
     top_position,
     top_score,
 )
-from thalweg.metrics._attribution import Attribution, SinkCoordinates, SinkRow, attribution, sink_coordinates, sink_row
+from thalweg.metrics._attribution import Attribution, SinkRow, attribution, massive_coordinates, row_norms, sink_row
 from thalweg.metrics._heads import (
     SinkAndRest,
     dormant,
@@ -83,7 +83,6 @@ __all__ = [
     "MassiveBound",
     "Norms",
     "SinkAndRest",
-    "SinkCoordinates",
     "SinkRow",
     "StateMeasurement",
     "Theorem",
@@ -119,6 +118,7 @@ __all__ = [
     "log_probabilities",
     "massive_activations",
     "massive_bound",
+    "massive_coordinates",
     "mean_over_tokens",
     "measure_state",
     "mixing",
@@ -128,11 +128,11 @@ __all__ = [
     "norms",
     "output_entropy",
     "previous",
+    "row_norms",
     "sigma1_sq",
     "sigma2_sq",
     "sigma3_sq",
     "sink_and_rest_norms",
-    "sink_coordinates",
     "sink_rate",
     "sink_row",
     "sink_score",

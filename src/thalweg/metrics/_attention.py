@@ -21,8 +21,8 @@ from thalweg.shapes import Float, Int
 TIE = 1e-6
 
 
-def sink_score(column_mass: Vectors, /, *, lengths: Lengths, sink_position: int = 0) -> Numbers:
-    """Mean attention paid to the sink, C_s / T (the paper, section 2; Gu et al. 2025).
+def sink_score(column_mass: Vectors, /, *, lengths: Lengths, sink_position: int | Int[Tensor, " batch"] = 0) -> Numbers:
+    """Mean attention paid to the sink, C_s / T (the paper, section 2; Gu et al. 2025); s may be each prompt's own.
 
     Returns:
         In [0, 1]; NaN for prompts without a token at the sink position.

@@ -81,8 +81,10 @@ def mean(values: Vectors, lengths: Lengths, /) -> Numbers:
     return real(values, lengths).sum(-1) / count(values, lengths)
 
 
-def at(values: Vectors, lengths: Lengths, position: int, /) -> Numbers:
-    """The value at one position, NaN for prompts that do not reach it."""
-    if position >= values.shape[2]:
-        return torch.full_like(values[..., 0], math.nan, dtype=precision(values))
-    return real(values, lengths, pad=math.nan)[..., position]
+def at(values: Vectors, lengths: Lengths, position: "int | Lengths", /) -> Numbers:
+    """The value at one position, the same or one of each prompt; NaN for prompts that do not reach it."""
+    chosen = torch.as_tensor(position, device=values.device).expand(len(values))
+    there = (chosen >= 0) & (chosen < lengths)
+    places = torch.where(there, chosen, 0)[:, None, None].expand(-1, values.shape[1], 1)
+    taken = values.gather(2, places)[..., 0].to(precision(values))
+    return torch.where(there[:, None], taken, math.nan)

@@ -15,17 +15,20 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from thalweg import averages
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
-from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined, scanned
+from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
+from thalweg.experiments._planned import Plan, SegmentRows, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Intervention, Remove, Replace, Rescale
 from thalweg.prompts import Prompt, Source
+from thalweg.shapes import Int
 from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "ablation"
@@ -83,10 +86,10 @@ def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, 
 
 
 def interventions(
-    condition: Condition, batch: Sequence[Prompt], *, blocks: int, sink_position: int
+    condition: Condition, batch: Sequence[Prompt], *, blocks: int, sinks: Int[Tensor, " batch"]
 ) -> tuple[Intervention, ...]:
     """What to change in a model of so many blocks for one batch; what is drawn for a prompt is its own."""
-    after_every_block, sink = range(1, blocks + 1), (sink_position,)
+    after_every_block, sink = range(1, blocks + 1), sinks[:, None]
     if condition.name == INTACT:
         return ()
     if condition.name == "rescaled":
@@ -96,7 +99,9 @@ def interventions(
     if condition.name == NOTHING:  # past the end of every prompt: the hooks run and find no row
         return (Remove("mlp", condition.blocks, torch.tensor([[len(prompt)] for prompt in batch])),)
     if condition.name == "other position":
-        drawn = [[_other_position(prompt, condition.seed, sink_position)] for prompt in batch]
+        drawn = [
+            [_other_position(prompt, condition.seed, at)] for prompt, at in zip(batch, sinks.tolist(), strict=True)
+        ]
         return (Remove("mlp", condition.blocks, torch.tensor(drawn)),)
     return (Remove("mlp", condition.blocks, sink),)
 
@@ -113,11 +118,13 @@ def ablated(prepared: Prepared, blocks: str | Sequence[int], *, seeds: int) -> F
             if unfinished(part, writer):
                 blocks_here, key = chosen[part.sources[0].name], _key(part, part.sources[0])
                 conditions = _begun(part, writer, blocks_here)
+                found = planned(part, writer, lambda: loading.subject, attribution.table("segments").collect())
+                found = Plan((found.main,))
                 if not conditions:
-                    dims = scanned(part, loading).dims
-                    conditions = plan(blocks_here, _shares(attribution, key), dims, seeds=seeds)
+                    shares = _shares(attribution, key, found.main.name)
+                    conditions = plan(blocks_here, shares, found.main.dims, seeds=seeds)
                     _write_conditions(writer, key, conditions)
-                measure = partial(_measured, loading, conditions, prepared.header.thresholds)
+                measure = partial(_measured, loading, conditions, found, prepared.header.thresholds)
                 measure_prompts(part, writer, loading.subject, measure, _tables, title="ablation")
         _write_answers(writer)
         writer.update(status="finished")
@@ -125,7 +132,8 @@ def ablated(prepared: Prepared, blocks: str | Sequence[int], *, seeds: int) -> F
 
 
 def _writing_blocks(prepared: Prepared, attribution: Findings, source: Source) -> tuple[int, ...]:
-    writers = writing_blocks_of(attribution, *_key(prepared, source).values())
+    by_segment = writing_blocks_of(attribution, *_key(prepared, source).values())
+    writers = by_segment.get(averages.COMPRESS) or next(iter(by_segment.values()))
     if not writers.blocks:
         raise UsageError(
             f"{writers.reason}: nothing to ablate on {source.name}. Name blocks, as in --blocks 0,5-7; "
@@ -158,9 +166,9 @@ def _begun(part: Prepared, writer: FindingsWriter, blocks: tuple[int, ...]) -> l
     return known
 
 
-def _shares(attribution: Findings, key: dict[str, str]) -> dict[int, float]:
+def _shares(attribution: Findings, key: dict[str, str], segment: str) -> dict[int, float]:
     """By block, the share of the massive row that its MLP writes."""
-    parts = attribution.table("attribution").filter(**key, part="mlp", metric="share").collect()
+    parts = attribution.table("attribution").filter(**key, segment=segment, part="mlp", metric="share").collect()
     return dict(parts.select("block", "mean").iter_rows())
 
 
@@ -178,16 +186,17 @@ def _blocks(text: str) -> tuple[int, ...]:
 
 
 def _measured(
-    loading: OnDemand, conditions: Sequence[Condition], thresholds: Thresholds, batch: Sequence[Prompt]
+    loading: OnDemand, conditions: Sequence[Condition], found: Plan, thresholds: Thresholds, batch: Sequence[Prompt]
 ) -> Rows:
     """One batch under every condition."""
     blocks, results = len(loading.subject.parts.blocks), dict[Condition, Rows]()
+    sinks = SegmentRows.of(found, loading.subject, batch)
     for condition in conditions:
         if condition.runs:
-            changes = interventions(condition, batch, blocks=blocks, sink_position=thresholds.sink_position)
-            results[condition] = intervened(loading, batch, thresholds, changes)
+            changes = interventions(condition, batch, blocks=blocks, sinks=sinks.positions[:, 0])
+            results[condition] = intervened(loading, batch, thresholds, sinks, changes)
     by_name = {condition.name: rows for condition, rows in results.items()}
-    _prove_nothing(by_name[INTACT], by_name[NOTHING], lambda: intervened(loading, batch, thresholds))
+    _prove_nothing(by_name[INTACT], by_name[NOTHING], lambda: intervened(loading, batch, thresholds, sinks))
     tables = joined([joined([rows], condition.columns) for condition, rows in results.items()])
     states = joined([joined([{"states": rows["states"]}], condition.described) for condition, rows in results.items()])
     return tables | states
@@ -203,7 +212,11 @@ def _prove_nothing(intact: Rows, nothing: Rows, again: Callable[[], Rows]) -> No
 
 
 def _same(first: Rows, second: Rows) -> bool:
-    return all(first[name].equals(second[name], null_equal=True) for name in first)
+    only = "entropy_without_massive"  # of the model as it is
+    return all(
+        first[name].drop(only, strict=False).equals(second[name].drop(only, strict=False), null_equal=True)
+        for name in first
+    )
 
 
 def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Rows:
@@ -245,6 +258,8 @@ def _other_blocks(blocks: tuple[int, ...], shares: Mapping[int, float], seeds: i
 
 def _other_position(prompt: Prompt, seed: int | None, sink_position: int) -> int:
     """A position of the prompt that is not the sink; -1 where there is none."""
+    if sink_position < 0:
+        sink_position = len(prompt)
     count = len(prompt) - (sink_position < len(prompt))
     if not count:
         return -1

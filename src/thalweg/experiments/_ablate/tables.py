@@ -1,7 +1,7 @@
 """What an ablation adds to a run: every column of its tables."""
 
 from thalweg.experiments import _columns as shared
-from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE, WHOLES, averaged, metrics
+from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE, WHOLES, averaged
 from thalweg.store import Column, Table, Tables
 
 CONDITION = (
@@ -50,18 +50,17 @@ JUDGED = (
     *(INTACT[0], ABLATED[0], *ABLATED[2:], *CHANGE),
 )
 DIMS = Column("dims", WHOLES, "massive coordinates that a control empties", "dimensions")
-STATE = metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio")
 
 TABLES = Tables(
     parts={
         "states": Table(
             "one prompt, condition and state",
-            (*shared.KEY, *DESCRIBED, shared.STATE, *STATE, *metrics(WHOLE, "row_position")),
+            (*shared.KEY, *DESCRIBED, shared.STATE, *shared.INTERVENED_STATE),
             order=("prompt", "condition", "seed", "state"),
         ),
         "blocks": Table(
             "one prompt, condition and block",
-            (*shared.KEY, *CONDITION, shared.BLOCK, *metrics(NUMBER, "sink_rate sink_score")),
+            (*shared.KEY, *CONDITION, shared.BLOCK, *shared.INTERVENED_BLOCK),
             order=("prompt", "condition", "seed", "block"),
         ),
         "losses": Table(
@@ -71,6 +70,7 @@ TABLES = Tables(
         ),
     },
     wholes={
+        "segments": shared.SEGMENTS,
         "conditions": Table("one condition", (*shared.DATA_KEY, *DESCRIBED, DIMS, shared.REASON)),
         "effects": Table(
             "one condition, place and metric",
@@ -81,5 +81,5 @@ TABLES = Tables(
             (*shared.DATA_KEY, *DESCRIBED, *JUDGED, *COST, *LEFT, *PHASE, shared.REASON),
         ),
     },
-    plans=("conditions",),
+    plans=("segments", "conditions"),
 )

@@ -1,4 +1,4 @@
-"""Attribution: which part of which block writes the sink token's row (the paper, Fig. 19)."""
+"""Attribution: which part of which block writes the massive rows, and which erases them (the paper, Fig. 19)."""
 
 from pathlib import Path
 from typing import Annotated, Unpack
@@ -17,15 +17,18 @@ def attribute(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
     data: Data | None = None,
     *,
+    segment: str | int | None = None,
     out: str | Path | None = None,
     options: PromptOptions | None = None,
     **_: Unpack[PromptKeywords],
 ) -> Findings:
-    """Say which block's attention or MLP writes the massive activation, and into which dimensions.
+    """Say which block's attention or MLP writes the massive rows, into which dimensions, and which erases them.
 
-    What attention and MLP of each block add to the sink token's row, and the embedding, add up to the last state; that
-    they do is checked in every block and prompt. Joins the run of a survey with the same options, or makes a run of its
-    own; finished shards are not measured again, and a higher ``limit`` extends it. The paper: Fig. 19.
+    Every segment of the model, the compress phase and each wave, has its own row: in each prompt the one that is
+    largest at the segment's peak. What attention and MLP of each block add to it, and the embedding, add up to the last
+    state; that they do is checked in every block and prompt. Segments are found on the first 64 rows of the data.
+    Joins the run of a survey with the same options, or makes a run of its own; finished shards are not measured again,
+    and a higher ``limit`` extends it. The paper: Fig. 19.
 
     On the command line:
 
@@ -35,20 +38,25 @@ def attribute(
 
         thalweg attribute runs/pythia-410m
 
+        thalweg attribute --segment compress
+
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
             stands for its model, its data and how they are read.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
             that come with thalweg. On the command line --data may be repeated.
+        segment: the only one to ask about: "compress", "wave", "wave 2", or a state inside it.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.
 
     Returns:
-        The experiment, for reading: tables ``states``, ``contributions`` and ``dimensions`` by prompt, ``attribution``
-        (averages) and ``writers`` (the blocks whose MLPs write the massive row, or why there are none).
+        The experiment, for reading: tables ``states``, ``contributions`` and ``dimensions`` by prompt and segment,
+        ``attribution`` (averages), ``writers`` (the blocks whose MLPs write each segment's row, or why there are none,
+        and the parts that erase it) and ``segments``.
 
     Raises:
-        UsageError: a model, a data set, an option or the directory cannot be used; the message says what to do.
+        UsageError: a model, a data set, an option or the directory cannot be used, or there is no such segment; the
+            message says what to do.
         ProofError: the model's blocks are not their input plus attention plus MLP.
 
     Example:
@@ -58,7 +66,7 @@ def attribute(
     from thalweg.experiments._attribute.measure import attributed
     from thalweg.experiments._prepare import prepare
 
-    return attributed(prepare(model, data, out=out, options=options))
+    return attributed(prepare(model, data, out=out, options=options), segment=segment)
 
 
 EXPERIMENT = Experiment(

@@ -1,11 +1,12 @@
-"""Attribution: which part of which block writes the sink token's row (the paper, Fig. 19).
+"""Attribution: which part of which block writes the row of each segment, and which erases it (the paper, Fig. 19).
 
-Of every prompt vectors of the model's width are held, never whole states.
+A first pass of a batch finds the rows, a second one sees what is added to them. Of every prompt vectors of the model's
+width are held, never whole states.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 import torch
@@ -18,8 +19,10 @@ from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._attribute.writers import THRESHOLD, Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
 from thalweg.experiments._pass import SinkRows, read
+from thalweg.experiments._planned import Plan, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt
+from thalweg.shapes import Int
 from thalweg.store import Findings, FindingsWriter
 
 NAME = "attribution"
@@ -29,30 +32,36 @@ Frames = dict[str, pl.DataFrame]
 """By table: states, contributions, dimensions."""
 
 
-def attributed(prepared: Prepared, subject: Callable[[], Subject] | None = None) -> Findings:
+def attributed(
+    prepared: Prepared, subject: Callable[[], Subject] | None = None, segment: str | int | None = None
+) -> Findings:
     """Measure what is missing, and average.
 
     Args:
         prepared: one model, its data and where the run is.
         subject: gives the model, loaded and proved; asked for once something is missing.
+        segment: the only one that is asked about, or a state inside it.
 
     Raises:
-        UsageError: several models.
+        UsageError: several models, or no such segment.
     """
     prepared = prepared.of_one_model("attribute")
-    settings = {"threshold": THRESHOLD, "dimensions": RANKS}
+    model = cache(subject or (lambda: loaded(prepared.model, "additive parts")))
+    settings = {"threshold": THRESHOLD, "dimensions": RANKS, **prepared.by_hand}
+    settings |= {} if segment is None else {"segment": str(segment)}
     with prepared.opened(NAME, settings, TABLES) as writer:
-        if unfinished(prepared, writer):
-            model = loaded(prepared.model, "additive parts") if subject is None else subject()
-            measure = partial(sink_frames, model, sink_position=prepared.options.sink_position, ranks=RANKS)
-            measure_prompts(prepared, writer, model, measure, _tables, title="attribution")
+        for part in prepared.of_each_source():
+            if unfinished(part, writer):
+                plan = planned(part, writer, model).narrowed(segment, part.sources[0].name)
+                measure = partial(segment_frames, model(), plan, ranks=RANKS)
+                measure_prompts(part, writer, model(), measure, _tables, title="attribution")
         _write_averages(writer)
         writer.update(status="finished")
     return writer.reading()
 
 
-def writing_blocks_of(attribution: Findings, model: str, revision: str, data: str) -> Writers:
-    """The blocks whose MLPs write the massive row of one model on one data set: ``--blocks auto``.
+def writing_blocks_of(attribution: Findings, model: str, revision: str, data: str) -> dict[str, Writers]:
+    """The blocks whose MLPs write the row of each segment of one model on one data set: ``--blocks auto``.
 
     Args:
         attribution: what :func:`attribute` returned, or a run's ``experiments("attribution")[-1]``.
@@ -60,55 +69,69 @@ def writing_blocks_of(attribution: Findings, model: str, revision: str, data: st
         revision: its revision.
         data: the data set's name in the run.
 
+    Returns:
+        By the segment's name, in order of depth; of "none" where no state is massive.
+
     Raises:
         RunError: the experiment has no averages of this model and data.
     """
     rows = attribution.table("writers").filter(model=model, revision=revision, data=data).collect()
     if not rows.height:
         raise RunError(f"{attribution.directory} has no attribution of {model} on {data}: run `thalweg attribute`.")
-    row = rows.row(0, named=True)
-    return Writers(tuple(row["writing_blocks"]), row["writing_share"], row["reason"])
+    return {
+        row["segment"]: Writers(tuple(row["writing_blocks"]), row["writing_share"], row["reason"])
+        for row in rows.iter_rows(named=True)
+    }
 
 
-def sink_frames(subject: Subject, batch: Sequence[Prompt], *, sink_position: int, ranks: int) -> list[Frames]:
-    """Run one batch through the body of the model once and attribute each prompt's sink row to its parts.
+def segment_frames(subject: Subject, plan: Plan, batch: Sequence[Prompt], *, ranks: int) -> list[Frames]:
+    """Attribute the row of every segment to its parts, prompt by prompt.
 
     Raises:
         ModelError: a token has no row in the model's embedding.
         OverflowInFloat16: a float16 state holds an Inf.
         ProofError: a block leaves something else than its input plus attention plus MLP.
     """
-    sink = _WrittenRows(sink_position)
-    read(subject, batch, sink, positions=[sink_position])
+    positions = plan.positions(subject, batch)
+    written = _WrittenRows(positions)
+    read(subject, batch, written, positions=positions)
     return [
-        {name: frame.with_columns(prompt=pl.lit(prompt.row)) for name, frame in sink.frames(number, ranks).items()}
+        {
+            name: frame.with_columns(prompt=pl.lit(prompt.row), segment=pl.lit(target.name))
+            for name, frame in written.frames(number, place, target.reference_state, ranks).items()
+        }
         for number, prompt in enumerate(batch)
+        for place, target in enumerate(plan.targets)
     ]
 
 
 class _WrittenRows(SinkRows):
-    """The sink's row of every state and what is added to it; of the other rows norms alone."""
+    """Chosen rows of every state and what is added to them; of the other rows norms alone."""
 
-    def __init__(self, sink_position: int) -> None:
-        super().__init__(sink_position)
+    def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
+        super().__init__(positions)
         self.added = dict[tuple[int, str], Tensor]()
 
     def contribution(self, block: int, part: Summand, rows: Tensor, /) -> None:
-        self.added[block, part] = rows[:, 0]
+        self.added[block, part] = rows
 
-    def frames(self, number: int, ranks: int) -> Frames:
-        """One prompt's rows."""
+    def frames(self, number: int, place: int, reference_state: int, ranks: int) -> Frames:
+        """One row of one prompt."""
         parts = [(block, part) for block in range(len(self.rows) - 1) for part in ("attention", "mlp")]
-        added = torch.stack([self.added[part][number] for part in parts]).unflatten(0, (-1, 2))
-        rows, stand_out = self.of(number)
-        ratios = torch.tensor([state.norm_ratio for state in stand_out], dtype=torch.float64)
-        written = metrics.attribution(added, rows=rows, norm_ratio=ratios, ranks=ranks)
+        added = torch.stack([self.added[part][number, place] for part in parts]).unflatten(0, (-1, 2))
+        rows, stand_out = self.of(number, place)
+        written = metrics.attribution(added, rows=rows, reference_state=reference_state, ranks=ranks)
         names = pl.DataFrame([(None, "embedding"), *parts], schema={"block": pl.Int64, "part": pl.String}, orient="row")
+        before = pl.col("block").fill_null(-1) < reference_state
         return {
-            "states": _states(written, stand_out),
-            "contributions": _contributions(written, names),
+            "states": _states(written, stand_out).with_columns(position=_place(self.positions[number, place])),
+            "contributions": _contributions(written, names.with_columns(before=before)),
             "dimensions": _dimensions(written, names),
         }
+
+
+def _place(position: Tensor) -> pl.Expr:
+    return pl.lit(int(position) if position >= 0 else None, pl.Int64)
 
 
 def _states(written: metrics.Attribution, stand_out: Sequence[metrics.SinkRow]) -> pl.DataFrame:
@@ -121,10 +144,9 @@ def _states(written: metrics.Attribution, stand_out: Sequence[metrics.SinkRow]) 
 
 
 def _contributions(written: metrics.Attribution, names: pl.DataFrame) -> pl.DataFrame:
-    columns = ("norm", "along", "share", "cosine", "before")
+    columns = ("norm", "along", "share", "cosine")
     return names.with_columns(
         *(pl.Series(name, getattr(written, name).numpy()) for name in columns),
-        reference_state=pl.lit(written.reference_state, pl.Int64),
         reason=pl.lit(written.reason, pl.String),
     )
 
@@ -152,9 +174,9 @@ def _tables(_: Sequence[Prompt], results: list[list[Frames]], key: dict[str, str
 def _write_averages(writer: FindingsWriter) -> None:
     """Both tables of averages, over everything that is measured."""
     writer.update()
-    thresholds, tables = writer.run_header.thresholds, writer.reading().table
-    states, contributions, ratio = tables("states"), tables("contributions"), thresholds.massive_ratio
-    writing = writers(states, contributions, massive_ratio=ratio, sink_position=thresholds.sink_position)
-    profile = attribution_profile(states, contributions, tables("dimensions"), writing, massive_ratio=ratio)
+    tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio
+    measured = tables("states"), tables("contributions")
+    writing = writers(*measured, tables("segments"), massive_ratio=ratio)
+    profile = attribution_profile(*measured, tables("dimensions"), tables("segments"), writing, massive_ratio=ratio)
     writer.write_table("attribution", profile)
     writer.write_table("writers", writing)

@@ -1,5 +1,7 @@
 """What an attribution adds to a run: every column of its tables."""
 
+import polars as pl
+
 from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE, WHOLES, metrics
 from thalweg.store import Column, Table, Tables
@@ -7,12 +9,13 @@ from thalweg.store import Column, Table, Tables
 ALONG = Column(
     "along",
     NUMBER,
-    "component along v, the sink token's row's direction at the reference state: of what is added, or of the row",
+    "component along v, the row's direction at the reference state: of what is added, or of the row",
     "activation units",
 )
 PART = (shared.BLOCK, Column("part", TEXT, "`embedding`, `attention` or `mlp`; an embedding has no block"))
+POSITION = Column("position", WHOLE, "where the segment's row is in the prompt; null where it is too short", "token")
 REFERENCE_STATE = Column(
-    "reference_state", SMALL, "state of the largest `norm_ratio`; of averages, that of most prompts", "state"
+    "reference_state", SMALL, "state of the segment at which its row is longest: v is read there", "state"
 )
 SUM_ERROR = Column(
     "sum_error",
@@ -22,7 +25,7 @@ SUM_ERROR = Column(
 )
 SINK = (
     *metrics(NUMBER, "sink_norm rest_norm norm_ratio"),
-    Column("sink_ratio", NUMBER, "norm of the sink token's row over the median row norm", "ratio"),
+    Column("sink_ratio", NUMBER, "norm of the segment's row over the median row norm", "ratio"),
     *metrics(NUMBER, "row_ratio"),
     *metrics(WHOLE, "row_position"),
 )
@@ -32,7 +35,7 @@ WRITTEN = (
     Column("value", NUMBER, "what is written there, with its sign"),
 )
 ADDED = (
-    Column("norm", NUMBER, "norm of what the part adds to the sink token's row", "activation units"),
+    Column("norm", NUMBER, "norm of what the part adds to the row", "activation units"),
     ALONG,
     Column("share", NUMBER, "`along` over the norm of the row at the reference state", "share of the row"),
     Column("cosine", NUMBER, "`along` over `norm`", "cosine"),
@@ -42,6 +45,7 @@ AVERAGED = (
     Column("metric", TEXT, "`norm`, `along`, `share` or `cosine`"),
     *(shared.MEAN, shared.STD, shared.LOW, shared.HIGH, shared.N),
     Column("writes", FLAG, "whether it is the MLP of one of the writing blocks"),
+    Column("erases", FLAG, "whether it is one of the erasing parts"),
     Column(
         "dims",
         WHOLES,
@@ -64,40 +68,58 @@ WRITING = (
     ),
     Column("writing_threshold", NUMBER, "share that the set has to reach", "share"),
     Column("writing_agreement", NUMBER, "share of prompts whose own smallest set is this one", "share"),
-    REFERENCE_STATE,
-    Column("reference_agreement", NUMBER, "share of prompts with that reference state", "share"),
+    Column(
+        "erasing_parts",
+        pl.List(TEXT),
+        "smallest set of parts, such as `mlp 28`, that take the threshold of all that is taken away between the "
+        "reference state and the next segment",
+    ),
+    Column("erasing_share", NUMBER, "share of the massive row that they take away", "share"),
+    Column("erased_share", NUMBER, "share of it that all parts there take away that lower it", "share"),
+    Column("erasing_agreement", NUMBER, "share of prompts whose own smallest set is this one", "share"),
 )
 MASSIVE = (
-    *(shared.HAS_MASSIVE_ACTIVATIONS, shared.COMPRESS_FIRST, shared.COMPRESS_LAST, shared.PROMPTS),
-    Column("massive_prompts", WHOLE, "prompts whose sink token's row is massive at some state", "prompts"),
+    shared.PROMPTS,
+    Column("massive_prompts", WHOLE, "prompts whose row is massive inside the segment", "prompts"),
 )
 
 TABLES = Tables(
     parts={
         "states": Table(
-            "one prompt and state",
-            (*shared.KEY, shared.STATE, *SINK, ALONG, SUM_ERROR),
-            order=("prompt", "state"),
+            "one prompt, segment and state",
+            (*shared.KEY, shared.SEGMENT, shared.STATE, POSITION, *SINK, ALONG, SUM_ERROR),
+            order=("prompt", "segment", "state"),
         ),
         "dimensions": Table(
-            "one prompt, part and dimension",
-            (*shared.KEY, *PART, *WRITTEN),
-            order=("prompt", "block", "part", "rank"),
+            "one prompt, segment, part and dimension",
+            (*shared.KEY, shared.SEGMENT, *PART, *WRITTEN),
+            order=("prompt", "segment", "block", "part", "rank"),
         ),
         "contributions": Table(
-            "one prompt and part",
-            (*shared.KEY, *PART, *ADDED, REFERENCE_STATE, shared.REASON),
-            order=("prompt", "block", "part"),
+            "one prompt, segment and part",
+            (*shared.KEY, shared.SEGMENT, *PART, *ADDED, shared.REASON),
+            order=("prompt", "segment", "block", "part"),
         ),
     },
     wholes={
+        "segments": shared.SEGMENTS,
         "attribution": Table(
-            "one part and metric, averaged over prompts",
-            (*shared.DATA_KEY, *PART, *AVERAGED),
+            "one segment, part and metric, averaged over prompts",
+            (*shared.DATA_KEY, shared.SEGMENT, *PART, *AVERAGED),
         ),
         "writers": Table(
-            "one model on one data set",
-            (*shared.DATA_KEY, *WRITING, *MASSIVE, shared.REASON),
+            "one segment of a model on one data set",
+            (
+                *shared.DATA_KEY,
+                shared.SEGMENT,
+                shared.FIRST,
+                shared.LAST,
+                REFERENCE_STATE,
+                *WRITING,
+                *MASSIVE,
+                shared.REASON,
+            ),
         ),
     },
+    plans=("segments",),
 )

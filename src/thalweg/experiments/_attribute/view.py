@@ -1,4 +1,4 @@
-"""Which part of which block writes the massive row: the paper's Figure 19."""
+"""Which part of which block writes the row of each segment, and which erases it: the paper's Figure 19."""
 
 import math
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded
+from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -16,42 +16,60 @@ from thalweg.shown import (
     Panel,
     Points,
     Section,
+    Span,
     Table,
     Ticks,
     listing,
+    span_of,
+    spans,
     unit,
 )
 from thalweg.store import Run
 
-COLUMNS = ("block", "part", "norm", "along", "share", "writes", "dimensions")
+COLUMNS = ("block", "part", "norm", "along", "share", "", "dimensions")
 PARTS = {"attention": "attention", "mlp": "MLP"}
 EMBEDDING = -1
 """Its place on an axis of blocks."""
+FEW = 0.1
+"""Of a row, what is too little to be called taken away."""
 NOTE = (
-    "What attention and MLP of every block add to the sink token's row: the component along the direction that the row "
-    "has at the state where it stands out most, and the norm. The row itself, between the blocks, is the sum of all "
-    "that was added before. Whiskers and bands reach one standard deviation to each side. Shaded: the compress phase."
+    "A segment's row is, in each prompt, the largest one at the segment's peak. Shown is what attention and MLP of "
+    "every block add to it: the component along the direction that the row has at the state of the segment where it is "
+    "longest, and the norm. The row itself, between the blocks, is the sum of all that was added before. Whiskers and "
+    "bands reach one standard deviation to each side. Shaded: the segment's states. Writers: the fewest MLPs before "
+    "that state that write 90% of the row; erasers: the fewest parts after it and before the next segment that take "
+    "90% of all that is taken away."
 )
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
-    """What writes the sink token's row of every model and data set."""
+    """What writes and what erases the massive rows of every model on every data set."""
     sections = [_section(measured) for measured in measured_pairs(run, "attribution", "writers")]
     yield Chapter("Attribution", "attribution", sections, NOTE)
 
 
 def _section(measured: MeasuredPair) -> Section:
-    writers, means = measured.table("writers").row(0, named=True), measured.table("attribution")
-    said, added = _sentence(writers, means), _added(means)
+    rows, means = measured.table("writers").to_dicts(), measured.table("attribution")
+    places = {row["name"]: row for row in measured.table("segments").to_dicts()}
+    of_row = {row["segment"]: means.filter(segment=row["segment"]) for row in rows}
+    said = [_sentence(row, places.get(row["segment"]), of_row[row["segment"]]) for row in rows]
+    panels = [
+        panel
+        for row in rows
+        for panel in (
+            _along(measured, _added(of_row[row["segment"]]), row),
+            _norms(measured, _added(of_row[row["segment"]]), row),
+        )
+    ]
     return Section(
         measured.name,
         measured.stem,
-        [said],
-        [_along(measured, added, writers), _norms(measured, added, writers)],
-        [Table(_title(writers), COLUMNS, _rows(means), folded="Every part")],
+        said,
+        panels,
+        [Table(_title(row), COLUMNS, _rows(of_row[row["segment"]]), folded="Every part") for row in rows],
         settings_words(measured.findings),
         measured.key,
-        headline=f"{measured.name}: {said}",
+        headline=f"{measured.name}: {'; '.join(said)}",
         size=(4.8, 3.2),
         only="" if measured.latest else "terminal",
     )
@@ -65,12 +83,12 @@ def _added(means: pl.DataFrame) -> pl.DataFrame:
 
 
 def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
-    rows, state = added.filter(metric="along"), writers["reference_state"]
+    rows = added.filter(metric="along")
     sums = rows.group_by("at").agg(pl.col("mean").sum()).sort("at")
     # a state stands between two blocks, and steps where a block is
     row_itself = sums.select(at=pl.col("at") + 0.5, mean=pl.col("mean").cum_sum())
     return Panel(
-        "Added along the row's direction" + ("" if state is None else f" at state {state}"),
+        _titled(writers, f"added along the row's direction at state {writers['reference_state']}"),
         "block",
         f"component [{unit('sink_norm')}]",
         lines=(Line("the row itself", row_itself, GREY, width=1.2, band=False, step=True),),
@@ -78,7 +96,7 @@ def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
             Bars(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=shaded((writers["compress_first"], writers["compress_last"])),
+        spans=_spans(writers),
         ticks=_ticks(measured.pair.blocks),
     )
 
@@ -86,17 +104,29 @@ def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
 def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
     rows = added.filter(metric="norm")
     return Panel(
-        "Norm of what is added",
+        _titled(writers, "norm of what is added"),
         "block",
         f"norm [{unit('sink_norm')}]",
         lines=tuple(
             Line(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=shaded((writers["compress_first"], writers["compress_last"])),
+        spans=_spans(writers),
         log_y=True,
         ticks=_ticks(measured.pair.blocks),
     )
+
+
+def _titled(writers: dict[str, Any], what: str) -> str:
+    return what.capitalize() if writers["first"] is None else f"{writers['segment']}: {what}"
+
+
+def _spans(writers: dict[str, Any]) -> tuple[Span, ...]:
+    """The segment, as a panel shades it."""
+    if writers["first"] is None:
+        return ()
+    name = "compress phase" if writers["segment"] == "compress" else writers["segment"]
+    return (Span(name, writers["first"], writers["last"]),)
 
 
 def _embedding(rows: pl.DataFrame) -> Points:
@@ -112,38 +142,71 @@ def _ticks(blocks: int) -> Ticks:
 
 def _title(writers: dict[str, Any]) -> str:
     name, state = f"{writers['model']} on {writers['data']}", writers["reference_state"]
-    if state is None:
-        return name
-    what = "massive" if writers["has_massive_activations"] else "largest"
-    return f"{name}: what is added to the sink token's row, along its direction at its {what} state ({state})"
+    if writers["first"] is None:
+        return f"{name}: what is added to the sink token's row, along its direction at its largest state ({state})"
+    return f"{name}: what is added to the row of {writers['segment']}, along its direction at state {state}"
 
 
 def _rows(means: pl.DataFrame) -> list[list[Any]]:
     values = {tuple(key): mean for *key, mean in means.select("block", "part", "metric", "mean").iter_rows()}
-    parts = means.filter(metric="norm").select("block", "part", "writes", "dims")
+    parts = means.filter(metric="norm").select("block", "part", "writes", "erases", "dims")
     return [
         [
             block,
             part,
             *(values[block, part, metric] for metric in ("norm", "along", "share")),
-            "yes" if writes else "",
+            "writes" if writes else "erases" if erases else "",
             ", ".join(map(str, dims)),
         ]
-        for block, part, writes, dims in parts.iter_rows()
+        for block, part, writes, erases, dims in parts.iter_rows()
     ]
 
 
-def _sentence(writers: dict[str, Any], means: pl.DataFrame) -> str:
-    if writers["reason"] is not None:
-        nothing = "" if writers["has_massive_activations"] else ": nothing is written"
-        return f"{writers['reason']}{nothing}"
-    wrote = means.filter(metric="share_before").filter("writes").sort("block")
+def _sentence(writers: dict[str, Any], segment: dict[str, Any] | None, means: pl.DataFrame) -> str:
+    if writers["first"] is None:
+        return f"{writers['reason']}: nothing is written"
+    what = f"{writers['segment']} ({span_of(writers['first'], writers['last'])}){_where(segment)}"
+    return f"{what}: {writers['reason'] or _written(writers, means)}{_erased(writers)}"
+
+
+def _where(segment: dict[str, Any] | None) -> str:
+    """Where its row is."""
+    if segment is None:
+        return ""
+    if segment["sink_position"] is not None:
+        return f", the row at position {segment['sink_position']} as asked for"
+    share = segment["position_share"]
+    return f", at position {segment['position']}" + ("" if share == 1 else f" in {share:.0%} of prompts")
+
+
+def _written(writers: dict[str, Any], means: pl.DataFrame) -> str:
+    wrote = means.filter(metric="share").filter("writes").sort("block")
     dims, share = _dimensions(wrote), _percent(writers["writing_share"])
     blocks = wrote["block"].to_list()
     if len(blocks) == 1:
-        return f"block {blocks[0]}'s MLP writes {share} of the massive norm, into {dims}"
+        return f"block {blocks[0]}'s MLP writes {share} of the massive row, into {dims}"
     each = listing([_percent(part) for part in wrote["mean"]])
-    return f"the MLPs of blocks {listing(blocks)} write {share} of the massive norm ({each}), into {dims}"
+    return f"the MLPs of blocks {spans(blocks)} write {share} of the massive row ({each}), into {dims}"
+
+
+def _erased(writers: dict[str, Any]) -> str:
+    """What takes it away again, in words that follow a semicolon."""
+    if math.isnan(writers["erased_share"]):
+        return ""
+    if writers["erased_share"] < FEW:
+        return f"; nothing takes it away again (all that lowers it sums to {_percent(writers['erased_share'])})"
+    blocks = {name: list[int]() for name in PARTS}
+    for part, block in (erasing.split(" ") for erasing in writers["erasing_parts"]):
+        blocks[part].append(int(block))
+    named = [_named(PARTS[part], numbers) for part, numbers in blocks.items() if numbers]
+    one = len(writers["erasing_parts"]) == 1
+    return f"; {listing(named)} take{'s' * one} {_percent(writers['erasing_share'])} of it away again"
+
+
+def _named(part: str, blocks: list[int]) -> str:
+    """``attention of block 4``, ``the MLPs of blocks 28 and 29``."""
+    several = "s" * (len(blocks) > 1)
+    return f"{f'the MLP{several}' if part == 'MLP' else part} of block{several} {spans(blocks)}"
 
 
 def _dimensions(wrote: pl.DataFrame) -> str:

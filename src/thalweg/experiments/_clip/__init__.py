@@ -1,4 +1,4 @@
-"""Clipping: the sink token's row with its coordinates clamped to [-gamma, gamma] (the paper, Fig. 20)."""
+"""Clipping: the massive row with its coordinates clamped to [-gamma, gamma] (the paper, Fig. 20)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +28,12 @@ def clip(
     options: PromptOptions | None = None,
     **_: Unpack[PromptKeywords],
 ) -> Findings:
-    """Clamp the sink token's row to [-gamma, gamma], and measure entropy, sinks and loss against gamma.
+    """Clamp the massive row to [-gamma, gamma], and measure entropy, sinks and loss against gamma.
 
-    Every gamma is compared with the model as it is, prompt by prompt. Joins the run of a survey with the same options,
-    or makes a run of its own; finished shards are not measured again, and a higher ``limit`` extends it. The paper:
-    Fig. 20.
+    It is the row of the compress phase: in each prompt the one that is largest at the phase's peak, found on the first
+    64 rows of the data; without massive states the one at the sink position. Every gamma is compared with the model as
+    it is, prompt by prompt. Joins the run of a survey with the same options, or makes a run of its own; finished shards
+    are not measured again, and a higher ``limit`` extends it. The paper: Fig. 20.
 
     On the command line:
 
@@ -50,7 +51,8 @@ def clip(
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
             that come with thalweg. On the command line --data may be repeated.
         gamma: largest magnitudes to leave, as numbers, or "10,100", or a log grid "1:1000:13"; by default 13 from the
-            largest ordinary coordinate of the sink's row to its largest massive one.
+            largest coordinate of the other rows to the largest one of this row, and in the same steps on below, until
+            less than a tenth of the compression is left.
         states: states to clamp, as numbers or "2-6"; by default after every block.
         massive_only: clamp the massive coordinates alone.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
@@ -59,7 +61,7 @@ def clip(
     Returns:
         The experiment, for reading: tables ``states``, ``blocks`` and ``losses`` by gamma and prompt, gamma infinite
         being the model as it is; ``curves`` (averages and paired differences) and ``sweeps`` (the gammas, and what the
-        sink's row is made of).
+        row is made of).
 
     Raises:
         UsageError: a gamma that is not above 0, a state that the model does not have; no massive coordinate, and no

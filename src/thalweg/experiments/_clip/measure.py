@@ -1,29 +1,37 @@
-"""Clipping: the sink token's row with its coordinates clamped to [-gamma, gamma] (the paper, Fig. 20)."""
+"""Clipping: the massive row with its coordinates clamped to [-gamma, gamma] (the paper, Fig. 20)."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import polars as pl
 
 from thalweg import averages, metrics
+from thalweg.engines import run_shards
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.tables import TABLES
-from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined, scanned
+from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._options import index_list, index_text
-from thalweg.experiments._over_prompts import measure_prompts, unfinished
+from thalweg.experiments._over_prompts import batching, measure_prompts, unfinished
+from thalweg.experiments._pass import StateSeen, read
+from thalweg.experiments._planned import Plan, SegmentRows, Target, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Clamp
-from thalweg.prompts import Prompt
-from thalweg.store import Findings, FindingsWriter, Thresholds
+from thalweg.prompts import Prompt, read_shards
+from thalweg.store import Findings, FindingsWriter
 
 NAME = "clip"
 BY = ("gamma",)
 COUNT, MOST = 13, 1000
 DECADES = 1000.0
 """Where no ordinary coordinate tells where to begin: this far below the massive ones."""
+ABOVE = 1.001
+"""Rounding differs from batch to batch: what is this far above the largest coordinate clips none."""
+JUDGED, GONE, LOWEST = 8, 0.1, 10.0
+"""Where a sweep begins by default: so many prompts tell whether less than this share of the compression is left; it
+begins at most so far below what is ordinary."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,14 @@ def clipped(
         "gammas": "auto" if gammas is None else list(gammas),
         "states": index_text(chosen),
         "massive_only": massive_only,
+        **prepared.by_hand,
     }
     with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):
-                clamps = _clamps(part, writer, loading, asked)
-                measure = partial(_measured, loading, clamps, prepared.header.thresholds)
+                found = planned(part, writer, lambda: loading.subject)
+                clip = _Clipping(part, loading, asked, Plan((found.main,)))
+                measure = partial(_measured, clip, _gammas(clip, writer))
                 measure_prompts(part, writer, loading.subject, measure, _tables, title="clip")
         _write_curves(writer)
         writer.update(status="finished")
@@ -115,42 +125,129 @@ def _values(piece: str) -> Sequence[float]:
     return log_grid(first, last, count)
 
 
-def _clamps(part: Prepared, writer: FindingsWriter, loading: OnDemand, asked: Asked) -> list[Clamp]:
+@dataclass(frozen=True)
+class _Clipping:
+    """One data set, and how the row that stands out there is clamped."""
+
+    part: Prepared
+    loading: OnDemand
+    asked: Asked
+    plan: Plan
+
+    @property
+    def row(self) -> Target:
+        """What is clamped."""
+        return self.plan.main
+
+    def sinks(self, batch: Sequence[Prompt]) -> SegmentRows:
+        """Where it is."""
+        return SegmentRows.of(self.plan, self.loading.subject, batch)
+
+    def clamp(self, gamma: float, sinks: SegmentRows) -> tuple[Clamp, ...]:
+        """What is changed in a batch; nothing where gamma is infinite."""
+        dims = self.row.dims if self.asked.massive_only else None
+        return () if math.isinf(gamma) else (Clamp(self.asked.states, gamma, sinks.positions, dims),)
+
+
+def _gammas(clip: _Clipping, writer: FindingsWriter) -> tuple[float, ...]:
     """Planned once for a data set and written down, so that every prompt is measured alike."""
-    key = {**part.key, "data": part.sources[0].name}
+    key = {**clip.part.key, "data": clip.part.sources[0].name}
     before = writer.reading().table("sweeps").collect()
     sweep = before.filter(**key)
     if not sweep.height:
-        sweep = pl.DataFrame([{**key, **_sweep(part, loading, asked)}], schema=TABLES["sweeps"].schema)
+        row = clip.row
+        planned = {"gammas": _chosen(clip), "dims": row.dims, "peak": row.largest, "ordinary": row.ordinary}
+        sweep = pl.DataFrame([{**key, **planned}], schema=TABLES["sweeps"].schema)
         writer.write_table("sweeps", pl.concat([before, sweep]))
-    row = sweep.row(0, named=True)
-    dims = tuple(row["dims"]) if asked.massive_only else None
-    return [Clamp(asked.states, gamma, (part.options.sink_position,), dims) for gamma in row["gammas"]]
+    return tuple(sweep["gammas"][0])
 
 
-def _sweep(part: Prepared, loading: OnDemand, asked: Asked) -> dict[str, Any]:
-    """The gammas of one data set, and what the sink's row is made of."""
-    coordinates, by_default = scanned(part, loading), asked.gammas is None
-    if not coordinates.dims and (by_default or asked.massive_only):
-        nothing = f"the row of position {part.options.sink_position} has no massive coordinate"
+def _chosen(clip: _Clipping) -> tuple[float, ...]:
+    """As asked for; by default from where compression is gone to where nothing is clipped."""
+    row, by_default = clip.row, clip.asked.gammas is None
+    if not row.dims and (by_default or clip.asked.massive_only):
+        nothing = f"the row of position {row.position} has no massive coordinate"
         what = "name gammas, as in --gamma 1:1000:13" if by_default else "leave out --massive-only"
         by = " by default" if by_default else ""
-        raise UsageError(f"{nothing} on {part.sources[0].name}: nothing to clip{by}; {what}.")
-    return {"gammas": asked.gammas or _grid(coordinates), **asdict(coordinates)}
+        raise UsageError(f"{nothing} on {clip.part.sources[0].name}: nothing to clip{by}; {what}.")
+    return clip.asked.gammas or _lowered(clip, _grid(row))
 
 
-def _grid(coordinates: metrics.SinkCoordinates) -> tuple[float, ...]:
-    """From what is ordinary, where nothing massive is left, to the largest there is, where nothing is clipped."""
-    ordinary, peak = coordinates.ordinary, coordinates.peak
-    return log_grid(ordinary if 0 < ordinary < peak else peak / DECADES, peak, COUNT)
+def _grid(row: Target) -> tuple[float, ...]:
+    """From what is ordinary to the largest there is, where nothing is clipped."""
+    largest = row.largest * ABOVE
+    return log_grid(row.ordinary if 0 < row.ordinary < largest else largest / DECADES, largest, COUNT)
 
 
-def _measured(loading: OnDemand, clamps: Sequence[Clamp], thresholds: Thresholds, batch: Sequence[Prompt]) -> Rows:
+def _lowered(clip: _Clipping, grid: tuple[float, ...]) -> tuple[float, ...]:
+    """The same, begun lower in the same steps until compression is below a tenth of the intact one, judged on a few.
+
+    No lower than a tenth of what is ordinary.
+    """
+    step, least = grid[1] / grid[0], grid[0] / LOWEST
+    intact = _judged(clip, math.inf)
+    references = {place: reference for place, (_, reference) in intact.items()}
+    whole = _compression(intact, references)
+    while grid[0] / step >= least and not _compression(_judged(clip, grid[0]), references) < GONE * whole:
+        grid = (float(f"{grid[0] / step:.6g}"), *grid)
+    return grid
+
+
+Entropies = dict[tuple[int, int], tuple[float, float]]
+"""By prompt and state of the compress phase, with massive rows and, of the model as it is, without them."""
+
+
+class _Entropies:
+    """What compression is told by."""
+
+    def __init__(self, clip: _Clipping, batch: Sequence[Prompt], *, changed: bool) -> None:
+        self.states, self.batch, self.rows = clip.row.states, batch, Entropies()
+        ratio = clip.part.options.massive_ratio
+        self.measure = partial(metrics.measure_state, massive_ratio=ratio, without_massive=not changed)
+
+    def state(self, index: int, seen: StateSeen, /) -> None:
+        if index in self.states:
+            for prompt, rows in zip(self.batch, seen.prompts, strict=True):
+                found: Any = self.measure(rows).metrics
+                others = found["entropy_without_massive"]
+                self.rows[prompt.row, index] = found["entropy"], math.nan if others is None else others
+
+
+def _judged(clip: _Clipping, gamma: float) -> Entropies:
+    """The first prompts under one gamma."""
+    part, subject, found = clip.part, clip.loading.subject, Entropies()
+
+    def measure(batch: Sequence[Prompt]) -> Entropies:
+        clamp = clip.clamp(gamma, clip.sinks(batch))
+        reader = _Entropies(clip, batch, changed=bool(clamp))
+        read(subject, batch, reader, interventions=clamp)
+        return reader.rows
+
+    def keep(_: object, results: list[Entropies]) -> None:
+        for rows in results:
+            found.update(rows)
+
+    shards = read_shards(part.sources[0], part.tokenizations[0], limit=JUDGED, size=JUDGED)
+    run_shards(shards, measure=measure, finish=keep, options=batching(subject, part.options))
+    return found
+
+
+def _compression(entropies: Entropies, references: Mapping[tuple[int, int], float]) -> float:
+    """How much lower the entropy is than that of the other rows alone, on average; NaN is no compression."""
+    shares = [max(0.0, 1 - entropy / references[place]) for place, (entropy, _) in entropies.items()]
+    known = [share for share in shares if math.isfinite(share)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _measured(clip: _Clipping, gammas: Sequence[float], batch: Sequence[Prompt]) -> Rows:
     """One batch as it is and under every clamp."""
-    parts = [joined([intervened(loading, batch, thresholds)], {"gamma": math.inf})]
-    for clamp in clamps:
-        parts.append(joined([intervened(loading, batch, thresholds, [clamp])], {"gamma": clamp.gamma}))
-    return joined(parts)
+    thresholds, sinks = clip.part.header.thresholds, clip.sinks(batch)
+    return joined(
+        [
+            joined([intervened(clip.loading, batch, thresholds, sinks, clip.clamp(gamma, sinks))], {"gamma": gamma})
+            for gamma in (math.inf, *gammas)
+        ]
+    )
 
 
 def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Rows:

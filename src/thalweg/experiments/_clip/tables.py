@@ -1,13 +1,10 @@
 """What clipping adds to a run: every column of its tables."""
 
 from thalweg.experiments import _columns as shared
-from thalweg.experiments._columns import NUMBER, NUMBERS, WHOLE, WHOLES, averaged, metrics
+from thalweg.experiments._columns import NUMBER, NUMBERS, WHOLES, averaged
 from thalweg.store import Column, Table, Tables
 
-GAMMA = Column(
-    "gamma", NUMBER, "largest magnitude that coordinates of the sink token's row may have", "activation units"
-)
-STATE = metrics(NUMBER, "entropy entropy_normalized sink_norm rest_norm norm_ratio row_ratio")
+GAMMA = Column("gamma", NUMBER, "largest magnitude that coordinates of the massive row may have", "activation units")
 PLACE = (shared.SITE, shared.INDEX, shared.COMPARED)
 INTACT = averaged("intact", "mean over prompts of the model as it is")
 CLIPPED = averaged("clipped", "mean over the same prompts, clipped")
@@ -18,12 +15,12 @@ TABLES = Tables(
     parts={
         "states": Table(
             "one prompt, gamma and state",
-            (*shared.KEY, GAMMA, shared.STATE, *STATE, *metrics(WHOLE, "row_position")),
+            (*shared.KEY, GAMMA, shared.STATE, *shared.INTERVENED_STATE),
             order=("prompt", "gamma", "state"),
         ),
         "blocks": Table(
             "one prompt, gamma and block",
-            (*shared.KEY, GAMMA, shared.BLOCK, *metrics(NUMBER, "sink_rate sink_score")),
+            (*shared.KEY, GAMMA, shared.BLOCK, *shared.INTERVENED_BLOCK),
             order=("prompt", "gamma", "block"),
         ),
         "losses": Table(
@@ -31,6 +28,7 @@ TABLES = Tables(
         ),
     },
     wholes={
+        "segments": shared.SEGMENTS,
         "sweeps": Table(
             "one model on one data set",
             (
@@ -38,7 +36,12 @@ TABLES = Tables(
                 Column("gammas", NUMBERS, "every gamma of the sweep, smallest first", "activation units"),
                 Column("dims", WHOLES, "the massive coordinates", "dimensions"),
                 Column("peak", NUMBER, "largest magnitude of the massive coordinates; NaN without", "activation units"),
-                Column("ordinary", NUMBER, "largest magnitude of any other coordinate", "activation units"),
+                Column(
+                    "ordinary",
+                    NUMBER,
+                    "largest magnitude in the other rows, inside the compress phase",
+                    "activation units",
+                ),
             ),
         ),
         "curves": Table(
@@ -46,5 +49,5 @@ TABLES = Tables(
             (*shared.DATA_KEY, GAMMA, *PLACE, *INTACT, *CLIPPED, *CHANGE, shared.GEOMETRIC, *PHASE),
         ),
     },
-    plans=("sweeps",),
+    plans=("segments", "sweeps"),
 )

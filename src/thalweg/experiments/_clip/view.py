@@ -1,4 +1,4 @@
-"""The sink token's row clamped to [-gamma, gamma]: the paper's Figure 20."""
+"""The massive row clamped to [-gamma, gamma]: the paper's Figure 20."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,8 @@ MARKS: tuple[tuple[str, str, Dash], ...] = (
     ("largest massive coordinate", "peak", "-."),
 )
 NOTE = (
-    "Every coordinate of the sink token's row that is asked for is clamped to [-gamma, gamma]. "
+    "Every coordinate that is asked for is clamped to [-gamma, gamma], of the compress phase's row: in each prompt the "
+    "one that is largest at its peak. "
     "The band is one standard deviation."
 )
 
@@ -80,7 +81,7 @@ def _panel(quantity: str, curves: pl.DataFrame, sweeps: list[dict[str, Any]]) ->
 
 
 def _marks(sweeps: list[dict[str, Any]]) -> Iterator[Rule]:
-    """What the sink token's row is made of, where it is known."""
+    """What the massive row is made of, where it is known."""
     for row in sweeps[:1]:
         for name, column, dash in MARKS:
             if math.isfinite(row[column]) and row[column] > 0:
@@ -96,9 +97,18 @@ def _sentence(curves: pl.DataFrame) -> str:
     changed, sank = (f"{number(row['intact'])} {ARROW} {number(row['clipped'])}" for row in (entropy, sinks))
     cost = change(loss["difference"], loss["low"], loss["high"])
     return (
-        f"Clamped to {least:.4g}, normalized entropy goes {changed}, the sink rate {sank}, the loss by {cost} nats; "
-        f"{_half_gone(finite)}"
+        f"Clamped to {least:.4g}, normalized entropy goes {changed}, the sink rate {sank}"
+        f"{_elsewhere(finite.filter(gamma=least))}, the loss by {cost} nats; {_half_gone(finite)}"
     )
+
+
+def _elsewhere(rows: pl.DataFrame) -> str:
+    """How many heads sink on another token, which differs from prompt to prompt."""
+    for row in rows.filter(pl.col("clipped").is_finite(), site="compress", metric="elsewhere_rate").iter_rows(
+        named=True
+    ):
+        return f" (on another token {number(row['intact'])} {ARROW} {number(row['clipped'])})"
+    return ""
 
 
 def _half_gone(finite: pl.DataFrame) -> str:
@@ -146,7 +156,7 @@ def _compress(rows: pl.DataFrame) -> tuple[int | None, int | None]:
 
 def _clamped(measured: MeasuredPair, sweeps: list[dict[str, Any]]) -> str:
     """Which coordinates, and where."""
-    settings, row = measured.findings.header.settings, "the sink token's row"
+    settings, row = measured.findings.header.settings, "the massive row"
     if settings.get("massive_only"):
         row = f"massive coordinates ({', '.join(map(str, sweeps[0]['dims'])) if sweeps else '-'}) of {row}"
     return f"{row} at states {settings['states']}" if "states" in settings else row

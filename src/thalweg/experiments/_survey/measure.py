@@ -68,7 +68,7 @@ def measure_rows(
         without_massive: rows before this one are measured without their massive rows too.
     """
     settings = MeasureOptions(
-        options.sink_position, options.massive_ratio, variants=options.variants, without_massive=without_massive
+        options.sink_position or 0, options.massive_ratio, variants=options.variants, without_massive=without_massive
     )
     batches = batching(subject, options)
 
