@@ -41,7 +41,7 @@ class ThresholdKeywords(RowKeywords, total=False):
     whole_file: bool
     chat: bool
     tau: float
-    sink_position: int
+    sink_position: int | None
     massive_ratio: float
 
 
