@@ -8,9 +8,9 @@ The driver, in reading order: :mod:`._declared` (what an experiment is, and what
 :mod:`._called` (how an experiment is called from Python), :mod:`._columns` (what tables hold), :mod:`._continued`
 (what is taken over from a run), :mod:`._prepare` (models, data, what a run says about itself), :mod:`._pass` (one
 batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a
-run), :mod:`._features` (texts at every state, each measured once), :mod:`._intervened` (one batch under an
-intervention, and what the sink's row is made of), and for views :mod:`._views` (models, data and their names, curves
-through depth, what a run holds of an experiment).
+run), :mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act
+on), :mod:`._intervened` (one batch under an intervention), and for views :mod:`._views` (models, data and their names,
+curves through depth, what a run holds of an experiment).
 """
 
 import logging
