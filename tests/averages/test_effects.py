@@ -12,7 +12,7 @@ from thalweg import averages
 
 KEY = {"model": "lab/one", "revision": "main", "data": "words"}
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")
-BLOCK = ("sink_rate", "sink_score")
+BLOCK = ("sink_rate", "sink_score", "top_rate", "top_score", "elsewhere_rate", "mixing_normalized")
 INTACT = pl.col("condition") == "intact"
 BY = ("condition", "seed")
 STATES, BLOCKS, PROMPTS = 4, 3, 6
@@ -29,11 +29,13 @@ def drawn(seed=0, *, prompts=PROMPTS, conditions=CONDITIONS, gaps=True):
             for state in range(STATES):
                 numbers = {name: float(random.uniform(0.5, 50.0)) for name in STATE}
                 numbers |= {"norm_ratio": math.nan} if gaps and prompt == 2 and state == 1 else {}
+                numbers |= {"entropy_without_massive": float(random.uniform(20.0, 50.0))}
                 position = int(random.integers(0, 3))
                 states.append({**own, "state": state, **numbers, "row_position": position})
             for block in range(BLOCKS):
                 rate = math.nan if gaps and prompt == 4 else float(random.uniform())
-                blocks.append({**own, "block": block, "sink_rate": rate, "sink_score": float(random.uniform())})
+                others = {name: float(random.uniform()) for name in BLOCK}
+                blocks.append({**own, "block": block, **others, "sink_rate": rate})
             losses.append({**own, "loss": float(random.uniform(1.0, 9.0)), "tokens": 9})
     types = {"seed": pl.Int32, "state": pl.Int32, "block": pl.Int32}
     return tuple(

@@ -21,15 +21,16 @@ def test_it_says_what_went_with_the_writer(thalweg, data, run):
     assert outcome.code == 0
     assert all(line.startswith("planted is a test model") for line in outcome.err.splitlines())
     lines = outcome.out.splitlines()
-    assert lines[0] == "planted on prompts.jsonl: means over the compress phase, states 2-6"
-    assert lines[1].split()[:3] == ["condition", "compression", "sinks"]
+    assert lines[0] == "planted on prompts.jsonl: means over the states and blocks of each segment"
+    assert lines[1].split()[:3] == ["condition", "segment", "compression"]
     (ablated,) = [line for line in lines if line.startswith("without the MLP of block 1 ")]
-    assert ablated.split()[6:8] == ["removed", "removed"]
-    assert ablated.count("->") == 3
+    assert ablated.split()[6:8] == ["compress", "removed"]
+    assert ablated.count("->") == 5
     said = [line for line in lines if line.endswith(".")]
-    assert said[0].startswith("Without the MLP of block 1 at the sink token, compression is removed (0.9")
-    assert "; the sinks are removed (0.750 -> 0.000); the next-token loss changes by " in said[0]
-    assert said[1] == "Negative controls that leave both, as they must: 3 of 3."
+    assert said[0].startswith("Without the MLP of block 1, compress (states 2-6): compression removed (C 1.00 -> .00)")
+    assert ", sinks removed (.75 -> .00; anywhere .75 -> .00: gone); no other row becomes massive; the next" in said[0]
+    assert said[1] == "Negative controls that leave what they must: 3 of 3."
+    assert said[2] == "Positive controls that remove what they must: 2 of 2."
     assert lines[-1] == f"run: {run}    draw it: thalweg figures {run}"
 
 
@@ -61,6 +62,7 @@ def test_without_a_massive_activation_there_is_nothing_to_ablate(thalweg, model,
         (["--blocks", "9"], "--blocks 9 is out of range; this model has blocks 0 to 7"),
         (["--blocks", "7-5"], "--blocks 7-5 runs backwards"),
         (["--blocks", "first"], "got 'first'"),
+        (["--segment", "wave"], "--segment wave is no segment on prompts.jsonl: expected one of compress (states 2-6)"),
         (["--seeds", "-1"], "--seeds is how often"),
         (["--limit", "0"], "--limit must be at least 1"),
         (["--sink-position", "-2"], "--sink-position counts from 0"),
@@ -75,10 +77,13 @@ def test_every_option_arrives_in_its_own_place(thalweg, asked, tmp_path):
     argv = ["ablate", "one", "--data", "here", "--data", "there", "--blocks", "0,5-7", "--seeds", 5, "--out", tmp_path]
     assert thalweg(*argv, "--limit", 7, "--tau", 0.25).code == 130
     wanted = {"model": "one", "data": ("here", "there"), "blocks": "0,5-7", "seeds": 5, "out": str(tmp_path)}
+    wanted["segment"] = None
     assert calls.pop() == {**wanted, "options": PromptOptions(limit=7, tau=0.25)}
     thalweg("ablate")
     plain = {"model": "reference", "data": None, "blocks": "auto", "seeds": 3, "out": None, "options": None}
-    assert calls.pop() == plain
+    assert calls.pop() == {**plain, "segment": None}
+    thalweg("ablate", "--segment", "wave 2")
+    assert calls.pop()["segment"] == "wave 2"
 
 
 @pytest.mark.parametrize("verb", ["ablate", "clip"])

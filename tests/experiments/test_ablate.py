@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +17,16 @@ import thalweg
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments._ablate import measure as module
-from thalweg.experiments._ablate.measure import Condition
+from thalweg.experiments._attribute.writers import Writers
 from thalweg.interventions import Remove
-from thalweg.reference import Plant, byte_tokenizer, planted_llama
+from thalweg.reference import Earlier, Plant, Push, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=3)
 FOLDER = os.environ.get("THALWEG_TEST_DATA")
-PARTS, WHOLES = ("states", "blocks", "losses"), ("conditions", "effects", "verdicts")
+PARTS = ("states", "blocks", "losses")
+WHOLES = ("segments", "conditions", "effects", "verdicts", "replacements")
 BY = ["prompt", "condition", "seed"]
+NEW_LINE = byte_tokenizer()("\n", add_special_tokens=False).input_ids[0]
 
 
 def tables(experiment):
@@ -48,27 +49,30 @@ def test_the_planted_block_is_found_and_without_it_the_model_is_its_twin(tmp_pat
     draw.save(tmp_path / "model")
     draw.save(tmp_path / "twin", twin=True)
     draw.prompts(tmp_path / "prompts.jsonl")
-    options, write = replace(QUIET, sink_position=draw.position, limit=3), draw.plant.write_block
+    options, write = replace(QUIET, limit=3), draw.plant.write_block
     names = tmp_path / "model", tmp_path / "prompts.jsonl"
     found = tables(thalweg.ablate(*names, seeds=1, out=tmp_path / "run", options=options))
     ablated = f"blocks {write}"
     assert found["conditions"].filter(pl.col("control").is_null())["condition"].to_list() == ["intact", ablated]
     assert verdicts(found, condition=ablated) == {"removed"}
     assert verdicts(found, control="negative") == {"unchanged"}
-    negative = found["conditions"].filter(control="negative").group_by("condition").len().sort("condition")
-    assert negative["condition"].to_list() == ["nothing", "other blocks", "other position"]
-    assert verdicts(found, condition="emptied") == {"removed"}
+    assert verdicts(found, condition="emptied compress") == {"removed"}
     # RMSNorm takes a row's length away: the planted heads still see the direction of a rescaled one
-    assert verdicts(found, condition="rescaled", phenomenon="compression") == {"removed"}
-    others = [Condition("", blocks=module._blocks(text)).blocks for text in found["conditions"]["blocks"]]
-    assert {write, draw.plant.remove_block}.isdisjoint(
-        block
-        for name, own in zip(found["conditions"]["condition"], others, strict=True)
-        if name == "other blocks"
-        for block in own
-    )
+    assert verdicts(found, condition="rescaled compress", phenomenon="compression") == {"removed"}
+    assert found["verdicts"].filter(condition=ablated, phenomenon="sinks")["moved"].to_list() == [False]
+    assert found["replacements"].filter(condition=ablated)["other_states"].to_list() == [[]]
+    (row,) = found["segments"].iter_rows(named=True)
+    assert (row["name"], row["position"]) == ("compress", draw.position)
+    for name, blocks in found["conditions"].select("condition", "blocks").iter_rows():
+        if name == "other blocks compress":
+            assert all(write < block < row["last"] for block in module._blocks(blocks))
     twin = thalweg.ablate(
-        tmp_path / "twin", tmp_path / "prompts.jsonl", blocks=[write], seeds=0, out=tmp_path / "bare", options=options
+        tmp_path / "twin",
+        tmp_path / "prompts.jsonl",
+        blocks=[write],
+        seeds=0,
+        out=tmp_path / "bare",
+        options=replace(options, sink_position=draw.position),
     )
     for table, column, place in (("states", "entropy_normalized", "state"), ("blocks", "sink_rate", "block")):
         one, other = (
@@ -145,9 +149,9 @@ def test_the_loss_is_the_models_own(found, model, data):
 def test_every_number_is_measured_under_every_condition(found):
     frames = tables(found)
     conditions = frames["conditions"]
-    count = conditions.height  # of these, all are run
+    count = conditions.height
     assert conditions["reason"].is_null().all()
-    assert conditions.filter(condition="emptied")["dims"].to_list() == [[3]]
+    assert conditions.filter(condition="emptied compress")["dims"].to_list() == [[3]]
     assert frames["states"].height == count * 6 * 5
     assert frames["blocks"].height == count * 6 * 4
     assert frames["losses"].height == count * 6
@@ -215,7 +219,7 @@ def test_raising_the_limit_extends_it_under_the_same_conditions(found, model, da
 
 def test_if_more_prompts_say_other_blocks_write_it_is_refused(model, data, tmp_path, monkeypatch):
     ablated(model, data, tmp_path / "run", limit=2)
-    monkeypatch.setattr(module, "_writing_blocks", lambda *_: (1, 2))
+    monkeypatch.setattr(module, "writing_blocks_of", lambda *_: {"compress": Writers((1, 2), 1.0, None)})
     with pytest.raises(UsageError, match=r"are 1-2; .* was begun with 0\. Name one choice with --blocks"):
         ablated(model, data, tmp_path / "run")
 
@@ -247,42 +251,95 @@ def test_without_a_massive_activation_auto_has_nothing_to_ablate(saved, data, tm
     with pytest.raises(UsageError, match=r"^no massive activation: nothing to ablate on prompts\.jsonl\. Name blocks"):
         ablated(saved / "twin", data, tmp_path / "run", limit=3)
     found = tables(ablated(saved / "twin", data, tmp_path / "run", limit=3, blocks="1-2"))
-    assert found["verdicts"]["verdict"].is_null().all()
-    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase"}
-    assert found["verdicts"]["loss_change"].is_finite().all()
-    assert set(found["conditions"].filter(condition="emptied")["reason"]) == {
-        "the sink's row has no massive coordinates to empty"
-    }
-    assert "emptied" not in set(found["states"]["condition"])
+    assert set(found["verdicts"]["verdict"]) == {"cannot be told"}
+    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase, no wave"}
+    assert found["effects"].filter(metric="loss")["difference"].is_finite().all()
+    assert "positive" not in set(found["conditions"]["control"])
     named = found["states"].filter(condition="blocks 1-2")["entropy"].to_numpy()
     assert np.isfinite(named).all()
     assert not np.array_equal(named, found["states"].filter(condition="intact")["entropy"].to_numpy())
 
 
+WAVED = Plant(4, 6, {3: 2000.0}, (0, 1), earlier=Earlier(0, 2, 0.03))
+
+
+def waved(path, texts, plant, **options):
+    """The tables of a model of eight blocks."""
+    planted_llama(plant, blocks=8, width=32).save_pretrained(path / "model")
+    byte_tokenizer().save_pretrained(path / "model")
+    (path / "prompts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return tables(thalweg.ablate(path / "model", path / "prompts.jsonl", out=path / "run", options=QUIET, **options))
+
+
+LINES = [f"{row} bottles\n of water {'the ' * row}on the wall" for row in range(4)]
+
+
+def test_each_segment_is_ablated_at_its_row_and_judged_apart(tmp_path):
+    found = waved(tmp_path, LINES, WAVED, seeds=1)
+    segments = found["segments"].select("name", "first", "last", "position").rows()
+    assert segments == [("wave", 1, 2, 0), ("compress", 5, 6, 0)]
+    names = found["conditions"].filter(pl.col("control").is_null())["condition"].to_list()
+    assert names == ["intact", "blocks 0", "blocks 4", "blocks 0,4"]
+    said = {
+        (row["condition"], row["segment"], row["phenomenon"]): row["verdict"]
+        for row in found["verdicts"].filter(pl.col("control").is_null()).iter_rows(named=True)
+    }
+    assert said == {
+        ("blocks 0", "wave", "compression"): "removed",
+        ("blocks 0", "wave", "sinks"): "nothing to remove",  # heads sink on compress's row alone
+        ("blocks 0", "compress", "compression"): "unchanged",
+        ("blocks 0", "compress", "sinks"): "unchanged",
+        ("blocks 4", "wave", "compression"): "cannot be told",
+        ("blocks 4", "wave", "sinks"): "cannot be told",
+        ("blocks 4", "compress", "compression"): "removed",
+        ("blocks 4", "compress", "sinks"): "removed",
+        ("blocks 0,4", "wave", "compression"): "removed",
+        ("blocks 0,4", "wave", "sinks"): "nothing to remove",
+        ("blocks 0,4", "compress", "compression"): "removed",
+        ("blocks 0,4", "compress", "sinks"): "removed",
+    }
+    assert verdicts(found, control="negative", phenomenon="compression") == {"unchanged"}
+    for segment in ("wave", "compress"):
+        assert set(found["verdicts"].filter(condition=f"emptied {segment}")["segment"]) == {segment}
+        assert verdicts(found, condition=f"emptied {segment}", phenomenon="compression") == {"removed"}
+
+
+def test_one_segment_alone_can_be_asked_about(tmp_path):
+    found = waved(tmp_path, LINES, WAVED, seeds=0, segment=5)
+    assert found["segments"]["name"].to_list() == ["compress"]
+    assert set(found["verdicts"]["segment"]) == {"compress"}
+    names = found["conditions"]["condition"].to_list()
+    assert names == ["intact", "blocks 4", "nothing", "rescaled compress", "emptied compress"]
+    with pytest.raises(UsageError, match=r"--segment 4 is no segment on prompts\.jsonl: expected one of wave"):
+        waved(tmp_path, LINES, WAVED, seeds=0, segment=4)
+
+
 def test_a_second_massive_row_is_what_keeps_compression(tmp_path):
-    line_break = byte_tokenizer()("\n", add_special_tokens=False).input_ids[0]
-    path = tmp_path / "model"
-    planted_llama(Plant(1, None, {3: 2000.0}, (0, 1), line_break), blocks=4, width=32).save_pretrained(path)
-    byte_tokenizer().save_pretrained(path)
     texts = [f"wood\n{row} bottles\n of water on {'the ' * row}wall" for row in range(1, 6)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    options = replace(QUIET, sink_position=5)
-    found = tables(thalweg.ablate(path, tmp_path / "prompts.jsonl", seeds=0, out=tmp_path / "run", options=options))
-    row = found["verdicts"].filter(condition="blocks 1", phenomenon="compression").row(0, named=True)
+    found = waved(tmp_path, texts, Plant(4, None, {3: 2000.0}, (0, 1), NEW_LINE), seeds=0)
+    row = found["verdicts"].filter(condition="blocks 4", phenomenon="compression").row(0, named=True)
     assert row["verdict"] in ("unchanged", "reduced")
-    assert row["replacement"] == "position 15 is massive in its place at states 2-4"
-    intact = found["verdicts"].filter(condition="nothing", phenomenon="compression").row(0, named=True)
-    # the two rows are equal up to rounding: which of them is the larger one differs between processors
-    assert re.match(r"position (5 is still massive|15 is massive in its place) at states 2-4", intact["replacement"])
+    (taken,) = found["replacements"].filter(condition="blocks 4").iter_rows(named=True)
+    # the two rows are equal up to rounding, so that which of them is the segment's differs between processors, and the
+    # other one is massive before, too: it replaces nothing
+    assert taken["other_states"] == []
+    assert taken["still_states"] == []
+
+
+def test_a_row_that_does_not_compress_leaves_nothing_to_remove(tmp_path):
+    found = waved(tmp_path, LINES, Plant(1, 4, {3: 1200.0}, (0, 1), push=Push(1, 60.0)), seeds=0)
+    row = found["verdicts"].filter(condition="blocks 1", phenomenon="compression").row(0, named=True)
+    assert row["verdict"] == "nothing to remove"
+    assert 0 <= row["intact"] < 0.2
 
 
 def test_an_ablation_of_nothing_that_does_something_is_an_error(model, data, tmp_path, monkeypatch):
-    own = module.interventions
+    own = module.Changes.under
 
-    def broken(condition, batch, **options):
-        return (Remove("mlp", (0,), (0,)),) if condition.name == "nothing" else own(condition, batch, **options)
+    def broken(changes, condition):
+        return (Remove("mlp", (0,), (0,)),) if condition.name == "nothing" else own(changes, condition)
 
-    monkeypatch.setattr(module, "interventions", broken)
+    monkeypatch.setattr(module.Changes, "under", broken)
     with pytest.raises(ProofError, match="an ablation of nothing changes what is measured"):
         ablated(model, data, tmp_path / "run", limit=2)
 
@@ -292,7 +349,7 @@ def test_prompts_of_one_token_have_no_loss_and_no_interval(model, tmp_path):
     found = ablated(model, tmp_path / "lines.txt", tmp_path / "run", blocks="1", bos="never")
     assert found.table("losses").collect()["loss"].is_nan().all()
     assert found.table("losses").collect()["tokens"].unique().to_list() == [0]
-    assert found.table("verdicts").collect()["verdict"].is_null().all()
+    assert set(found.table("verdicts").collect()["verdict"]) == {"cannot be told"}
 
 
 @pytest.mark.parametrize(
@@ -318,8 +375,7 @@ def test_a_real_model_without_a_massive_activation_is_measured_and_not_judged(tm
     with pytest.raises(UsageError, match=r"^no massive activation: nothing to ablate"):
         ablated(model, data, tmp_path / "run", limit=3)
     found = tables(ablated(model, data, tmp_path / "run", limit=3, blocks="0"))
-    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase"}
-    assert found["verdicts"]["verdict"].is_null().all()
+    assert set(found["verdicts"]["reason"]) == {"no massive state: no compress phase, no wave"}
     change = found["effects"].filter(condition="blocks 0", site="depth", metric="entropy_normalized")
     assert change["difference"].item() != 0.0
     assert change["n"].item() == 3

@@ -5,6 +5,7 @@ from tests.compared_run import CONDITIONS, FLAT, VALLEY, with_ablation
 from tests.synthetic_run import PLANTED, build_run
 
 from thalweg.experiments._ablate.view import COLUMNS, chapters
+from thalweg.experiments._ablate.words import Condition, Judged, control_sentences, phrase
 from thalweg.shown import Span
 
 
@@ -41,8 +42,8 @@ def test_every_condition_has_a_whole_curve_and_controls_lie_on_top(section):
         "without the MLP of block 3",
         "nothing removed",
         "other position",
-        "sink's row rescaled",
-        "sink's row emptied",
+        "compress's row rescaled",
+        "compress's row emptied",
     ]
     for name, expected in (("intact", VALLEY), ("without the MLPs of blocks 1, 3", FLAT)):
         (rows,) = [line.rows for line in entropy if line.name == name]
@@ -64,7 +65,7 @@ def test_looks_tell_controls_from_what_is_compared(section):
 
 def test_three_panels_show_every_condition_and_the_phase(section):
     assert [panel.x for panel in section.panels] == ["state", "block", "state"]
-    ran = [condition for condition in CONDITIONS if condition[4] is not None]
+    ran = [condition for condition in CONDITIONS if condition[5] is not None]
     for panel, rest in zip(section.panels, (0, 0, len(ran)), strict=True):
         assert len(panel.lines) == len(ran) + rest
         assert panel.y.startswith("[")
@@ -75,7 +76,7 @@ def test_three_panels_show_every_condition_and_the_phase(section):
     assert [panel.log_y for panel in section.panels] == [False, False, True]
     assert [panel.share for panel in section.panels] == [True, True, False]
     assert section.legend == "shared"
-    assert "Without the MLPs of blocks 1, 3 at the sink token, compression is removed" in section.headline
+    assert "Without the MLPs of blocks 1, 3, compress (states 2-7): compression removed" in section.headline
 
 
 def test_the_other_tokens_are_shown_and_hidden_with_their_condition(section):
@@ -87,7 +88,7 @@ def test_the_other_tokens_are_shown_and_hidden_with_their_condition(section):
 
 def test_the_table_has_a_row_for_every_condition_that_ran(section):
     (shown,) = section.tables
-    assert shown.title == "planted on words: means over the compress phase, states 2-7"
+    assert shown.title == "planted on words: means over the states and blocks of each segment"
     assert shown.folded == "Every condition"
     assert shown.columns == COLUMNS
     table = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in shown.rows}
@@ -99,45 +100,123 @@ def test_the_table_has_a_row_for_every_condition_that_ran(section):
         "nothing removed",
         "other position, draw 0",
         "other position, draw 1",
-        "sink's row rescaled",
-        "sink's row emptied",
+        "compress's row rescaled",
+        "compress's row emptied",
     ]
     whole, intact = table["without the MLPs of blocks 1, 3"], table["intact"]
-    assert (whole["compression"], whole["sinks"]) == ("removed", "removed")
+    assert {row["segment"] for row in table.values()} == {"compress"}
+    assert (whole["compression"], whole["C"]) == ("removed", ".84 -> .00")
+    assert (whole["sinks"], whole["at its row"], whole["anywhere"]) == ("removed", ".50 -> .00", ".50 -> .00")
+    assert (intact["compression"], intact["C"], intact["at its row"], intact["anywhere"]) == ("", ".84", ".50", ".50")
     assert (intact["entropy"], whole["entropy"]) == ("0.107", "0.107 -> 0.690")
-    assert (whole["sink rate"], whole["norm ratio"]) == ("0.500 -> 0.000", "100 -> 1.500")
+    assert whole["norm ratio"] == "100 -> 1.500"
     assert (intact["next-token loss"], whole["next-token loss"]) == ("3.100", "+0.250 [+0.250, +0.250]")
-    assert (table["sink's row rescaled"]["compression"], table["sink's row rescaled"]["sinks"]) == (
-        "removed",
-        "unchanged",
-    )
+    rescaled = table["compress's row rescaled"]
+    assert (rescaled["compression"], rescaled["sinks"]) == ("removed", "unchanged")
 
 
 def test_sentences_say_the_verdict_its_cost_and_whether_controls_agree(section):
     said = section.sentences
     assert len(said) == 6
     assert said[1] == (
-        "Without the MLP of block 3 at the sink token, compression is unchanged (0.849 -> 0.849), and position 0 is "
-        "still massive at states 2-7; the sinks are unchanged (0.500 -> 0.500); the next-token loss changes by +0.000 "
-        "[+0.000, +0.000] nats"
+        "Without the MLP of block 3, compress (states 4-7): compression unchanged (C .84 -> .84), sinks unchanged "
+        "(.50 -> .50; anywhere .50 -> .50), position 0 is still massive at states 4 to 7; no other row becomes "
+        "massive; the next-token loss changes by +0.000 [+0.000, +0.000] nats"
     )
-    assert said[2].startswith("Without the MLPs of blocks 1, 3 at the sink token, compression is removed (0.849 -> ")
-    cost = "the next-token loss changes by +0.250 [+0.250, +0.250] nats"
-    assert said[2].endswith(f"the sinks are removed (0.500 -> 0.000); {cost}")
-    assert said[3] == "Negative controls that leave both, as they must: 3 of 3"
-    assert said[4].startswith("Positive controls that remove both, as they must: 1 of 2; sink's row rescaled: sinks")
-    assert said[4].endswith("its direction is still there, and norms take lengths away")
-    assert said[5] == "The control 'other blocks' is not run: no other blocks of 2 to draw"
+    assert said[2] == (
+        "Without the MLPs of blocks 1, 3, compress (states 2-7): compression removed (C .84 -> .00), sinks removed "
+        "(.50 -> .00; anywhere .50 -> .00: gone); no other row becomes massive; the next-token loss changes by +0.250 "
+        "[+0.250, +0.250] nats"
+    )
+    assert said[3] == "Negative controls that leave what they must: 3 of 3"
+    assert said[4] == "Positive controls that remove what they must: 2 of 2"  # rescaled rows may go on as sinks
+    assert said[5] == 'The control "other blocks at compress\'s row" is not run: no other blocks of 2 to draw'
     assert section.facts == "blocks: auto"
+
+
+def with_changed(path, **effects):
+    """The same with other effects, by condition."""
+    changed = [
+        (*row[:5], effects.get(row[0].replace(" ", "_").replace(",", "_"), row[5]), row[6]) for row in CONDITIONS
+    ]
+    (section,) = sections(with_ablation(path, conditions=changed))
+    return section.sentences
+
+
+def test_a_row_that_takes_over_is_named_and_is_a_finding_about_the_model(tmp_path):
+    said = with_changed(tmp_path / "run", blocks_1_3="taken", emptied_compress="taken")
+    taken = "another row becomes massive at states 3 to 7 (ratio 67.0, position 4, ' the')"
+    assert said[2] == (
+        "Without the MLPs of blocks 1, 3, compress (states 2-7): compression unchanged (C .84 -> .84), sinks removed "
+        f"(.50 -> .00; anywhere .50 -> .50: moved); {taken}; the next-token loss changes by +0.250 [+0.250, +0.250] "
+        "nats"
+    )
+    assert said[4] == (
+        "Positive controls that remove what they must: 1 of 2; in 1 another row takes over, which is a finding about "
+        "the model"
+    )
+    assert said[5] == f"Compress's row emptied: compression unchanged (C .84 -> .84); {taken}"
+
+
+def test_controls_that_do_what_they_must_not_are_named(tmp_path):
+    said = with_changed(tmp_path / "run", nothing=False, rescaled_compress=True)
+    assert said[3:7] == [
+        "Negative controls that leave what they must: 2 of 3",
+        "Nothing removed: compression removed (C .84 -> .00), sinks removed (.50 -> .00; anywhere .50 -> .00: gone)",
+        "Positive controls that remove what they must: 1 of 2",
+        "Compress's row rescaled: compression unchanged (C .84 -> .84); no other row becomes massive",
+    ]
+
+
+def row(**changes):
+    """One verdict on sinks."""
+    told = {"segment": "compress", "phenomenon": "sinks", "verdict": "reduced", "first": 12, "last": 28, "reason": None}
+    numbers = {"intact": 0.86, "ablated": 0.04, "anywhere_intact": 0.88, "anywhere_ablated": 0.05, "moved": False}
+    return {**told, **numbers, "gone_from": 13, "before_intact": 0.78, "before_ablated": 0.55, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {},
+            "sinks reduced (.86 -> .04: gone from block 13 on, block 12 still .55 of .78; anywhere .88 -> .05)",
+        ),
+        (
+            {"gone_from": 15, "moved": True},
+            "sinks reduced (.86 -> .04: moved from block 15 on, blocks 12-14 still .55 of .78; anywhere .88 -> .05)",
+        ),
+        (
+            {"verdict": "removed", "gone_from": 12, "moved": True, "ablated": 0.0, "anywhere_ablated": 0.14},
+            "sinks removed (.86 -> .00; anywhere .88 -> .14: moved)",
+        ),
+        (
+            {"verdict": "increased", "gone_from": None, "moved": None},
+            "sinks increased (.86 -> .04; anywhere .88 -> .05)",
+        ),
+        ({"verdict": "nothing to remove", "intact": 0.07}, "sinks nothing to remove (.07)"),
+        ({"verdict": "cannot be told", "reason": "no prompt"}, "sinks cannot be told: no prompt"),
+        (
+            {"phenomenon": "compression", "verdict": "removed", "gone_from": 12, "intact": 0.91},
+            "compression removed (C .91 -> .04)",
+        ),
+        (
+            {"phenomenon": "compression", "verdict": "nothing to remove", "intact": 0.18},
+            "compression nothing to remove (C .18)",
+        ),
+    ],
+)
+def test_every_verdict_in_words(changes, said):
+    assert phrase(row(**changes)) == said
 
 
 def test_without_a_massive_state_there_is_no_verdict_and_it_is_said(tmp_path):
     (section,) = sections(with_ablation(tmp_path / "run", massive=False))
     (table,) = section.tables
-    assert table.title.endswith("means over all blocks and the states after them (no compress phase)")
-    assert table.rows[1][1:3] == ["-", "-"]
-    reason = "no massive state: no compress phase"
-    assert section.sentences[0].startswith(f"Without the MLP of block 1 at the sink token: no verdict ({reason})")
+    assert {line[1] for line in table.rows} == {""}
+    assert table.rows[1][2:4] == ["cannot be told", "-"]
+    reason = "no massive state: no compress phase, no wave"
+    assert section.sentences[0].startswith(f"Without the MLP of block 1, cannot be told: {reason}")
     assert not any("controls that" in said for said in section.sentences)
     assert not any(panel.spans for panel in section.panels)
 
@@ -148,7 +227,9 @@ def test_what_is_measured_and_not_judged_yet_is_said_to_be(tmp_path):
     (experiment.directory / "verdicts.parquet").unlink()
     (section,) = sections(run)
     assert section.headline == "planted on words: not judged yet"
-    assert section.sentences == ["The control 'other blocks' is not run: no other blocks of 2 to draw"]
+    assert section.sentences == [
+        'The control "other blocks at compress\'s row" is not run: no other blocks of 2 to draw'
+    ]
 
 
 def test_every_setting_has_a_figure_and_the_latest_the_plain_name(tmp_path):
@@ -174,3 +255,23 @@ def test_of_several_data_sets_each_has_its_own(tmp_path):
 
 def test_a_run_without_one_shows_nothing_of_it(tmp_path):
     assert sections(build_run(tmp_path / "run", (PLANTED,), ("words",))) == []
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (("nothing to remove", "removed"), ["1 of 1"]),
+        (("nothing to remove", "nothing to remove"), []),
+        (("cannot be told", "removed"), ["0 of 1", "cannot be told"]),  # NaN is no pass
+        (("reduced", "removed"), ["0 of 1", "reduced"]),
+    ],
+)
+def test_a_control_is_asked_where_there_is_something_to_remove(verdicts, said):
+    condition = Condition("emptied wave", "wave's row emptied", "positive", None, "wave", "", None)
+    own = {
+        name: row(segment="wave", phenomenon=name, verdict=verdict, gone_from=None)
+        for name, verdict in zip(("compression", "sinks"), verdicts, strict=True)
+    }
+    judged = Judged(condition, {"wave": own}, {"other_states": [], "other_prompts": 0.0}, {})
+    found = list(control_sentences([judged]))
+    assert [words in sentence for words, sentence in zip(said, found, strict=True)] == [True] * len(said)

@@ -56,7 +56,7 @@ def test_without_what_writes_the_massive_row_the_valley_is_gone_and_sinks_are_fe
     verdicts = found.table("verdicts").collect()
     together = verdicts.filter(condition="blocks 1")
     assert dict(together.select("phenomenon", "verdict").iter_rows()) == {"compression": "removed", "sinks": "reduced"}
-    emptied = verdicts.filter(condition="emptied")
+    emptied = verdicts.filter(condition="emptied compress")
     assert set(emptied["verdict"]) == {"removed"}
     negative = verdicts.filter(control="negative")
     assert negative.height >= 4

@@ -27,12 +27,12 @@ def test_both_have_a_section_that_the_page_links_to(page):
 
 def test_answers_settings_and_tables_are_words(page):
     for words in (
-        "Without the MLPs of blocks 1, 3 at the sink token, compression is removed",
-        "Negative controls that leave both, as they must: 3 of 3",
+        "Without the MLPs of blocks 1, 3, compress (states 2-7): compression removed",
+        "Negative controls that leave what they must: 3 of 3",
         "Clamped to 10, normalized entropy goes",
         "blocks: auto",
         "gammas: 10, 100, 1000, states: 1-8, massive only: no",
-        "sink's row emptied",
+        "compress's row emptied",
         "not clipped",
     ):
         assert words in page.text
@@ -40,7 +40,7 @@ def test_answers_settings_and_tables_are_words(page):
 
 def test_charts_show_every_condition_and_gamma(page):
     names = [{trace.get("name") for trace in chart["data"]} for chart in page.charts]
-    through = [own for own in names if "sink's row rescaled" in own]
+    through = [own for own in names if "compress's row rescaled" in own]
     assert len(through) == 3
     expected = {"intact", "without the MLPs of blocks 1, 3", "other position", "nothing removed"}
     assert all(expected <= own for own in through)

@@ -15,7 +15,7 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 
 from thalweg.averages._claims import CLAIMS, Claim, claims, phase_values
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
-from thalweg.averages._effects import changes, compress_means, depth_means, effects, measurements
+from thalweg.averages._effects import changes, depth_means, effects, measurements, segment_means
 from thalweg.averages._emergence import checkpoint_curves, emergence, training_order, training_step
 from thalweg.averages._paired import ALPHA, holm, mcnemar, not_told_apart
 from thalweg.averages._phases import phases
@@ -40,7 +40,7 @@ from thalweg.averages._segments import (
     segments,
     segments_of,
 )
-from thalweg.averages._verdicts import verdict, verdicts
+from thalweg.averages._verdicts import replacements, verdict, verdicts
 
 __all__ = [
     "ALPHA",
@@ -56,7 +56,6 @@ __all__ = [
     "changes",
     "checkpoint_curves",
     "claims",
-    "compress_means",
     "coupling",
     "courses",
     "depth_means",
@@ -72,6 +71,8 @@ __all__ = [
     "phase_values",
     "phases",
     "profile",
+    "replacements",
+    "segment_means",
     "segment_rows",
     "segments",
     "segments_of",

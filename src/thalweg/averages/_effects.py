@@ -2,9 +2,10 @@
 
 Conventions: every prompt is compared with itself; only prompts with a finite value on both sides enter, `n` counts
 them. Ratios are compared as logarithms, so that their difference is a factor, 1 for no change. Means, deviations and
-95% intervals as everywhere (`_profile.py`). a and b are the first and last massive state of the model as it is. Per
-prompt, compression C = 1 - mean of e_l over the states a..b / e at the last mix state a - 1, e the entropy, and sinks
-S = mean sink rate of the blocks a..b. No torch.
+95% intervals as everywhere (`_profile.py`). Compression at a state is C_l = max(0, 1 - e_l / r_l), e_l the entropy and
+r_l what the model as it is has there for the same prompt without its massive rows: a row perfectly removed gives 0.
+A segment's C is the mean over its states, its S the mean sink rate, at the segment's row, of the blocks that read them.
+No torch.
 """
 
 from collections.abc import Sequence
@@ -12,50 +13,50 @@ from collections.abc import Sequence
 import polars as pl
 
 from thalweg.averages._profile import GEOMETRIC, long, statistics
-from thalweg.averages._segments import KEYS, boundaries
-from thalweg.options import MASSIVE_RATIO
+from thalweg.averages._segments import COMPRESS, KEYS
 
 PLACE = ["site", "index", "metric"]
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")
-BLOCK = ("sink_rate", "sink_score")
+BLOCK = ("sink_rate", "sink_score", "top_rate", "top_score", "elsewhere_rate", "mixing_normalized")
 
 
 def changes(
     states: pl.LazyFrame,
     blocks: pl.LazyFrame,
     losses: pl.LazyFrame,
+    segments: pl.DataFrame,
     intact: pl.Expr,
     *,
     by: Sequence[str],
-    massive_ratio: float = MASSIVE_RATIO,
     changed: str = "ablated",
 ) -> pl.DataFrame:
-    """The effect of every condition at every state and block, over the compress phase, over the depth, and on the loss.
+    """The effect of every condition at every state and block, over each segment, over the depth, and on the loss.
 
     Args:
         states: rows by condition, prompt and state.
         blocks: rows by condition, prompt and block.
         losses: rows by condition and prompt.
+        segments: one row for each segment of the model as it is: `name`, `first`, `last`.
         intact: picks the rows of the model as it is, in each of the three.
         by: the columns that name a condition.
-        massive_ratio: the row ratio from which a row is massive.
         changed: what the model under a condition is called.
 
     Returns:
-        As `effects`, with the sites "compress" and "depth" beside "state", "block" and "prompt", and `compress_first`
-        and `compress_last`, null without a compress phase.
+        As `effects`, with the names of segments and "depth" as sites beside "state", "block" and "prompt", and
+        `compress_first` and `compress_last`, null without a compress phase.
 
     Example:
-        A model of 8 blocks, one prompt, two conditions: 142 rows by place, 8 of the compress phase, 6 of the depth.
+        A model of 8 blocks, one prompt, one segment, two conditions: 206 rows by place, 18 of the segment, 6 of the
+        depth.
     """
-    ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
     measured = [
         measurements(states, blocks, losses, by=by),
-        compress_means(states, blocks, ends, by=by),
+        segment_means(states, blocks, segments, intact, by=by),
         depth_means(states, blocks, by=by),
     ]
     table = effects(pl.concat(measured), intact, by=by, changed=changed)
-    return table.join(ends.select(*KEYS, "compress_first", "compress_last"), on=KEYS, how="left", nulls_equal=True)
+    ends = segments.filter(name=COMPRESS).select(*KEYS, compress_first="first", compress_last="last")
+    return table.join(ends, on=KEYS, how="left", nulls_equal=True)
 
 
 def measurements(
@@ -65,7 +66,7 @@ def measurements(
 
     Args:
         states: rows by condition, prompt and state, with the norms, ratios and entropies.
-        blocks: rows by condition, prompt and block, with `sink_rate` and `sink_score`.
+        blocks: rows by condition, prompt and block, with rates, scores and mixing.
         losses: rows by condition and prompt, with `loss`.
         by: the columns that name a condition.
 
@@ -74,7 +75,7 @@ def measurements(
         prompt), metric, value.
 
     Example:
-        A model of 8 blocks, one prompt, two conditions: 2 x (9 x 6 + 8 x 2 + 1) = 142 rows.
+        A model of 8 blocks, one prompt, two conditions: 2 x (9 x 6 + 8 x 6 + 1) = 206 rows.
     """
     keys = [*KEYS, "prompt", *by]
     frames = [
@@ -85,46 +86,57 @@ def measurements(
     return pl.concat(frames)
 
 
-def compress_means(
-    states: pl.LazyFrame, blocks: pl.LazyFrame, ends: pl.DataFrame, *, by: Sequence[str]
-) -> pl.LazyFrame:
-    """What the compress phase is like for every condition and prompt.
+def compressions(states: pl.LazyFrame, intact: pl.Expr) -> pl.LazyFrame:
+    """The rows with their C as `compression`, NaN where an entropy is missing.
 
     Args:
-        states: rows by condition, prompt and state, with `entropy`, `entropy_normalized` and `norm_ratio`.
-        blocks: rows by condition, prompt and block, with `sink_rate`.
-        ends: what `boundaries` returns for the model as it is.
+        states: rows by condition, prompt and state, with `entropy` and `entropy_without_massive`.
+        intact: picks the rows of the model as it is.
+
+    Example:
+        Entropy 0.5, and 2 without the massive rows as the model is: C = 0.75.
+    """
+    on = [*KEYS, "prompt", "state"]
+    without = pl.col("entropy_without_massive").fill_null(float("nan"))
+    references = states.filter(intact).select(*on, reference=pl.when(without > 0).then(without).otherwise(float("nan")))
+    joined = states.drop("entropy_without_massive").join(references, on=on, how="left", nulls_equal=True)
+    c = 1 - pl.col("entropy").fill_null(float("nan")) / pl.col("reference")
+    return joined.with_columns(compression=pl.when(c < 0).then(0.0).otherwise(c))
+
+
+def segment_means(
+    states: pl.LazyFrame, blocks: pl.LazyFrame, segments: pl.DataFrame, intact: pl.Expr, *, by: Sequence[str]
+) -> pl.LazyFrame:
+    """What each segment is like for every condition and prompt.
+
+    Args:
+        states: rows by condition, prompt and state, with entropies and `norm_ratio`.
+        blocks: rows by condition, prompt and block.
+        segments: one row for each segment of the model as it is: `name`, `first`, `last`.
+        intact: picks the rows of the model as it is.
         by: the columns that name a condition.
 
     Returns:
-        Columns model, revision, data, prompt, those of ``by``, site ("compress"), index (null), metric and value:
-        `compression` (C), `entropy_normalized` and `norm_ratio` (means over a..b, of the ratio the geometric one),
-        `sinks` (S). NaN where one of the states has no entropy, where there is no mix state, or where no block of the
-        phase has a sink rate; no rows without a phase.
+        As `measurements`, the site being the segment's name, index null: `compression` (C), `entropy_normalized` and
+        `norm_ratio` (means over its states, of the ratio the geometric one), `sinks` (S) and the means of what else
+        blocks have over those that read these states. NaN where one of them is missing.
 
     Example:
-        Entropies 2, 1, 0.5 at states 1, 2, 3 with a = 2, b = 3: C = 1 - 0.75 / 2 = 0.625.
+        Entropies 1, 0.5 at the states of a segment, and 2 at both without the massive rows: C = 0.625.
     """
-    keys = [*KEYS, "prompt", *by]
-    first, last = pl.col("compress_first"), pl.col("compress_last")
-    phase = ends.lazy().filter(first.is_not_null()).select(*KEYS, "compress_first", "compress_last")
-    within = states.join(phase, on=KEYS, how="inner", nulls_equal=True)
-    inside = pl.col("state").is_between(first, last)
-    entropy, mix = pl.col("entropy"), pl.col("entropy").filter(pl.col("state") == first - 1)
-    of_states = within.group_by(keys).agg(
-        compression=1 - entropy.filter(inside).mean() / mix.first(),
-        entropy_normalized=pl.col("entropy_normalized").filter(inside).mean(),
-        norm_ratio=pl.col("norm_ratio").filter(inside).log().mean().exp(),
-    )
-    of_blocks = (
-        blocks.join(phase, on=KEYS, how="inner", nulls_equal=True)
-        .filter(pl.col("block").is_between(first, last))
+    keys = [*KEYS, "prompt", *by, "segment"]
+    ends = segments.lazy().drop_nulls("first").select(*KEYS, "first", "last", segment="name")
+    inside = compressions(states, intact).join(ends, on=KEYS, nulls_equal=True)
+    of_states = (
+        inside.filter(pl.col("state").is_between("first", "last"))
         .group_by(keys)
-        .agg(sinks=pl.col("sink_rate").mean())
+        .agg(pl.col("compression", "entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
     )
-    named = ["compression", "entropy_normalized", "norm_ratio"]
-    frames = [long(of_states, keys, named, site="compress"), long(of_blocks, keys, ["sinks"], site="compress")]
-    return pl.concat(frames)
+    reading = blocks.join(ends, on=KEYS, nulls_equal=True).filter(pl.col("block").is_between("first", "last"))
+    of_blocks = reading.group_by(keys).agg(pl.col(BLOCK).mean()).rename({"sink_rate": "sinks"})
+    named, others = ["compression", "entropy_normalized", "norm_ratio"], ["sinks", *BLOCK[1:]]
+    rows = pl.concat([long(of_states, keys, named, site=""), long(of_blocks, keys, others, site="")])
+    return rows.with_columns(site="segment").drop("segment")
 
 
 def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]) -> pl.LazyFrame:
@@ -136,7 +148,7 @@ def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]
         by: the columns that name a condition.
 
     Returns:
-        As `compress_means`, site "depth": `entropy_normalized` and `norm_ratio` (means over the states 1..L, of the
+        As `measurements`, site "depth": `entropy_normalized` and `norm_ratio` (means over the states 1..L, of the
         ratio the geometric one) and `sink_rate` (mean over the blocks).
 
     Example:
@@ -147,7 +159,8 @@ def depth_means(states: pl.LazyFrame, blocks: pl.LazyFrame, *, by: Sequence[str]
     of_states = written.agg(pl.col("entropy_normalized").mean(), pl.col("norm_ratio").log().mean().exp())
     of_blocks = blocks.group_by(keys).agg(pl.col("sink_rate").mean())
     named = ["entropy_normalized", "norm_ratio"]
-    return pl.concat([long(of_states, keys, named, site="depth"), long(of_blocks, keys, ["sink_rate"], site="depth")])
+    frames = [long(of_states, keys, named, site="depth"), long(of_blocks, keys, ["sink_rate"], site="depth")]
+    return pl.concat(frames)
 
 
 def effects(measured: pl.LazyFrame, intact: pl.Expr, *, by: Sequence[str], changed: str = "ablated") -> pl.DataFrame:

@@ -1,164 +1,277 @@
-"""Did a change of the model remove compression and sinks, or did they stay?
+"""Did a change of the model remove compression and sinks, or did they stay, and has another row taken over?
 
-Conventions: C and S as in `_effects.py`. *Removed*: the upper 95% bound of the mean after the change is at most a tenth
-of the mean before; *reduced*, *increased*: the 95% interval of the paired difference excludes 0 on that side; else
-*unchanged*. A difference whose interval lies within 1% of the mean before is unchanged however certain it is: prompt by
-prompt, a shift in the sixth digit can be told from none. Undefined is null with a reason. No torch.
+Conventions: C and S as in `_effects.py`, for each segment apart, over what the change can reach: the segment's states
+above the first block that is changed, and the blocks that read them. Where the model as it is has C not above 0.2, or S
+not above 0.1, there is *nothing to remove*; with fewer than two prompts, or no state to reach, it *cannot be told*, and
+the reason says why. *Removed*: the upper 95% bound of the mean after the change is at most a tenth of the mean before,
+and no state (block) is above half of what it was; *unchanged*: the mean is within 1% of what it was, or the 95%
+interval of the paired difference holds 0; *reduced*, *increased*: it lies wholly below, or above, 0. Sinks are *gone*
+only where heads do not sink anywhere else either: where the share of heads with top_score >= tau is removed by the same
+rule; else they *moved*.
+
+A row is still massive, and another row has become massive, at the states where that holds for at least half of the
+prompts: of all, and of those that had no other massive row there before. No torch.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
+from polars import selectors as cs
 
-from thalweg.averages._effects import compress_means, effects
-from thalweg.averages._profile import long
-from thalweg.averages._segments import KEYS, SHARE, boundaries
+from thalweg.averages._effects import compressions
+from thalweg.averages._profile import statistics
+from thalweg.averages._segments import KEYS, SHARE
 from thalweg.options import MASSIVE_RATIO
-from thalweg.ranges import ranges
 
-REMOVED, NEGLIGIBLE = 0.1, 0.01
-PHENOMENA = ("compression", "sinks")
+REMOVED, HALF, NEGLIGIBLE = 0.1, 0.5, 0.01
+LEAST = {"compression": 0.2, "sinks": 0.1}
+"""What the model as it is must have more of, for its removal to be a question."""
+NOTHING, UNTOLD = "nothing to remove", "cannot be told"
+BY = ("condition", "seed")
+INTACT = pl.col("condition") == "intact"
 
 
-def verdict(*, intact: float, ablated_high: float, low: float, high: float) -> str | None:
+def verdict(before: np.ndarray, after: np.ndarray, /, *, least: float) -> str:
     """The verdict on one phenomenon.
 
     Args:
-        intact: its mean before the change, above 0.
-        ablated_high: upper 95% bound of its mean after the change.
-        low: lower 95% bound of the paired difference, after - before.
-        high: upper bound of it.
+        before: what the model as it is has, prompt x place, all finite.
+        after: the same under the change.
+        least: what the mean before has to exceed.
 
     Returns:
-        "removed", "reduced", "increased" or "unchanged"; None where a number is NaN or there was nothing to remove.
+        "removed", "reduced", "increased", "unchanged", "nothing to remove" or "cannot be told".
 
     Example:
-        Compression 0.7 falls to at most 0.07: removed. It falls by 0.1 to 0.2: reduced; by 0.001 to 0.002: unchanged.
+        Two prompts and one state, C 0.7 and 0.72 before: 0.01 and 0.011 after are removed, 0.5 and 0.51 reduced, 0.705
+        and 0.724 unchanged.
     """
-    if not intact > 0 or any(math.isnan(bound) for bound in (ablated_high, low, high)):
-        return None
-    if ablated_high <= REMOVED * intact:
+    if len(before) < 2 or not before.size:
+        return UNTOLD
+    intact = before.mean()
+    if not intact > least:
+        return NOTHING
+    if _removed(before, after):
         return "removed"
-    if max(-low, high) <= NEGLIGIBLE * intact:
+    change = _statistics(after - before)
+    if abs(change["mean"]) <= NEGLIGIBLE * intact or change["low"] <= 0 <= change["high"]:
         return "unchanged"
-    if high < 0:
-        return "reduced"
-    return "increased" if low > 0 else "unchanged"
+    return "reduced" if change["high"] < 0 else "increased"
+
+
+def _removed(before: np.ndarray, after: np.ndarray) -> bool:
+    little = _statistics(after)["high"] <= REMOVED * before.mean()
+    return bool(little and (after.mean(0) <= HALF * before.mean(0)).all())
 
 
 def verdicts(
-    states: pl.LazyFrame,
-    blocks: pl.LazyFrame,
-    losses: pl.LazyFrame,
-    *,
-    massive_ratio: float = MASSIVE_RATIO,
-    sink_position: int = 0,
+    states: pl.LazyFrame, blocks: pl.LazyFrame, segments: pl.DataFrame, conditions: pl.DataFrame
 ) -> pl.DataFrame:
-    """The verdict on compression and on sinks under every condition, with what it cost and why compression stayed.
+    """The verdict on compression and on sinks of every segment under every condition.
 
     Args:
-        states: rows by condition, seed, prompt and state; the condition "intact" is the model as it is.
-        blocks: rows by condition, seed, prompt and block.
-        losses: rows by condition, seed and prompt.
-        massive_ratio: the row ratio from which a row is massive.
-        sink_position: which row is the sink.
+        states: rows by condition, seed, prompt and state, with `entropy` and `entropy_without_massive`; the condition
+            "intact" is the model as it is.
+        blocks: rows by condition, seed, prompt and block, with `sink_rate` and `top_rate`.
+        segments: one row for each segment of the model as it is: `name`, `first`, `last`.
+        conditions: one row for each condition, but for "intact", of each model and data set: `condition`, `seed`,
+            `first_state` (the first one that it can reach) and `judged` (the segment that it is about, null for all).
 
     Returns:
-        Two rows for each (model, revision, data, condition, seed), `phenomenon` "compression" and "sinks": `verdict`,
-        `intact` and `ablated` (C or S) with `ablated_low` and `ablated_high`, `difference`, `low`, `high`, `n`;
-        `loss_intact`, `loss_ablated`, `loss_change`, `loss_low`, `loss_high` (nats); `massive_states`,
-        `massive_position` and `massive_position_share` (states that are massive for at least half of the prompts under
-        this condition, the position of the largest row most often, in which share of them), `replacement` (why
-        compression stayed); `compress_first`, `compress_last`; `reason`.
+        Two rows, `phenomenon` "compression" and "sinks", for each condition and segment (null, without a verdict, where
+        there is none): `first` and `last` (states that it can reach, or blocks), `verdict`, `reason` (where it cannot
+        be told), `intact` and `ablated` (C or S) with `ablated_low` and `ablated_high`, `difference`, `low`, `high`,
+        `n`; `gone_from` (the first state or block from which on it is removed, where these are at least half of all)
+        with `before_intact` and `before_ablated` (means over what comes before, NaN for nothing); for sinks
+        `anywhere_intact` and `anywhere_ablated` (mean top_rate) and `moved` (whether heads sink elsewhere from
+        `gone_from` on).
 
     Example:
-        Two prompts whose C falls from 0.7 and 0.72 to 0.001 and 0.002: removed.
+        Compress at states 2 to 3, two prompts whose C falls from 0.7 and 0.72 to 0.001 and 0.002: removed.
     """
-    by = ["condition", "seed"]
-    intact = pl.col("condition") == "intact"
-    ends = boundaries(states.filter(intact), massive_ratio=massive_ratio)
-    cost = effects(long(losses, [*KEYS, "prompt", *by], ["loss"], site="prompt"), intact, by=by).select(
-        *KEYS, *by, **_LOSSES
+    within = _reached(segments, conditions)
+    places = [*KEYS, *BY, "prompt"]
+    of_states = compressions(states, INTACT).select(*places, index="state", after="compression")
+    of_blocks = blocks.select(*places, index="block", after="sink_rate", anywhere_after="top_rate")
+    frames = {"compression": _paired(of_states), "sinks": _paired(of_blocks)}
+    rows = [
+        {**row, "phenomenon": phenomenon, **_judged(row, phenomenon, measured)}
+        for row in within.iter_rows(named=True)
+        for phenomenon, measured in frames.items()
+    ]
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _reached(segments: pl.DataFrame, conditions: pl.DataFrame) -> pl.DataFrame:
+    """Every condition with every segment that it is about, and the states of it that it can reach."""
+    of_data = segments.drop_nulls("first").select(*KEYS, "first", "last", segment="name")
+    joined = conditions.join(of_data, on=KEYS, how="left", nulls_equal=True, maintain_order="left_right")
+    about = pl.col("judged").is_null() | (pl.col("judged") == pl.col("segment"))
+    first = pl.max_horizontal("first", "first_state")
+    return (
+        joined.filter(about.fill_null(value=True))
+        .with_columns(first=first)
+        .select(*KEYS, *BY, "segment", "first", "last", "first_state")
     )
-    table = effects(compress_means(states, blocks, ends, by=by), intact, by=by)
-    rows = cost.filter(~intact).join(pl.DataFrame({"phenomenon": PHENOMENA}), how="cross")
-    on = [*KEYS, *by]
-    rows = rows.join(table, left_on=[*on, "phenomenon"], right_on=[*on, "metric"], how="left", nulls_equal=True)
-    rows = rows.join(ends.select(*KEYS, *_PHASE), on=KEYS, how="left", nulls_equal=True)
-    rows = rows.join(_massive(states.filter(~intact), massive_ratio, by), on=on, how="left", nulls_equal=True)
-    judged = [{**row, **_judged(row, sink_position)} for row in rows.sort(*on, "phenomenon").iter_rows(named=True)]
-    types: dict[str, Any] = {**rows.schema, **dict.fromkeys(("verdict", "reason", "replacement"), pl.String)}
-    return pl.DataFrame(judged, schema=types).select(*KEYS, *by, *_COLUMNS)
 
 
-def _massive(states: pl.LazyFrame, massive_ratio: float, by: list[str]) -> pl.DataFrame:
-    """Where the massive rows of every condition are."""
-    keys = [*KEYS, *by]
-    ratio = pl.col("row_ratio").fill_nan(None)
-    marked = states.select(*keys, "prompt", "state", "row_position", massive=ratio >= massive_ratio)
-    shared = marked.group_by([*keys, "state"]).agg(often=(pl.col("massive").mean() >= SHARE).fill_null(value=False))
-    rows = marked.join(shared.filter("often"), on=[*keys, "state"], nulls_equal=True).filter("massive")
-    counted = (
-        rows.group_by([*keys, "row_position"])
-        .agg(count=pl.len())
-        .sort("count", "row_position", descending=[True, False])
-    )
-    places = counted.group_by(keys, maintain_order=True).agg(
-        massive_position=pl.col("row_position").first(),
-        massive_position_share=pl.col("count").first() / pl.col("count").sum(),
-    )
-    at = rows.group_by(keys).agg(massive_states=pl.col("state").cast(pl.Int64).unique().sort())
-    return places.join(at, on=keys, nulls_equal=True).collect()
+def _paired(rows: pl.LazyFrame) -> dict[tuple[Any, ...], pl.DataFrame]:
+    """By model, data and condition: every value beside that of the intact run."""
+    on = [*KEYS, "prompt", "index"]
+    intact = rows.filter(INTACT).select(*on, cs.contains("after").name.replace("after", "before"))
+    joined = rows.filter(~INTACT).join(intact, on=on, nulls_equal=True).sort("prompt", "index").collect()
+    return joined.partition_by(*KEYS, *BY, as_dict=True)
 
 
-def _judged(row: dict[str, Any], sink_position: int) -> dict[str, Any]:
-    reason = _reason(row)
-    numbers = ("ablated_high", "low", "high")
-    judged = None if reason else verdict(intact=row["intact"], **{name: row[name] for name in numbers})
-    stayed = row["phenomenon"] == "compression" and judged not in (None, "removed")
+def _judged(row: dict[str, Any], phenomenon: str, measured: Mapping[tuple[Any, ...], pl.DataFrame]) -> dict[str, Any]:
+    key = tuple(row[name] for name in (*KEYS, *BY))
+    rows = measured.get(key, pl.DataFrame(schema={"index": pl.Int64}))
+    rows = rows.filter(pl.col("index").is_between(row["first"], row["last"]))
+    if not rows.height:
+        return {"verdict": UNTOLD, "reason": _nothing_reached(row, phenomenon), "n": 0, "first": None, "last": None}
+    places = rows["index"].unique().sort().to_list()
+    values = {name: _matrix(rows, name, places) for name in VALUES if name in rows.columns}
+    finite = np.all([np.isfinite(matrix).all(1) for matrix in values.values()], axis=0)
+    numbers = _numbers({name: matrix[finite] for name, matrix in values.items()}, places, phenomenon)
+    return {"first": places[0], "last": places[-1], **numbers}
+
+
+def _nothing_reached(row: dict[str, Any], phenomenon: str) -> str:
+    if row["segment"] is None:
+        return "no massive state: no compress phase, no wave"
+    if row["first"] > row["last"]:
+        return f"it ends at state {row['last']}, before state {row['first_state']}, the first that can change"
+    return "no block with softmax attention reads its states" if phenomenon == "sinks" else "no prompt is measured"
+
+
+def _matrix(rows: pl.DataFrame, name: str, places: list[int]) -> np.ndarray:
+    """Prompt x place."""
+    table = rows.pivot("index", index="prompt", values=name).select(map(str, places))
+    return table.fill_null(math.nan).to_numpy().astype(np.float64)
+
+
+def _numbers(values: dict[str, np.ndarray], places: list[int], phenomenon: str) -> dict[str, Any]:
+    before, after, least = values["before"], values["after"], LEAST[phenomenon]
+    said, left, change = verdict(before, after, least=least), _statistics(after), _statistics(after - before)
+    gone = _gone_from(before, after, least) if said in ("removed", "reduced") else None
+    few = f"{len(before) or 'no'} prompt{'' if len(before) else 's'} with finite values: no interval"
+    numbers = {
+        "verdict": said,
+        "reason": few if said == UNTOLD else None,
+        "n": len(before),
+        "intact": _statistics(before)["mean"],
+        "ablated": left["mean"],
+        **{f"ablated_{end}": left[end] for end in ("low", "high")},
+        "difference": change["mean"],
+        **{end: change[end] for end in ("low", "high")},
+        "gone_from": None if gone is None else places[gone],
+        **{f"before_{side}": float(values[name][:, :gone].mean()) if gone else math.nan for side, name in SIDES},
+    }
+    if phenomenon == "sinks":
+        numbers |= {f"anywhere_{side}": _statistics(values[f"anywhere_{name}"])["mean"] for side, name in SIDES}
+        tail = [values[f"anywhere_{name}"][:, gone:] for _, name in SIDES]
+        numbers["moved"] = None if gone is None else not _removed(*tail)
+    return numbers
+
+
+def _gone_from(before: np.ndarray, after: np.ndarray, least: float) -> int | None:
+    """The first place from which on there was something that is removed, where half of the places or more come behind.
+
+    With everything removed, the first of all.
+    """
+    count = before.shape[1]
+    tails = ((first, before[:, first:], after[:, first:]) for first in range(count // 2 + 1))
+    return next((first for first, was, left in tails if was.size and was.mean() > least and _removed(was, left)), None)
+
+
+def _statistics(values: np.ndarray) -> dict[str, float]:
+    """Mean over places and prompts, with the interval over prompts."""
+    return statistics(pl.Series([values.mean(1)], dtype=pl.List(pl.Float64))).row(0, named=True)
+
+
+def replacements(states: pl.LazyFrame, *, massive_ratio: float = MASSIVE_RATIO) -> pl.DataFrame:
+    """Where the segments' rows are still massive, and which other row has become so, under every condition.
+
+    Args:
+        states: rows by condition, seed, prompt and state: `own_ratio` of the row of the segment that the state belongs
+            to, and `other_ratio`, `other_position` and `other_token` of the largest one of the others.
+        massive_ratio: the row ratio from which a row is massive.
+
+    Returns:
+        One row for each condition but "intact": `still_states` (after the first one, at which the segment's own row is
+        massive); `other_states` (at which another row has become massive), `other_ratio` (geometric mean at their
+        peak), `other_position` (most frequent of those rows), `other_share` (of them at that position),
+        `other_tokens` (those there, most frequent first) and `other_prompts` (share of prompts in which another row has
+        become massive at some state).
+
+    Example:
+        Two prompts in which the row at position 3 becomes massive at state 2: other states 2, position 3, share 1.
+    """
+    own, other = (pl.col(name).fill_nan(None) >= massive_ratio for name in ("own_ratio", "other_ratio"))
+    marked = states.filter(pl.col("state") > 0).with_columns(own=own, other=other.fill_null(value=False))
+    on = [*KEYS, "prompt", "state"]
+    before = marked.filter(INTACT).select(*on, had="other")
+    paired = marked.filter(~INTACT).join(before, on=on, nulls_equal=True).sort("prompt", "state").collect()
+    groups = paired.partition_by(*KEYS, *BY, as_dict=True).items()
+    found = [{**dict(zip([*KEYS, *BY], key, strict=True)), **_standing(measured)} for key, measured in groups]
+    return pl.DataFrame(found, schema=_REPLACEMENTS).sort(*KEYS, *BY)
+
+
+def _standing(measured: pl.DataFrame) -> dict[str, Any]:
+    others = _mostly(measured.filter(~pl.col("had")), "other")
+    there = measured.filter(pl.col("state").is_in(others))
+    taken = there.filter(pl.col("other"), ~pl.col("had"))
+    counts = taken["other_position"].value_counts().sort(["count", "other_position"], descending=[True, False])
+    position, count = counts.row(0) if others else (None, 0)
+    tokens = taken.filter(pl.col("other_position") == pl.lit(position, pl.Int64))["other_token"].drop_nulls()
+    anywhere = measured.group_by("prompt").agg((pl.col("other") & ~pl.col("had")).any())["other"]
+    ratios = there.group_by("state").agg(pl.col("other_ratio").log().mean())["other_ratio"].to_list()
     return {
-        "verdict": judged,
-        "reason": reason,
-        "massive_states": row["massive_states"] or [],
-        "replacement": _replacement(row, sink_position) if stayed else None,
+        "still_states": _mostly(measured, "own"),
+        "other_prompts": anywhere.mean(),
+        "other_states": others,
+        "other_ratio": math.exp(max(ratios)) if others else math.nan,
+        "other_position": position,
+        "other_share": count / len(taken) if others else math.nan,
+        "other_tokens": tokens.value_counts()
+        .sort(["count", "other_token"], descending=[True, False])["other_token"]
+        .to_list(),
     }
 
 
-def _reason(row: dict[str, Any]) -> str | None:
-    """Why there is no verdict; None where there is one."""
-    first, what = row["compress_first"], row["phenomenon"]
-    if first is None:
-        return "no massive state: no compress phase"
-    if first == 0 and what == "compression":
-        return "no mix phase to compare with: the first state is massive"
-    if not row["n"]:
-        return "no block of the compress phase has a sink rate" if what == "sinks" else "no prompt has an entropy there"
-    if not row["intact"] > 0:
-        return f"no {what} to remove: {row['intact']:.2g} in the model as it is"
-    return "one prompt: no interval" if row["n"] == 1 else None
+def _mostly(rows: pl.DataFrame, massive: str) -> list[int]:
+    """States at which it holds for at least half of the prompts."""
+    shares = rows.group_by("state").agg(pl.col(massive).fill_null(value=False).mean())
+    return shares.filter(pl.col(massive) >= SHARE)["state"].sort().to_list()
 
 
-def _replacement(row: dict[str, Any], sink_position: int) -> str | None:
-    states, position = row["massive_states"], row["massive_position"]
-    if not states:
-        return None
-    where = f"at state{'s' * (len(states) > 1)} {ranges(states)}"
-    if position == sink_position:
-        return f"position {position} is still massive {where}"
-    if row["massive_position_share"] >= SHARE:
-        return f"position {position} is massive in its place {where}"
-    return f"other positions are massive in its place {where}, {position} most often"
-
-
-_NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")
-_LOSSES = {
-    "loss_intact": "intact",
-    "loss_ablated": "ablated",
-    "loss_change": "difference",
-    "loss_low": "low",
-    "loss_high": "high",
+SIDES = (("intact", "before"), ("ablated", "after"))
+VALUES = tuple(f"{kind}{name}" for kind in ("", "anywhere_") for _, name in SIDES)
+_KEYS: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys([*KEYS, "condition"], pl.String),
+    "seed": pl.Int32,
 }
-_MASSIVE = ("massive_states", "massive_position", "massive_position_share", "replacement")
-_PHASE = ("compress_first", "compress_last")
-_COLUMNS = ("phenomenon", "verdict", *_NUMBERS, "n", *_LOSSES, *_MASSIVE, *_PHASE, "reason")
+_NUMBERS = ("intact", "ablated", "ablated_low", "ablated_high", "difference", "low", "high")
+_SCHEMA = {
+    **_KEYS,
+    **dict.fromkeys(("segment", "phenomenon"), pl.String),
+    **dict.fromkeys(("first", "last"), pl.Int64),
+    **dict.fromkeys(("verdict", "reason"), pl.String),
+    **dict.fromkeys(_NUMBERS, pl.Float64),
+    **dict.fromkeys(("n", "gone_from"), pl.Int64),
+    **dict.fromkeys(("before_intact", "before_ablated", "anywhere_intact", "anywhere_ablated"), pl.Float64),
+    "moved": pl.Boolean,
+}
+_REPLACEMENTS = {
+    **_KEYS,
+    "still_states": pl.List(pl.Int64),
+    "other_states": pl.List(pl.Int64),
+    "other_ratio": pl.Float64,
+    "other_position": pl.Int64,
+    "other_share": pl.Float64,
+    "other_tokens": pl.List(pl.String),
+    "other_prompts": pl.Float64,
+}

@@ -34,7 +34,7 @@ PROMPT = Column("prompt", WHOLE, "0-based row number in the data as read")
 PROMPTS = Column("prompts", WHOLE, "prompts measured", "prompts")
 REASON = Column("reason", TEXT, "why numbers of this row are undefined, or what is missing; null without one")
 REVISION = Column("revision", TEXT, "as asked for; `main` for the hub's default, `local` for a directory")
-SITE = Column("site", TEXT, "`state`, `block` or `prompt`; `compress` or `depth` for a mean over states or blocks")
+SITE = Column("site", TEXT, "`state`, `block` or `prompt`; a segment or `depth` for a mean over its states or blocks")
 STATE = Column("state", SMALL, "0..L", "state")
 STD = Column("std", NUMBER, "standard deviation over prompts (ddof 1); where `geometric`, that of the logarithm")
 TOKENS = Column("tokens", SMALL, "T, the number of real tokens", "tokens")
@@ -88,6 +88,9 @@ INTERVENED_STATE = (
     *metrics(NUMBER, "entropy entropy_normalized entropy_without_massive"),
     *metrics(NUMBER, "sink_norm rest_norm norm_ratio row_ratio"),
     *metrics(WHOLE, "row_position"),
+    Column("own_ratio", NUMBER, "norm of the sink's row over the median row norm", "ratio"),
+    Column("other_ratio", NUMBER, "the same of the largest other row", "ratio"),
+    Column("other_position", WHOLE, "where that row is", "token"),
 )
 """Of a model that is changed or as it is; the entropy without massive rows of the latter alone."""
 INTERVENED_BLOCK = (

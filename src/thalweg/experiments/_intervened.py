@@ -90,12 +90,26 @@ class _StateRows:
     def state(self, index: int, seen: StateSeen, /) -> None:
         for prompt, rows, at in zip(self.batch, seen.prompts, self.sinks.at(index).tolist(), strict=True):
             sink = at if at >= 0 else len(rows)
-            measured = metrics.measure_state(rows, sink_position=sink, **self.options).metrics
-            own = {column.name: measured[column.name] for column in INTERVENED_STATE}
+            measured = metrics.measure_state(rows, sink_position=sink, **self.options)
+            found = measured.metrics | _ratios(measured.row_norms, at)
+            own = {column.name: found[column.name] for column in INTERVENED_STATE}
             self.rows.append({"prompt": prompt.row, "state": index, **own})
             if index == self.last:
                 loss = _loss(self.unembedding, rows, prompt)
                 self.losses.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
+
+
+def _ratios(norms: Tensor, sink: int) -> dict[str, float | int | None]:
+    """How far the sink's row stands out, and the largest one of the others."""
+    ratios = norms / norms.quantile(0.5)
+    others = ratios if sink < 0 else ratios.index_fill(0, torch.tensor([sink]), -torch.inf)
+    position = int(others.argmax())
+    known = bool(others[position].isfinite())
+    return {
+        "own_ratio": float(ratios[sink]) if sink >= 0 else torch.nan,
+        "other_ratio": float(others[position]) if known else torch.nan,
+        "other_position": position if known else None,
+    }
 
 
 class _BlockRows:

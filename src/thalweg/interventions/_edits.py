@@ -96,7 +96,7 @@ class Replace:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Give rows the mean norm of the prompt's other rows, keeping their direction: the positive control.
+    """Give rows the median norm of the prompt's other rows, keeping their direction: the positive control.
 
     Attributes:
         states: at which states, 0..L.
@@ -107,11 +107,11 @@ class Rescale:
     positions: Positions = (0,)
 
     def edited(self, state: Tensor, rows: Tensor, real: Tensor) -> Tensor:
-        """The state with its rows as long as the others are on average; a prompt without others keeps them."""
+        """The state with its rows as long as half of the others are; a prompt without others keeps them."""
         norms = torch.linalg.vector_norm(state.float(), dim=-1)
-        others = real & ~rows
-        mean = (norms * others).sum(-1, keepdim=True) / others.sum(-1, keepdim=True)
-        factor = torch.where(rows & mean.isfinite() & (norms > 0), mean / norms, 1.0)
+        others = norms.masked_fill(~real | rows, torch.nan)
+        median = others.nanquantile(0.5, dim=-1, keepdim=True)
+        factor = torch.where(rows & median.isfinite() & (norms > 0), median / norms, 1.0)
         return torch.where(rows[..., None], (state.float() * factor[..., None]).to(state.dtype), state)
 
 

@@ -175,7 +175,9 @@ def _check(subject: Subject, change: Intervention, lengths: Tensor | None) -> No
         if shape not in ((), (wanted,)):
             raise UsageError(f"a value to replace with has one number, or {wanted}; got the shape {tuple(shape)}.")
     if isinstance(change, Rescale) and lengths is None:
-        raise UsageError("rescaling takes the mean norm of a prompt's other rows: pass lengths=, the prompts' lengths.")
+        raise UsageError(
+            "rescaling takes the median norm of a prompt's other rows: pass lengths=, the prompts' lengths."
+        )
 
 
 def _in_range(what: str, given: Sequence[int], last: int) -> None:

@@ -1,9 +1,9 @@
-"""Ablation: without the MLPs that write the massive row, do sinks and compression go (the paper, section 3.3)?
+"""Ablation: without the MLPs that write the massive rows, do sinks and compression go (the paper, section 3.3)?
 
-What is compared is the model as it is, the model without its MLPs' writing, and controls that could refute it. There
-are two positive ones. Rescaling the sink's row takes its length away and keeps its direction, and a model whose norms
-look at directions alone (RMSNorm) may go on sinking on it. Emptying its massive coordinates, too, leaves no direction
-to find.
+What is compared is the model as it is, the model without its MLPs' writing on the row of every segment, and controls
+that could refute it. There are two positive controls for each segment. Rescaling its row takes the length away and
+keeps the direction, and a model whose norms look at directions alone (RMSNorm) may go on sinking on it. Emptying its
+massive coordinates, too, leaves no direction to find.
 """
 
 import random
@@ -15,49 +15,47 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from torch import Tensor
 
-from thalweg import averages
+from thalweg import averages, metrics
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
+from thalweg.experiments._attribute.writers import Writers
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
-from thalweg.experiments._planned import Plan, SegmentRows, planned
+from thalweg.experiments._pass import StateSeen, read
+from thalweg.experiments._planned import Plan, SegmentRows, Target, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Intervention, Remove, Replace, Rescale
 from thalweg.prompts import Prompt, Source
-from thalweg.shapes import Int
 from thalweg.store import Findings, FindingsWriter, Thresholds
 
 NAME = "ablation"
 AUTO = "auto"
 BY = ("condition", "seed")
-INTACT, NOTHING = "intact", "nothing"
+INTACT, NOTHING, OTHER_POSITION, OTHER_BLOCKS = "intact", "nothing", "other position", "other blocks"
+RESCALED, EMPTIED = "rescaled", "emptied"
 ORDINARY = 0.01
-"""An MLP that writes less than this share of the sink's row, in either sign, is an ordinary one."""
+"""An MLP that writes less than this share of a segment's row, in either sign, is an ordinary one."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to run the model: as it is, without the MLPs of some blocks at the sink position, or a control.
+    """One way to run the model: as it is, without the MLPs of some blocks at the row of every segment, or a control.
 
     A negative control must leave compression and sinks, a positive one must remove them; it may empty massive
-    coordinates, ``dims``. The reason says why a control is not run, or not as asked.
+    coordinates, ``dims``. What changes the row of one segment alone names it, ``row_of``, and as a control is judged
+    there alone. The reason says why a condition is not run.
     """
 
     name: str
     control: Literal["negative", "positive"] | None = None
     seed: int | None = None
+    row_of: str | None = None
     blocks: tuple[int, ...] = ()
     dims: tuple[int, ...] = ()
     reason: str | None = None
-
-    @property
-    def runs(self) -> bool:
-        """False where the reason leaves nothing to change."""
-        return self.reason is None or bool(self.blocks or self.dims)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -70,115 +68,217 @@ class Condition:
         return {**self.columns, "control": self.control, "blocks": index_text(self.blocks)}
 
 
-def plan(blocks: tuple[int, ...], shares: Mapping[int, float], dims: tuple[int, ...], *, seeds: int) -> list[Condition]:
-    """Every condition of an ablation, in the order in which they are shown; ``shares`` are NaN where unknown."""
-    none = None if dims else "the sink's row has no massive coordinates to empty"
-    return [
-        Condition(INTACT),
-        *(Condition(f"blocks {block}", blocks=(block,)) for block in blocks if len(blocks) > 1),
-        Condition(f"blocks {index_text(blocks)}", blocks=blocks),
-        Condition(NOTHING, "negative", blocks=blocks),
-        *(Condition("other position", "negative", seed, blocks) for seed in range(seeds)),
-        *_other_blocks(blocks, shares, seeds),
-        Condition("rescaled", "positive"),
-        Condition("emptied", "positive", dims=dims, reason=none),
-    ]
+@dataclass(frozen=True)
+class Chosen:
+    """The blocks whose MLPs are removed for each segment, and what else is known of its row.
 
+    Attributes:
+        plan: the segments.
+        blocks: by segment, none for one that nobody writes.
+        writers: by segment, by attribution.
+        shares: by segment and block, what the block's MLP writes of its row; NaN where unknown.
+    """
 
-def interventions(
-    condition: Condition, batch: Sequence[Prompt], *, blocks: int, sinks: Int[Tensor, " batch"]
-) -> tuple[Intervention, ...]:
-    """What to change in a model of so many blocks for one batch; what is drawn for a prompt is its own."""
-    after_every_block, sink = range(1, blocks + 1), sinks[:, None]
-    if condition.name == INTACT:
-        return ()
-    if condition.name == "rescaled":
-        return (Rescale(after_every_block, sink),)
-    if condition.name == "emptied":
-        return (Replace(after_every_block, 0.0, sink, condition.dims), Rescale(after_every_block, sink))
-    if condition.name == NOTHING:  # past the end of every prompt: the hooks run and find no row
-        return (Remove("mlp", condition.blocks, torch.tensor([[len(prompt)] for prompt in batch])),)
-    if condition.name == "other position":
-        drawn = [
-            [_other_position(prompt, condition.seed, at)] for prompt, at in zip(batch, sinks.tolist(), strict=True)
+    plan: Plan
+    blocks: Mapping[str, tuple[int, ...]]
+    writers: Mapping[str, Writers]
+    shares: Mapping[str, Mapping[int, float]]
+
+    @property
+    def every(self) -> tuple[int, ...]:
+        """All of them together."""
+        return tuple(sorted({block for blocks in self.blocks.values() for block in blocks}))
+
+    def segments(self, attribution: Findings) -> pl.DataFrame:
+        """The rows of the plan."""
+        names = [target.name for target in self.plan.targets]
+        return attribution.table("segments").filter(pl.col("name").is_in(names)).collect()
+
+    def conditions(self, seeds: int) -> list[Condition]:
+        """Every condition of an ablation, in the order in which they are shown."""
+        sets = dict.fromkeys([*((block,) for block in self.every), *self.blocks.values(), self.every])
+        return [
+            Condition(INTACT),
+            *(Condition(f"blocks {index_text(blocks)}", blocks=blocks) for blocks in _last(sets, self.every) if blocks),
+            *(self._unwritten(target) for target in self.plan.targets if not self.blocks[target.name]),
+            Condition(NOTHING, "negative", blocks=self.every),
+            *(Condition(OTHER_POSITION, "negative", seed, blocks=self.every) for seed in range(seeds)),
+            *(
+                condition
+                for target in self.plan.targets
+                if target.states
+                for condition in self._controls(target, seeds)
+            ),
         ]
-        return (Remove("mlp", condition.blocks, torch.tensor(drawn)),)
-    return (Remove("mlp", condition.blocks, sink),)
+
+    def _unwritten(self, target: Target) -> Condition:
+        return Condition(f"writers of {target.name}", row_of=target.name, reason=self.writers[target.name].reason)
+
+    def _controls(self, target: Target, seeds: int) -> Iterator[Condition]:
+        yield from self._other_blocks(target, seeds)
+        none = None if target.dims else "its row has no massive coordinates to empty"
+        yield Condition(f"{RESCALED} {target.name}", "positive", row_of=target.name)
+        yield Condition(f"{EMPTIED} {target.name}", "positive", row_of=target.name, dims=target.dims, reason=none)
+
+    def _other_blocks(self, target: Target, seeds: int) -> Iterator[Condition]:
+        """As many others of those after the first writer that change the segment and write nothing of its row."""
+        removed, last = self.blocks[target.name], target.states[-1]
+        first = min(self.writers[target.name].blocks or removed, default=last)
+        others = [
+            block
+            for block, share in sorted(self.shares[target.name].items())
+            if first < block < last and block not in removed and abs(share) < ORDINARY
+        ]
+        name, drawn = f"{OTHER_BLOCKS} {target.name}", list[tuple[int, ...]]()
+        if removed and len(others) < len(removed):
+            few = (
+                f"{len(others) or 'no'} other block{'s' * (len(others) != 1)} of {len(removed)} to draw between block "
+            )
+            few += f"{first} and state {last}: the rest write at least {ORDINARY:.0%} of its row, or are removed"
+            yield Condition(name, "negative", row_of=target.name, reason=few)
+            return
+        for seed in range(seeds if removed else 0):
+            chosen = tuple(sorted(random.Random(f"other blocks {seed}").sample(others, len(removed))))
+            if chosen not in drawn:  # the same blocks again would show nothing more
+                drawn.append(chosen)
+                yield Condition(name, "negative", seed, target.name, chosen)
 
 
-def ablated(prepared: Prepared, blocks: str | Sequence[int], *, seeds: int) -> Findings:
+def _last(sets: Mapping[tuple[int, ...], None], every: tuple[int, ...]) -> list[tuple[int, ...]]:
+    return [*(blocks for blocks in sets if blocks != every), every]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is changed in one batch under every condition; what is drawn for a prompt is its own.
+
+    Attributes:
+        chosen: the segments, and which blocks are removed.
+        depth: number of the model's blocks.
+        batch: the prompts.
+        rows: where the segments' rows are.
+        massive: by prompt, the positions that are massive at some state.
+    """
+
+    chosen: Chosen
+    depth: int
+    batch: Sequence[Prompt]
+    rows: SegmentRows
+    massive: Sequence[set[int]]
+
+    def under(self, condition: Condition) -> tuple[Intervention, ...]:
+        """What one condition changes."""
+        kind, removed = condition.name.removesuffix(f" {condition.row_of}"), partial(Remove, "mlp")
+        if kind in (RESCALED, EMPTIED):
+            after_every_block, at = range(1, self.depth + 1), self._at(condition.row_of)
+            rescale = Rescale(after_every_block, at)
+            return (rescale,) if kind == RESCALED else (Replace(after_every_block, 0.0, at, condition.dims), rescale)
+        if kind == OTHER_BLOCKS:
+            return (removed(condition.blocks, self._at(condition.row_of)),)
+        if kind == NOTHING:  # past the end of every prompt: the hooks run and find no row
+            return (removed(condition.blocks, torch.tensor([[len(prompt)] for prompt in self.batch])),)
+        if kind == OTHER_POSITION:
+            drawn = [[self._other_position(number, condition.seed)] for number in range(len(self.batch))]
+            return (removed(condition.blocks, torch.tensor(drawn)),)
+        return (removed(condition.blocks, self.rows.positions),)
+
+    def _at(self, segment: str | None) -> torch.Tensor:
+        names = [target.name for target in self.chosen.plan.targets]
+        return self.rows.positions[:, [names.index(str(segment))]]
+
+    def _other_position(self, number: int, seed: int | None) -> int:
+        """A position of the prompt that is never massive and no segment's row; -1 where there is none."""
+        prompt, taken = self.batch[number], self.massive[number] | set(self.rows.positions[number].tolist())
+        others = [position for position in range(len(prompt)) if position not in taken]
+        return random.Random(f"other position {seed} {prompt.row}").choice(others) if others else -1
+
+
+class _Massive:
+    """The positions of every prompt that are massive at some state."""
+
+    def __init__(self, batch: Sequence[Prompt], massive_ratio: float) -> None:
+        self.ratio, self.positions = massive_ratio, [set[int]() for _ in batch]
+
+    def state(self, _: int, seen: StateSeen, /) -> None:
+        for positions, rows in zip(self.positions, seen.prompts, strict=True):
+            norms = metrics.row_norms(rows)
+            positions.update((norms >= self.ratio * norms.quantile(0.5)).nonzero().flatten().tolist())
+
+
+def ablated(
+    prepared: Prepared, blocks: str | Sequence[int], *, seeds: int, segment: str | int | None = None
+) -> Findings:
     """Measure what is missing, and compare."""
     named = None if blocks == AUTO else index_list("--blocks", blocks, prepared.header.models[0].blocks - 1)
     loading = OnDemand(prepared.model)
     attribution = attributed(prepared, lambda: loading.subject)
-    chosen = {source.name: named or _writing_blocks(prepared, attribution, source) for source in prepared.sources}
-    settings = {"blocks": AUTO if named is None else index_text(named), "seeds": seeds}
+    chosen = {source.name: _chosen(prepared, attribution, source, named, segment) for source in prepared.sources}
+    settings = {"blocks": AUTO if named is None else index_text(named), "seeds": seeds, **prepared.by_hand}
+    settings |= {} if segment is None else {"segment": str(segment)}
     with prepared.opened(NAME, settings, TABLES) as writer:
         for part in prepared.of_each_source():
             if unfinished(part, writer):
-                blocks_here, key = chosen[part.sources[0].name], _key(part, part.sources[0])
-                conditions = _begun(part, writer, blocks_here)
-                found = planned(part, writer, lambda: loading.subject, attribution.table("segments").collect())
-                found = Plan((found.main,))
-                if not conditions:
-                    shares = _shares(attribution, key, found.main.name)
-                    conditions = plan(blocks_here, shares, found.main.dims, seeds=seeds)
-                    _write_conditions(writer, key, conditions)
-                measure = partial(_measured, loading, conditions, found, prepared.header.thresholds)
+                here = chosen[part.sources[0].name]
+                planned(part, writer, lambda: loading.subject, here.segments(attribution))
+                conditions = _begun(part, writer, here.conditions(seeds))
+                measure = partial(_measured, loading, conditions, here, prepared.header.thresholds)
                 measure_prompts(part, writer, loading.subject, measure, _tables, title="ablation")
         _write_answers(writer)
         writer.update(status="finished")
     return writer.reading()
 
 
-def _writing_blocks(prepared: Prepared, attribution: Findings, source: Source) -> tuple[int, ...]:
-    by_segment = writing_blocks_of(attribution, *_key(prepared, source).values())
-    writers = by_segment.get(averages.COMPRESS) or next(iter(by_segment.values()))
-    if not writers.blocks:
+def _chosen(
+    prepared: Prepared,
+    attribution: Findings,
+    source: Source,
+    named: tuple[int, ...] | None,
+    segment: str | int | None,
+) -> Chosen:
+    key = _key(prepared, source)
+    plan = Plan.of(attribution.table("segments").filter(**key).collect()).narrowed(segment, source.name)
+    writers = writing_blocks_of(attribution, *key.values())
+    blocks = {target.name: named or writers[target.name].blocks for target in plan.targets}
+    if not any(blocks.values()):
         raise UsageError(
-            f"{writers.reason}: nothing to ablate on {source.name}. Name blocks, as in --blocks 0,5-7; "
+            f"{writers[plan.main.name].reason}: nothing to ablate on {source.name}. Name blocks, as in --blocks 0,5-7; "
             "`thalweg attribute` shows what each of them writes."
         )
-    return writers.blocks
+    parts = attribution.table("attribution").filter(**key, part="mlp", metric="share").collect()
+    shares = {name: dict(parts.filter(segment=name).select("block", "mean").iter_rows()) for name in blocks}
+    return Chosen(plan, blocks, writers, shares)
 
 
 def _key(prepared: Prepared, source: Source) -> dict[str, str]:
     return {**prepared.key, "data": source.name}
 
 
-def _begun(part: Prepared, writer: FindingsWriter, blocks: tuple[int, ...]) -> list[Condition]:
-    """What one data set is measured under already: planned once and written down, so that prompts are measured alike.
+def _begun(part: Prepared, writer: FindingsWriter, conditions: list[Condition]) -> list[Condition]:
+    """What one data set is measured under: planned once and written down, so that prompts are measured alike.
 
-    With more prompts, other blocks may write the massive row: that is an error.
+    With more prompts, other blocks may write the massive rows: that is an error.
     """
-    rows = writer.reading().table("conditions").filter(**_key(part, part.sources[0])).collect()
-    columns = rows.select("condition", "control", "seed", "blocks", "dims", "reason")
+    key, before = _key(part, part.sources[0]), writer.reading().table("conditions").collect()
+    rows = before.filter(**key).select("condition", "control", "seed", "row_of", "blocks", "dims", "reason")
     known = [
-        Condition(name, control, seed, _blocks(text), tuple(dims), reason)
-        for name, control, seed, text, dims, reason in columns.iter_rows()
+        Condition(name, control, seed, row_of, _blocks(text), tuple(dims), reason)
+        for name, control, seed, row_of, text, dims, reason in rows.iter_rows()
     ]
-    before = max((condition.blocks for condition in known if condition.control is None), key=len, default=blocks)
-    if before != blocks:
+    if not known:
+        planned = [
+            {**key, **one.described, "row_of": one.row_of, "dims": list(one.dims), "reason": one.reason}
+            for one in conditions
+        ]
+        frame = pl.DataFrame(planned, schema=TABLES["conditions"].schema)
+        writer.write_table("conditions", pl.concat([before, frame]))
+        return conditions
+    now, then = ([one.blocks for one in every if one.control is None and one.blocks] for every in (conditions, known))
+    if now != then:
         raise UsageError(
-            f"over all prompts, the blocks that write the massive row are {index_text(blocks)}; {part.path} was "
-            f"begun with {index_text(before)}. Name one choice with --blocks, or take another --out."
+            f"over all prompts, the blocks that write the massive rows are {index_text(now[-1])}; {part.path} was "
+            f"begun with {index_text(then[-1])}. Name one choice with --blocks, or take another --out."
         )
     return known
-
-
-def _shares(attribution: Findings, key: dict[str, str], segment: str) -> dict[int, float]:
-    """By block, the share of the massive row that its MLP writes."""
-    parts = attribution.table("attribution").filter(**key, segment=segment, part="mlp", metric="share").collect()
-    return dict(parts.select("block", "mean").iter_rows())
-
-
-def _write_conditions(writer: FindingsWriter, key: dict[str, str], conditions: Sequence[Condition]) -> None:
-    rows = [
-        {**key, **condition.described, "dims": list(condition.dims), "reason": condition.reason}
-        for condition in conditions
-    ]
-    planned = pl.DataFrame(rows, schema=TABLES["conditions"].schema)
-    writer.write_table("conditions", pl.concat([writer.reading().table("conditions").collect(), planned]))
 
 
 def _blocks(text: str) -> tuple[int, ...]:
@@ -186,20 +286,38 @@ def _blocks(text: str) -> tuple[int, ...]:
 
 
 def _measured(
-    loading: OnDemand, conditions: Sequence[Condition], found: Plan, thresholds: Thresholds, batch: Sequence[Prompt]
+    loading: OnDemand, conditions: Sequence[Condition], chosen: Chosen, thresholds: Thresholds, batch: Sequence[Prompt]
 ) -> Rows:
     """One batch under every condition."""
-    blocks, results = len(loading.subject.parts.blocks), dict[Condition, Rows]()
-    sinks = SegmentRows.of(found, loading.subject, batch)
+    subject, results = loading.subject, dict[Condition, Rows]()
+    rows, massive = SegmentRows.of(chosen.plan, subject, batch), _Massive(batch, thresholds.massive_ratio)
+    read(subject, batch, massive)
+    changes = Changes(chosen, len(subject.parts.blocks), batch, rows, massive.positions)
     for condition in conditions:
-        if condition.runs:
-            changes = interventions(condition, batch, blocks=blocks, sinks=sinks.positions[:, 0])
-            results[condition] = intervened(loading, batch, thresholds, sinks, changes)
-    by_name = {condition.name: rows for condition, rows in results.items()}
-    _prove_nothing(by_name[INTACT], by_name[NOTHING], lambda: intervened(loading, batch, thresholds, sinks))
-    tables = joined([joined([rows], condition.columns) for condition, rows in results.items()])
-    states = joined([joined([{"states": rows["states"]}], condition.described) for condition, rows in results.items()])
-    return tables | states
+        if condition.reason is None:
+            changed = () if condition.name == INTACT else changes.under(condition)
+            results[condition] = intervened(loading, batch, thresholds, rows, changed)
+    by_name = {condition.name: found for condition, found in results.items()}
+    _prove_nothing(by_name[INTACT], by_name[NOTHING], lambda: intervened(loading, batch, thresholds, rows))
+    tables = joined([joined([found], condition.columns) for condition, found in results.items()])
+    states = joined(
+        [joined([{"states": found["states"]}], condition.described) for condition, found in results.items()]
+    )["states"]
+    return {**tables, "states": _with_tokens(states, batch, loading.model.tokenizer, thresholds.massive_ratio)}
+
+
+def _with_tokens(states: pl.DataFrame, batch: Sequence[Prompt], tokenizer: Any, massive_ratio: float) -> pl.DataFrame:
+    """The texts of the largest tokens beside the segments' own, where they are massive."""
+    prompts = {prompt.row: prompt for prompt in batch}
+    massive = states.filter(pl.col("other_ratio").fill_nan(None) >= massive_ratio).select("prompt", "other_position")
+    places = [
+        (row, position, tokenizer.decode([prompts[row].tokens[position]]))
+        for row, position in massive.unique().iter_rows()
+    ]
+    schema = {name: states.schema[name] for name in ("prompt", "other_position")} | {"other_token": pl.String}
+    texts = pl.DataFrame(places, schema=schema, orient="row")
+    found = states.join(texts, on=["prompt", "other_position"], how="left", maintain_order="left")
+    return found.with_columns(pl.when(pl.col("other_ratio").fill_nan(None) >= massive_ratio).then("other_token"))
 
 
 def _prove_nothing(intact: Rows, nothing: Rows, again: Callable[[], Rows]) -> None:
@@ -228,40 +346,30 @@ def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Ro
 def _write_answers(writer: FindingsWriter) -> None:
     """The tables over everything that is measured."""
     writer.update()
-    tables, thresholds = writer.reading().table, writer.run_header.thresholds
+    write_answers(writer, massive_ratio=writer.run_header.thresholds.massive_ratio)
+
+
+def write_answers(writer: FindingsWriter, *, massive_ratio: float) -> None:
+    """Effects, verdicts and replacements from what was measured and planned."""
+    tables = writer.reading().table
+    segments, conditions = tables("segments").collect(), tables("conditions").collect()
     parts = tables("states"), tables("blocks"), tables("losses")
-    intact, ratio = pl.col("condition") == INTACT, thresholds.massive_ratio
-    writer.write_table("effects", averages.changes(*parts, intact, by=BY, massive_ratio=ratio))
-    judged = averages.verdicts(*parts, massive_ratio=ratio, sink_position=thresholds.sink_position)
+    intact = pl.col("condition") == INTACT
+    writer.write_table("effects", averages.changes(*parts, segments, intact, by=BY))
+    ran = conditions.filter(pl.col("condition") != INTACT, pl.col("reason").is_null())
+    judged = averages.verdicts(*parts[:2], segments, ran.with_columns(first_state=_first_states(ran), judged=_about()))
     key = ["model", "revision", "data", *BY]
-    about = tables("conditions").select(*key, "control", "blocks").collect()
-    writer.write_table("verdicts", judged.join(about, on=key, how="left", nulls_equal=True))
+    about = conditions.select(*key, "control", "blocks")
+    writer.write_table("verdicts", judged.join(about, on=key, how="left", nulls_equal=True, maintain_order="left"))
+    writer.write_table("replacements", averages.replacements(parts[0], massive_ratio=massive_ratio))
 
 
-def _other_blocks(blocks: tuple[int, ...], shares: Mapping[int, float], seeds: int) -> Iterator[Condition]:
-    """As many other blocks, drawn from those that write next to nothing of the massive row."""
-    others = [block for block, share in sorted(shares.items()) if block not in blocks and abs(share) < ORDINARY]
-    count, few = min(len(blocks), len(others)), None
-    if len(others) < len(blocks):
-        few = f"{len(others) or 'no'} other block{'s' * (len(others) != 1)} of {len(blocks)} to draw: the rest write"
-        few += f" at least {ORDINARY:.0%} of the sink's row, or are removed"
-    if not count:
-        yield Condition("other blocks", "negative", reason=few)
-        return
-    drawn = list[tuple[int, ...]]()
-    for seed in range(seeds):
-        chosen = tuple(sorted(random.Random(f"other blocks {seed}").sample(others, count)))
-        if chosen not in drawn:  # the same blocks again would show nothing more
-            drawn.append(chosen)
-            yield Condition("other blocks", "negative", seed, chosen, reason=few)
+def _first_states(conditions: pl.DataFrame) -> pl.Series:
+    """The first state that each can change: a block writes the one after it; rows are rescaled after every block."""
+    firsts = [min(_blocks(text), default=0) + 1 for text in conditions["blocks"]]
+    return pl.Series("first_state", firsts, dtype=pl.Int64)
 
 
-def _other_position(prompt: Prompt, seed: int | None, sink_position: int) -> int:
-    """A position of the prompt that is not the sink; -1 where there is none."""
-    if sink_position < 0:
-        sink_position = len(prompt)
-    count = len(prompt) - (sink_position < len(prompt))
-    if not count:
-        return -1
-    drawn = random.Random(f"other position {seed} {prompt.row}").randrange(count)
-    return drawn + (drawn >= sink_position)
+def _about() -> pl.Expr:
+    """The segment that a control is judged on; null for all."""
+    return pl.when(pl.col("control").is_not_null()).then("row_of")

@@ -1,14 +1,25 @@
-"""The model as it is against the model without the massive row's writers: the paper's Figures 4, 17 and 18."""
+"""The model as it is against the model without the massive rows' writers: the paper's Figures 4, 17 and 18."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, means_over, measured_pairs, settings_words, shaded
+from thalweg.experiments._ablate.words import (
+    INTACT,
+    Condition,
+    Judged,
+    ablated_sentence,
+    conditions_of,
+    control_sentences,
+    judged_of,
+    remark,
+    share,
+)
+from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -28,51 +39,34 @@ from thalweg.shown import (
 )
 from thalweg.store import Run
 
-COLUMNS = ("condition", "compression", "sinks", "entropy", "sink rate", "norm ratio", "next-token loss")
+COLUMNS = (
+    "condition",
+    "segment",
+    "compression",
+    "C",
+    "sinks",
+    "at its row",
+    "anywhere",
+    "entropy",
+    "norm ratio",
+    "next-token loss",
+)
 METRICS = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
-INTACT = "intact"
-LISTED = {
-    "compress": ("entropy_normalized", "sinks", "norm_ratio"),
-    "depth": ("entropy_normalized", "sink_rate", "norm_ratio"),
-}
-CONTROLS = {"nothing": "nothing removed", "rescaled": "sink's row rescaled", "emptied": "sink's row emptied"}
+TABLES = ("effects", "verdicts", "replacements")
 ROLES = ("intact", "ablated", "alone", "negative", "positive")
 """As drawn: thin dashes on top of what is thick and solid, so that both are seen where a control agrees with a line."""
 ALONE = ("#E69F00", "#CC79A7", "#999933", "#882255", "#117733", "#661100")
 COLORS = {"intact": PALETTE[0], "ablated": PALETTE[1], "negative": INK, "positive": PALETTE[2]}
 CONTROL_DASHES: tuple[Dash, ...] = ("--", ":", "-.")
 THICK, THIN = 3.4, 1.1
-VERBS = {"compression": "is", "sinks": "are"}
-Verdicts = Mapping[str, dict[str, Any]]
-"""Rows of the table of one condition, by phenomenon."""
 NOTE = (
-    "Removed: the upper 95% bound of what is left is at most a tenth of what was. Reduced, increased: the 95% interval "
-    "of the difference, prompt by prompt, excludes 0 and reaches further than 1% of what was. Unchanged: the rest."
+    "C: how much lower the entropy is than that of the intact model without its massive rows, 0 for a row perfectly "
+    "removed. Sinks: the share of heads that sink on the segment's row; anywhere: on any token. Removed: the upper 95% "
+    "bound of what is left is at most a tenth of what was, and no state or block keeps more than half. Unchanged: "
+    "within 1% of what was, or the 95% interval of the difference, prompt by prompt, holds 0; else reduced or "
+    "increased. Nothing to remove: C not above 0.2, or sinks not above 0.1. Judged are the states that a condition can "
+    "reach, and the blocks that read them."
 )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is done to the model: its name in the tables, what a person calls it, and one of ``ROLES``.
-
-    "ablated" is all blocks together. The reason says why it is not run, or has fewer blocks than asked for.
-    """
-
-    name: str
-    series: str
-    role: str
-    seed: int | None
-    blocks: str
-    reason: str | None
-
-    @property
-    def strong(self) -> bool:
-        """Whether it is part of the comparison that it is all about."""
-        return self.role in ("intact", "ablated")
-
-    def of(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Its rows of a table."""
-        return table.filter(pl.col("seed").eq_missing(pl.lit(self.seed, pl.Int32)), condition=self.name)
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
@@ -82,25 +76,23 @@ def chapters(run: Run) -> Iterator[Chapter]:
 
 
 def _section(measured: MeasuredPair) -> Section:
-    effects, verdicts = measured.table("effects"), measured.table("verdicts")
-    planned = _planned(measured.table("conditions"))
-    conditions = [condition for condition in planned if condition.of(effects).height]
-    judged = {
-        condition: {row["phenomenon"]: row for row in condition.of(verdicts).iter_rows(named=True)}
-        for condition in conditions
-    }
+    tables = {name: measured.table(name) for name in TABLES}
+    planned, effects = conditions_of(measured.table("conditions")), tables["effects"]
+    every = [judged_of(condition, tables) for condition in planned if condition.of(effects).height]
+    segments = {row["name"]: row for row in measured.table("segments").to_dicts()}
     ablated = [
-        _ablated(condition, rows)
-        for condition, rows in judged.items()
-        if condition.role in ("ablated", "alone") and rows
+        ablated_sentence(judged, segments)
+        for judged in every
+        if judged.condition.role in ("ablated", "alone") and judged.verdicts
     ]
-    remarks = [_remark(condition) for condition in planned if condition.reason is not None]
-    what = f"{measured.name}: {means_over(*_compress(effects))}"
-    rows = [_row(condition, condition.of(effects), verdicts) for condition, verdicts in judged.items()]
+    remarks = [remark(condition) for condition in planned if condition.reason is not None]
+    conditions = [judged.condition for judged in every]
+    what = f"{measured.name}: means over the states and blocks of each segment"
+    rows = [row for judged in every for row in _rows(judged, segments, effects)]
     return Section(
         measured.name,
         measured.stem,
-        [*ablated, *_control_sentences(judged), *remarks],
+        [*ablated, *control_sentences(every), *remarks],
         [_panel(metric, conditions, effects, measured) for metric in METRICS],
         [Table(what, COLUMNS, rows, folded="Every condition")],
         settings_words(measured.findings),
@@ -108,23 +100,6 @@ def _section(measured: MeasuredPair) -> Section:
         headline=f"{measured.name}: {ablated[-1] if ablated else 'not judged yet'}",
         size=(3.9, 3.4),
     )
-
-
-def _planned(table: pl.DataFrame) -> list[Condition]:
-    """What was planned; of what is ablated, the last is all blocks together."""
-    rows = table.to_dicts()
-    ablated = [row for row in rows if row["control"] is None and row["condition"] != INTACT]
-    conditions = list[Condition]()
-    for row in rows:
-        name, blocks = str(row["condition"]), row["blocks"]
-        if row in ablated:
-            what = "MLP of block" if blocks.isdigit() else "MLPs of blocks"
-            series = f"without the {what} {blocks.replace(',', ', ')}"
-            role = "ablated" if row is ablated[-1] else "alone"
-        else:
-            series, role = CONTROLS.get(name, name), row["control"] or INTACT
-        conditions.append(Condition(name, series, role, row["seed"], blocks, row["reason"]))
-    return conditions
 
 
 def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, measured: MeasuredPair) -> Panel:
@@ -192,70 +167,46 @@ def _compress(effects: pl.DataFrame) -> tuple[int | None, int | None]:
     return effects.select("compress_first", "compress_last").row(0)
 
 
-def _row(condition: Condition, effects: pl.DataFrame, verdicts: Verdicts) -> list[str]:
-    site = "depth" if None in _compress(effects) else "compress"
-    seed = "" if condition.seed is None else f", draw {condition.seed}"
-    drawn = f" ({condition.blocks})" if condition.name == "other blocks" else ""
-    loss = effects.filter(site="prompt", metric="loss").row(0, named=True)
-    cost = change(loss["difference"], loss["low"], loss["high"])
-    return [
-        f"{condition.series}{drawn}{seed}",
-        *(verdicts[what]["verdict"] or "-" if what in verdicts else "" for what in VERBS),
-        *(_arrow(effects.filter(site=site, metric=metric)) for metric in LISTED[site]),
-        number(loss["intact"]) if condition.name == INTACT else cost,
-    ]
+def _rows(judged: Judged, segments: Mapping[str, dict[str, Any]], effects: pl.DataFrame) -> Iterator[list[str]]:
+    """One for each segment; over the whole depth where there is none."""
+    condition, own = judged.condition, judged.condition.of(effects)
+    names = [name for name, row in segments.items() if row["first"] is not None] or [None]
+    for name in names if condition.name == INTACT else judged.verdicts or [None]:
+        means = {row["metric"]: row for row in own.filter(site=name or "depth").iter_rows(named=True)}
+        loss = number(judged.loss["intact"])
+        if condition.name != INTACT:
+            loss = change(judged.loss["difference"], judged.loss["low"], judged.loss["high"])
+        yield [
+            condition.drawn,
+            name or "",
+            *_judged(judged.verdicts.get(name, {}), means),
+            *(_arrow(means.get(metric)) for metric in ("entropy_normalized", "norm_ratio")),
+            loss,
+        ]
 
 
-def _arrow(rows: pl.DataFrame) -> str:
-    for row in rows.iter_rows(named=True):
-        intact = number(row["intact"])
-        return intact if row["condition"] == INTACT else f"{intact} {ARROW} {number(row['ablated'])}"
-    return "-"
+def _judged(verdicts: Mapping[str, dict[str, Any]], means: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Verdict and numbers of both phenomena; the numbers alone of what is not judged."""
+    sinks = means.get("sinks", means.get("sink_rate"))
+    for phenomenon, unjudged in (("compression", means.get("compression")), ("sinks", sinks)):
+        row = verdicts.get(phenomenon)
+        yield row["verdict"] if row else ""
+        yield _shares(row or unjudged)
+    row = verdicts.get("sinks")
+    anywhere = row and {side: row[f"anywhere_{side}"] for side in ("intact", "ablated")}
+    yield _shares(anywhere or means.get("top_rate"))
 
 
-def _ablated(condition: Condition, verdicts: Verdicts) -> str:
-    compression, sinks = verdicts["compression"], verdicts["sinks"]
-    what = f"{condition.series[0].upper()}{condition.series[1:]} at the sink token"
-    loss = change(compression["loss_change"], compression["loss_low"], compression["loss_high"])
-    cost = f"the next-token loss changes by {loss} nats"
-    if compression["reason"] is not None and compression["reason"] == sinks["reason"]:
-        return f"{what}: no verdict ({compression['reason']}); {cost}"
-    stayed = compression["verdict"] not in (None, "removed")
-    left = f", and {compression['replacement'] or 'no massive row is left or has taken its place'}" if stayed else ""
-    return f"{what}, {_phrase('compression', compression)}{left}; {_phrase('the sinks', sinks)}; {cost}"
+def _shares(row: Mapping[str, Any] | None) -> str:
+    """Before and after, or the one where nothing is changed."""
+    if row is None or math.isnan(row["intact"]):
+        return "-"
+    sides = share(row["intact"]), share(row["ablated"])
+    return sides[0] if row.get("condition") == INTACT else f"{sides[0]} {ARROW} {sides[1]}"
 
 
-def _phrase(what: str, verdict: dict[str, Any]) -> str:
-    if verdict["verdict"] is None:
-        return f"no verdict on {what} ({verdict['reason']})"
-    said = f"{what} {VERBS[verdict['phenomenon']]} {verdict['verdict']}"
-    return f"{said} ({number(verdict['intact'])} {ARROW} {number(verdict['ablated'])})"
-
-
-def _control_sentences(judged: Mapping[Condition, Verdicts]) -> Iterator[str]:
-    """How many controls did what they must, and which did not."""
-    for role, wanted, does in (("negative", "unchanged", "leave"), ("positive", "removed", "remove")):
-        words = {
-            condition: {row["verdict"] for row in verdicts.values()}
-            for condition, verdicts in judged.items()
-            if condition.role == role
-        }
-        said = [condition for condition, verdicts in words.items() if verdicts and None not in verdicts]
-        odd = [_odd(condition, judged[condition], wanted) for condition in said if words[condition] != {wanted}]
-        if said:
-            share = f"{len(said) - len(odd)} of {len(said)}"
-            yield "; ".join([f"{role.capitalize()} controls that {does} both, as they must: {share}", *odd])
-
-
-def _odd(condition: Condition, verdicts: Verdicts, wanted: str) -> str:
-    seed = "" if condition.seed is None else f" (draw {condition.seed})"
-    other = {what: row for what, row in verdicts.items() if row["verdict"] != wanted}
-    phrases = [_phrase(what, row) for what, row in other.items()]
-    if condition.name == "rescaled" and list(other) == ["sinks"]:
-        phrases.append("its direction is still there, and norms take lengths away")
-    return f"{condition.series}{seed}: {', '.join(phrases)}"
-
-
-def _remark(condition: Condition) -> str:
-    ran = bool(condition.blocks)
-    return f"The control {condition.name!r} {'has fewer blocks' if ran else 'is not run'}: {condition.reason}"
+def _arrow(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    intact = number(row["intact"])
+    return intact if row["condition"] == INTACT else f"{intact} {ARROW} {number(row['ablated'])}"

@@ -259,8 +259,8 @@ def _tables(_: Sequence[Prompt], results: list[Rows], key: dict[str, str]) -> Ro
 def _write_curves(writer: FindingsWriter) -> None:
     """The averages over everything that is measured."""
     writer.update()
-    tables, ratio = writer.reading().table, writer.run_header.thresholds.massive_ratio
+    tables, intact = writer.reading().table, pl.col("gamma").is_infinite()
+    compress = tables("segments").filter(name=averages.COMPRESS).collect()
     parts = tables("states"), tables("blocks"), tables("losses")
-    intact = pl.col("gamma").is_infinite()
-    curves = averages.changes(*parts, intact, by=BY, massive_ratio=ratio, changed="clipped")
+    curves = averages.changes(*parts, compress, intact, by=BY, changed="clipped")
     writer.write_table("curves", curves)
