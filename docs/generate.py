@@ -251,7 +251,7 @@ def claims() -> str:
 
 def data_sets() -> str:
     """The short names of data sets."""
-    from thalweg.prompts import list_data
+    from thalweg.prompts import list_data, list_labelled_data
 
     rows = [
         (
@@ -264,6 +264,18 @@ def data_sets() -> str:
             one.note,
         )
         for one in list_data()
+    ]
+    rows += [
+        (
+            f"`{one.name}`",
+            one.hub_id,
+            ", ".join(one.configs),
+            " / ".join(split for split in (one.train, one.validation, one.test) if split),
+            " -> ".join(one.fields) if one.fields else "question with options",
+            "open",
+            f"labelled, for `probe`: {one.note}",
+        )
+        for one in list_labelled_data()
     ]
     return table(("name", "hub id", "config", "split", "fields", "access", "note"), rows)
 

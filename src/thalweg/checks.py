@@ -48,9 +48,9 @@ def _models() -> list[dict[str, str]]:
 
 
 def _data() -> list[dict[str, str]]:
-    from thalweg.prompts import list_data
+    from thalweg.prompts import list_data, list_labelled_data
 
-    return [
+    plain = [
         {
             "name": data.name,
             "hub id": data.hub_id or "-",
@@ -62,6 +62,19 @@ def _data() -> list[dict[str, str]]:
         }
         for data in list_data()
     ]
+    labelled = [
+        {
+            "name": data.name,
+            "hub id": data.hub_id,
+            "config": ", ".join(data.configs) or "-",
+            "split": " / ".join(split for split in (data.train, data.validation, data.test) if split),
+            "fields": " -> ".join(data.fields) if data.fields else "question with options",
+            "access": "",
+            "note": f"labelled, for probe: {data.note}",
+        }
+        for data in list_labelled_data()
+    ]
+    return [*plain, *labelled]
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,35 @@ def test_a_model_comes_with_all_that_a_run_needs_to_know(good):
         assert torch.equal(model.state_dict()[name], weight)
 
 
-def test_another_dtype_is_part_of_what_was_asked_for(good):
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "float32"),
+        ({"device": "cpu"}, "float32"),
+        ({"device_map": "cpu"}, "float32"),
+        ({"device_map": "auto"}, "float32"),
+        ({"device": "mps"}, "bfloat16"),
+        ({"device": "cuda:1"}, "bfloat16"),
+        ({"dtype": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_on_processors_float32_is_computed_and_elsewhere_what_was_saved(options, expected, good, monkeypatch):
+    for accelerator in (torch.cuda, torch.accelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: False)
     configured(good, dtype="bfloat16")
-    assert identify_model(str(good)).dtype == "bfloat16"
+    assert identify_model(str(good), LoadOptions(**options)).dtype == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"device_map": "auto"}])
+def test_where_there_is_an_accelerator_it_is_what_was_saved(options, good, monkeypatch):
+    for accelerator in (torch.cuda, torch.accelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: True)
+    configured(good, dtype="bfloat16")
+    assert identify_model(str(good), LoadOptions(**options)).dtype == "bfloat16"
+    assert identify_model(str(good), LoadOptions(device="cpu")).dtype == "float32"
+
+
+def test_another_dtype_is_part_of_what_was_asked_for(good):
     for dtype in ("float64", "float16"):
         found = identify_model(str(good), LoadOptions(dtype=dtype))
         assert found.dtype == dtype

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.contrasted import contrasted_run
 from tests.synthetic_run import PLAIN, build_run
 
 import thalweg
@@ -34,7 +35,8 @@ for command in sys.argv[1].split("|"):
 def test_help_lists_and_looking_at_a_run_load_no_torch(tmp_path):
     build_run(tmp_path / "run", models=(PLAIN,), data=("words",))
     commands = ["", "--help", "--version", "list metrics", "list data", *(f"{verb} --help" for verb in VERBS)]
-    commands += [f"report {tmp_path / 'run'}"]
+    contrasted_run(tmp_path / "contrasted")
+    commands += [f"report {tmp_path / 'run'}", f"contrast {tmp_path / 'contrasted'}"]
     code = [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, "|".join(commands)]
     done = subprocess.run(code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

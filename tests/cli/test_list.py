@@ -6,12 +6,12 @@ import pytest
 
 from thalweg.capture import PROVED
 from thalweg.catalogue import METRICS
-from thalweg.prompts import list_data
+from thalweg.prompts import list_data, list_labelled_data
 
 EXPECTED = {
     "metrics": ("metric", [one.name for one in METRICS]),
     "models": ("family", sorted(PROVED)),
-    "data": ("name", [one.name for one in list_data()]),
+    "data": ("name", [one.name for one in (*list_data(), *list_labelled_data())]),
 }
 
 

@@ -415,7 +415,8 @@ def test_a_model_that_does_more_than_its_summands_is_refused(model, data, tmp_pa
 
 
 def test_bad_input_is_one_clear_line(model, data, tmp_path):
-    with pytest.raises(UsageError, match="attribute takes one model at a time; got .*planted-small at local, planted at local"):
+    said = r"attribute takes one model at a time; got .*planted-small at local, planted at local"
+    with pytest.raises(UsageError, match=said):
         attributed_model(prepare([model, "planted"], data, out=tmp_path / "run", options=QUIET))
     with pytest.raises(ModelError):
         thalweg.attribute(str(tmp_path / "nowhere"), data, out=tmp_path / "run", options=QUIET)

@@ -1,7 +1,5 @@
 """A text's features are the pooled hidden states of its own forward pass, and there is one such pass a text."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from thalweg.errors import DataError, UsageError
 from thalweg.experiments import SurveyOptions, TextFeatures, features
 from thalweg.experiments import _features as module
 from thalweg.experiments import _pass as passing
+from thalweg.options import LoadOptions
 
 QUIET = SurveyOptions(progress=False)
 TEXTS = [f"{row} bottles of water " * (1 + row % 3) for row in range(11)]
@@ -139,10 +138,8 @@ def test_a_text_that_does_not_fit_is_a_gap_and_the_others_are_not(model, tmp_pat
 
 def test_a_float64_model_keeps_its_precision(tmp_path):
     path = save(llama(), tmp_path / "model")
-    (tmp_path / "model" / "config.json").write_text(
-        json.dumps(json.loads((tmp_path / "model" / "config.json").read_text()) | {"dtype": "float64"})
-    )
-    assert features(identify_model(path), TEXTS[:1], tmp_path / "run", options=QUIET).dtype == np.float64
+    model = identify_model(path, LoadOptions(dtype="float64"))
+    assert features(model, TEXTS[:1], tmp_path / "run", options=QUIET).dtype == np.float64
 
 
 def test_an_unknown_pooling_is_refused(model, tmp_path):

@@ -126,6 +126,15 @@ def test_logits_are_never_held_of_more_than_one_piece(model, data, tmp_path, mon
     assert max(seen) == 4
 
 
+def test_the_states_of_a_batch_stay_small_unless_its_tokens_are_asked_for(monkeypatch):
+    subject = subject_of(tiny("llama"))
+    width = subject.model.config.hidden_size
+    token = 4 * width * (len(subject.parts.blocks) + 1)
+    monkeypatch.setattr(module, "STATES", 7 * token + 1)
+    assert module.state_batches(subject, QUIET).token_budget == 7
+    assert module.state_batches(subject, replace(QUIET, batch_tokens=100)).token_budget == 100
+
+
 def test_one_forward_a_batch_serves_all_states(model, data, tmp_path, monkeypatch):
     calls, plain = [], module.flat_states
 

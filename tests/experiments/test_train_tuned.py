@@ -2,11 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import transformers as tf
 
 import thalweg
 from families import VOCABULARY, tiny
@@ -213,6 +213,23 @@ def test_gradients_are_clipped_together():
 
 def test_half_precision_models_have_float32_translators(tmp_path, data):
     path = save(llama(max_position_embeddings=96).bfloat16(), tmp_path / "half")
-    assert tf.AutoConfig.from_pretrained(path).dtype == torch.bfloat16
-    found = thalweg.train_tuned(path, data, out=tmp_path / "run", **{**ASKED, "steps": 2})
+    asked = {**ASKED, "steps": 2, "options": replace(ASKED["options"], dtype="bfloat16")}
+    found = thalweg.train_tuned(path, data, out=tmp_path / "run", **asked)
     assert tensors(found, path)["0.weight"].dtype == torch.float32
+
+
+def test_a_state_that_is_not_finite_stops_the_training_at_once():
+    model = tiny("llama")
+    training, own = Training(subject_of(model), Recipe(steps=2)), [one.clone() for one in states(model)]
+    own[1][2] = torch.inf
+    training.add(own, 9)
+    with pytest.raises(ModelError, match=r"KL at state 1 is not finite in step 1: .* --dtype float32"):
+        training.step()
+    assert not any(tensor.any() for tensor in training.tensors.values())
+
+
+def test_several_data_sets_are_refused_before_the_model_is_loaded(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "loaded", lambda *_: pytest.fail("the model was loaded"))
+    other = shutil.copy(data, tmp_path / "other.jsonl")
+    with pytest.raises(UsageError, match="--train-tuned takes one model and one data set"):
+        thalweg.train_tuned(model, (data, str(other)), out=tmp_path / "run", **ASKED)

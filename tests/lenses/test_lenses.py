@@ -112,3 +112,9 @@ def test_translators_of_zeros_are_the_logit_lens():
 def test_a_wrong_number_of_translators_is_an_error():
     with pytest.raises(ValueError, match="3 translators"):
         TunedLens(subject_of(tiny("llama")), translators()[:2])
+
+
+@pytest.mark.parametrize("state", [-1, BLOCKS + 1])
+def test_a_state_that_the_model_has_not_is_an_error(state):
+    with pytest.raises(ValueError, match=rf"states are 0..{BLOCKS}; got {state}$"):
+        LogitLens(subject_of(tiny("llama"))).logits(state, torch.zeros(1, WIDTH))

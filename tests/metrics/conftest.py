@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from thalweg import metrics
+
 KINDS = (
     "plain",
     "massive",
@@ -18,6 +20,29 @@ KINDS = (
     "one direction",
     "decaying",
 )
+
+
+def predictions() -> dict[str, list[float]]:
+    """Every number of the logit lens and of answers, on drawn logits: for the goldens."""
+    rng = np.random.default_rng(3)
+    state, last = (torch.from_numpy(rng.normal(0, 4, (6, 19)).round(3)).float() for _ in range(2))
+    state[2] = last[2]
+    targets = torch.from_numpy(rng.integers(0, 19, 6))
+    read, own = metrics.log_probabilities(state), metrics.log_probabilities(last)
+    likelihoods, greedy = metrics.target_likelihoods(read, torch.tensor([0, 2, 2, 5]), own.argmax(-1)[[1, 2, 3, 5]])
+    sums, chosen = metrics.continuation_likelihood(likelihoods, greedy, torch.tensor([0, 1, 0, 2]), 3)
+    found = {
+        "next_token_loss": metrics.next_token_loss(state, targets),
+        "token_loss": metrics.token_loss(read, targets),
+        "output_entropy": metrics.output_entropy(read),
+        "agreement": metrics.agreement(read, own),
+        "kl_to_last": metrics.kl_to_last(read, own),
+        "target_likelihoods": likelihoods,
+        "target_greedy": greedy.float(),
+        "continuation_likelihood": sums,
+        "continuation_greedy": chosen.float(),
+    }
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def build_state(kind: str, tokens: int, width: int, seed: int) -> np.ndarray:
@@ -81,6 +106,11 @@ def causal_softmax(
 @pytest.fixture(scope="session")
 def state_of() -> Callable[..., np.ndarray]:
     return build_state
+
+
+@pytest.fixture(scope="session")
+def predicted() -> dict[str, list[float]]:
+    return predictions()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ def main() -> None:
     rounded = {name: v.round(decimals=6) if v.is_floating_point() else v for name, v in data.items()}
     goldens = {
         "state": metrics.measure_state(torch.tensor(state), variants=True).metrics,
+        "predictions": builders.predictions(),
         "heads": {name: values.tolist() for name, values in metrics.head_metrics(**rounded).items()},
     }
     (HERE / "goldens.json").write_text(json.dumps(goldens, indent=1) + "\n")

@@ -1,6 +1,8 @@
 """What a state predicts: against SciPy and closed forms."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +36,15 @@ def test_every_quantity_is_scipys(pair):
     same = (p.argmax(-1) == q.argmax(-1)).astype(float)
     np.testing.assert_array_equal(metrics.agreement(state, last), same)
     np.testing.assert_allclose(metrics.token_loss(state, targets), metrics.next_token_loss(pair[0], targets), **close)
+
+
+def test_golden_values(predicted):
+    """Every number, as it was when it was last looked at; `regenerate_goldens.py` writes the file."""
+    golden = json.loads((Path(__file__).parent / "goldens.json").read_text())["predictions"]
+    assert len(golden) == len(predicted) == 9
+    for name, values in golden.items():
+        # float32 sums of 19 terms
+        assert predicted[name] == pytest.approx(values, rel=1e-5, abs=2e-6), name
 
 
 def test_examples_by_hand():

@@ -102,7 +102,7 @@ def test_what_is_not_finite_is_above_every_limit(tmp_path):
 def test_a_ratio_that_grows_over_k_measurements_raises_the_alarm(ratios, raised):
     watch = Watch(Alarms(ratio_growing_for=3))
     for step, ratio in enumerate(ratios):
-        watch.look(step, {"norm_ratio/max": ratio})
+        watch.look(step, {"norm_ratio/max": ratio}, ratios[:step])
     assert [alarm.step for alarm in watch.raised] == raised
 
 
@@ -119,6 +119,21 @@ def test_a_growing_ratio_is_seen_in_a_model_and_asks_for_an_end(tmp_path):
         stops.append(watching.should_stop)
     assert stops == [False, False, True, True]
     assert {alarm.kind for alarm in watching.alarms} == {"growing norm ratio"}
+
+
+def test_a_ratio_that_grew_before_a_resumption_counts(tmp_path):
+    """A process a measurement, and one step that is measured again: what counts is on disk."""
+    model, alarms = small.model(), Alarms(ratio_growing_for=2)
+    raised = []
+    for step, factor in ((0, 8), (10, 2), (20, 2), (20, 1), (15, 1 / 2), (30, 2)):
+        with torch.no_grad():
+            model.model.embed_tokens.weight[256] *= factor
+        with small.monitor(tmp_path, alarms=alarms) as watching:
+            watching.measure(model, step)
+        raised.append([(alarm.step, alarm.kind) for alarm in watching.alarms])
+    kind = "growing norm ratio"
+    # at 15 it is what it was at 10; at 30 what it was at 20
+    assert raised == [[], [], [(20, kind)], [(20, kind)], [], []]
 
 
 @pytest.mark.parametrize(

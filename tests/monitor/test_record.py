@@ -65,7 +65,6 @@ def test_numbers_are_those_of_a_survey_of_the_checkpoint_saved_at_that_step(tmp_
             "layers",
             "heads",
             "massive",
-            "rows",
             "prompts",
             "profile",
             "phases",

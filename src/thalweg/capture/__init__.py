@@ -32,11 +32,12 @@ from thalweg.capture._proved import (
     rows_at,
     unembedding_of,
 )
-from thalweg.capture._solved import AdditiveParts, Unembedding, additive_parts
+from thalweg.capture._solved import HALF, AdditiveParts, Unembedding, additive_parts
 from thalweg.capture._subject import AttentionPath, Subject, subject_of
 from thalweg.capture._untouched import plain_model, untouched
 
 __all__ = [
+    "HALF",
     "PROVED",
     "AdditiveParts",
     "AttentionPath",

@@ -328,11 +328,18 @@ def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
 
 
 def _dtype(options: LoadOptions, config: Any) -> str:
-    """As saved where the configuration says so, float32 where it says nothing."""
+    """float32 on processors; on accelerators as the configuration says, float32 where it says nothing."""
     if options.dtype != "auto":
         return options.dtype
     saved = str(getattr(config.get_text_config(decoder=True), "dtype", None)).removeprefix("torch.")
-    return saved if saved in DTYPES else "float32"
+    return saved if saved in DTYPES and _is_accelerated(options) else "float32"
+
+
+def _is_accelerated(options: LoadOptions) -> bool:
+    """Whether any of the model runs elsewhere than on processors."""
+    if options.device_map is not None:
+        return options.device_map != "cpu" and torch.accelerator.is_available()
+    return not (options.device or _device(None)).startswith("cpu")
 
 
 def _local(name: str) -> Path | None:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import torch
-
 from thalweg.engines._progress import Progress
 from thalweg.prompts import Prompt, Shard, Skipped, batches
 
@@ -76,6 +74,8 @@ def _run(batch: Sequence[Prompt], measure: Measure[Result], results: list[Result
             raise
     else:
         return
+    import torch  # where a model failed it is there; what only reads a run does without
+
     # Out here the failed pass is no longer referenced, so its memory can be given back before the next try.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -89,6 +89,8 @@ def _run(batch: Sequence[Prompt], measure: Measure[Result], results: list[Result
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for MemoryError, torch's OutOfMemoryError, and a CPU allocator's RuntimeError."""
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)

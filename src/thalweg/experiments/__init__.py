@@ -6,9 +6,9 @@ one batch of prompts gives, and ``view`` what a person is shown of a run. Import
 The driver, in reading order: :mod:`._declared` (what an experiment is, and what is told of its result),
 :mod:`._options` (what is asked, and how that is typed), :mod:`._keywords` (the same for type checkers),
 :mod:`._called` (how an experiment is called from Python), :mod:`._columns` (what tables hold), :mod:`._continued`
-(what is taken over from a run), :mod:`._prepare` (models, data, what a run says about itself), :mod:`._pass` (one
-batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a
-run), :mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act
+(what is taken over from a run), :mod:`._prepare` (models and data) with :mod:`._session` (how a command ran),
+:mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of
+text, to parts of a run), :mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act
 on), :mod:`._intervened` (one batch under an intervention), and for views :mod:`._views` (models, data and their names,
 curves through depth, what a run holds of an experiment).
 """
@@ -34,6 +34,7 @@ from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import Data, Model, Models, Names, PromptOptions, SurveyOptions
 from thalweg.experiments._probe import Recipe, probe
+from thalweg.experiments._session import hardware, versions
 from thalweg.experiments._survey import survey
 from thalweg.experiments._views import (
     MeasuredPair,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from thalweg.experiments._features import TextFeatures, features
     from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
     from thalweg.experiments._pass import Reduced, read
-    from thalweg.experiments._prepare import hardware, learned_facts, prepare, versions
+    from thalweg.experiments._prepare import learned_facts, prepare
     from thalweg.experiments._survey.measure import aggregate, measure_rows, open_survey
 
 __all__ = [
@@ -187,7 +188,7 @@ _WITH_TORCH = {
     "_features": ("TextFeatures", "features"),
     "_over_prompts": ("loaded", "measure_prompts", "unfinished"),
     "_pass": ("Reduced", "read"),
-    "_prepare": ("hardware", "learned_facts", "prepare", "versions"),
+    "_prepare": ("learned_facts", "prepare"),
     "_survey.measure": ("aggregate", "measure_rows", "open_survey"),
 }
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from shlex import quote
 from typing import Any, Literal
 
-from thalweg.shown import Card, Chapter, Section, Table, counted
-from thalweg.store import Coverage, Findings, Run, RunHeader, Tables, open_run
+from thalweg.shown import Card, Chapter, Section, Table, amount, counted, listing
+from thalweg.store import Coverage, Findings, ModelFacts, Run, RunHeader, Tables, open_run
 
 Group = Literal["Measure", "Intervene", "Downstream"]
 
@@ -124,7 +124,12 @@ def state_remarks(run: Run) -> list[str]:
         "states hold NaN or Inf; their rows carry NaN.": run.nonfinite_states,
         "states violate a bound of the theory: please report it.": run.bound_violations,
     }
-    return [*coverage_remarks(run.header, run.coverage), *(f"{count} {what}" for what, count in said.items() if count)]
+    by_name = dict[str, list[ModelFacts]]()
+    for model in run.header.models:
+        by_name.setdefault(model.name, []).append(model)
+    noise = [f"{name} {sentence}" for name, models in by_name.items() if (sentence := noise_sentence(models))]
+    counts = (f"{count} {what}" for what, count in said.items() if count)
+    return [*coverage_remarks(run.header, run.coverage), *counts, *noise]
 
 
 def coverage_remarks(header: RunHeader, coverage: Iterable[Coverage]) -> list[str]:
@@ -146,3 +151,24 @@ def bos_remark(header: RunHeader, pair: Coverage) -> str:
         f"{pair.bos_twice:,} of {counted(pair.prompts_kept, 'prompt')} of {pair.data} begin with {token} twice: the "
         "text has one already. Measure with --bos never, which leaves the text's own, and another --out."
     )
+
+
+_REPEATING = {
+    "entropy": (100, "% in entropy"),
+    "norms": (100, "% in norms"),
+    "mixing": (100, "% in a block's mixing"),
+    "sink_score": (1, "in a head's sink score"),
+}
+
+
+def noise_sentence(models: Sequence[ModelFacts]) -> str:
+    """Say how far numbers of half precision repeat, the largest differences of all; empty where none were measured."""
+    known, said = [(model.dtype, model.noise) for model in models if model.noise], list[str]()
+    for name, (scale, words) in _REPEATING.items():
+        if values := [value for _, noise in known if (value := getattr(noise, name)) is not None]:
+            said.append(f"{amount(scale * max(values))} {words}")
+    if not said:
+        return ""
+    dtype, noise = known[0]
+    tried = counted(noise.prompts, "prompt")
+    return f"in {dtype}: a prompt alone and the same in a batch differ by up to {listing(said)} ({tried} tried)."

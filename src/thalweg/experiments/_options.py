@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from cyclopts import Parameter, Token
 from pydantic import Field, SkipValidation
@@ -64,6 +64,11 @@ IN_PYTHON = Parameter(parse=False)
 """What the command line does not have."""
 COUNT = Field(ge=1, le=sys.maxsize)
 OF_COUNT = f"must be at least 1 and at most {sys.maxsize}; got {{got}}."
+
+
+def is_name(model: object) -> TypeGuard[str | Path]:
+    """Whether it names a model, or several, and is none that is loaded."""
+    return isinstance(model, str | Path)
 
 
 @validated

@@ -1,18 +1,12 @@
 """What every experiment begins with: models and data are named and identified, before anything is loaded.
 
-With them goes what a run says about itself: models, data, packages, machine.
+With them goes what a run says about itself.
 """
 
-import os
-import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import torch
+from typing import Any
 
 from thalweg.capture import (
     IdentifiedModel,
@@ -25,13 +19,20 @@ from thalweg.capture import (
 )
 from thalweg.errors import UsageError
 from thalweg.experiments._continued import DataOf, continued
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Models, PassOptions, SurveyOptions, survey_options
+from thalweg.experiments._options import (
+    BUNDLED_MODEL,
+    Data,
+    Models,
+    PassOptions,
+    SurveyOptions,
+    is_name,
+    survey_options,
+)
+from thalweg.experiments._session import command_line, hardware, versions
 from thalweg.options import LoadOptions
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
-
-_ALWAYS = ("thalweg", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "polars", "numpy")
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,6 @@ def identified(
     ]
 
 
-def is_name(model: object) -> TypeGuard[str | Path]:
-    """Whether it names a model, or several, and is none that is loaded."""
-    return isinstance(model, str | Path)
-
-
 def open_sources(data: Data, options: SurveyOptions) -> list[Source]:
     """The data sets, found and opened: one name, a tuple of them, or what is in memory, by its name if it has one."""
     how = {"text_field": options.text_field, "whole_file": options.whole_file, "chat": options.chat}
@@ -197,13 +193,6 @@ def _name(model: str | Path) -> str:
     return str(Path(model)) if Path(model).is_dir() else str(model)
 
 
-def command_line() -> tuple[str, ...]:
-    """The command line, where this is one."""
-    program = Path(sys.argv[0])
-    ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")
-    return ("thalweg", *sys.argv[1:]) if ours else ()
-
-
 def _refuse_repeats(option: str, names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -246,27 +235,3 @@ def learned_facts(facts: ModelFacts, subject: Subject, blocks: tuple[int, ...]) 
             "softmax_blocks": None if len(blocks) == facts.blocks else blocks,
         }
     )
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Versions of the packages that numbers depend on: those of every experiment, and ``packages``."""
-    known = {"python": platform.python_version()}
-    for package in (*_ALWAYS, *packages):
-        try:
-            known[package] = version(package)
-        except PackageNotFoundError:  # a checkout that was never installed
-            continue
-    return known
-
-
-def hardware() -> dict[str, Any]:
-    """The machine: processor, cores in use, accelerators."""
-    facts: dict[str, Any] = {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    if torch.cuda.is_available():
-        facts["cuda"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return facts

@@ -140,7 +140,8 @@ class Monitor:
             numbers = self._measured(model, step)
             self._last = step
             self.seconds += time.perf_counter() - since
-            raised = self._watch.look(step, numbers) if numbers else []
+            ratios = self._record.ratios_before(step) if numbers and self.options.alarms.ratio_growing_for else ()
+            raised = self._watch.look(step, numbers, ratios) if numbers else []
         self._agree(model, bool(raised))
         if not numbers:
             return numbers

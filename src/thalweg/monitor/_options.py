@@ -3,8 +3,7 @@
 import logging
 import math
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -115,16 +114,15 @@ _log = logging.getLogger("thalweg.monitor")
 
 
 class Watch:
-    """Keeps what the alarms need of earlier measurements."""
+    """Looks at every measurement and keeps the alarms."""
 
     def __init__(self, alarms: Alarms) -> None:
         self.alarms = alarms
         self.raised = list[Alarm]()
-        self._ratios = deque[float](maxlen=(alarms.ratio_growing_for or 0) + 1)
 
-    def look(self, step: int, numbers: dict[str, float]) -> list[Alarm]:
-        """Raise what there is to raise at this step."""
-        raised = [*self._massive(step, numbers), *self._growing(step, numbers)]
+    def look(self, step: int, numbers: dict[str, float], ratios: Sequence[float] = ()) -> list[Alarm]:
+        """Raise what there is to raise at this step; ``ratios`` are the largest norm ratios of the steps before it."""
+        raised = [*self._massive(step, numbers), *self._growing(step, numbers, ratios)]
         self.raised += raised
         for alarm in raised:
             _log.warning("%s", alarm.message)
@@ -143,12 +141,11 @@ class Watch:
             said = f"step {step}: {states:.0f} states hold NaN or Inf; the limit is {limit:g}."
             yield Alarm("massive activation", step, math.inf, said)
 
-    def _growing(self, step: int, numbers: dict[str, float]) -> Iterator[Alarm]:
+    def _growing(self, step: int, numbers: dict[str, float], ratios: Sequence[float]) -> Iterator[Alarm]:
         times, ratio = self.alarms.ratio_growing_for, numbers.get("norm_ratio/max")
         if times is None or ratio is None:
             return
-        self._ratios.append(ratio)
-        if len(self._ratios) == times + 1 and all(before < after for before, after in pairwise(self._ratios)):
-            first = self._ratios[0]
-            said = f"step {step}: the norm ratio grew over {times} measurements, from {first:.4g} to {ratio:.4g}."
+        last = [*ratios, ratio][-times - 1 :]
+        if len(last) == times + 1 and all(before < after for before, after in pairwise(last)):
+            said = f"step {step}: the norm ratio grew over {times} measurements, from {last[0]:.4g} to {ratio:.4g}."
             yield Alarm("growing norm ratio", step, ratio, said)

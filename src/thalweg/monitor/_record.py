@@ -150,6 +150,13 @@ class Record:
             raise failed
         return {} if writer is None else self._scalars(writer, facts)
 
+    def ratios_before(self, step: int) -> list[float]:
+        """The largest norm ratio of every earlier step in the run, in order: also of those before a resumption."""
+        rows = self.known["profile"].filter(pl.col("index") > 0, metric="norm_ratio", model=self.name)
+        steps = rows.with_columns(step=pl.col("revision").str.extract(r"^step(\d+)$").cast(pl.Int64))
+        largest = steps.filter(pl.col("mean").is_finite(), pl.col("step") < step).group_by("step").agg(pl.max("mean"))
+        return largest.sort("step")["mean"].to_list()
+
     def close(self, status: Ending | None = None) -> None:
         """Let go of the run, with a last word about it."""
         writer, self.writer = self.writer, None

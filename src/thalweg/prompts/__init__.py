@@ -14,7 +14,7 @@ every row that does not is counted with its reason. Reading order:
 - ``_shards``: consecutive rows, or blocks of running text, that are measured and written together
 """
 
-from thalweg.prompts._data_sets import HubData, list_data
+from thalweg.prompts._data_sets import HubData, LabelledHubData, list_data, list_labelled_data
 from thalweg.prompts._labelled import Example, Examples, LabelledData, open_labelled, split_in_three, splits_on_hub
 from thalweg.prompts._rows import Row, Skipped
 from thalweg.prompts._shards import (
@@ -37,6 +37,7 @@ __all__ = [
     "Examples",
     "HubData",
     "LabelledData",
+    "LabelledHubData",
     "Prompt",
     "Row",
     "Shard",
@@ -49,6 +50,7 @@ __all__ = [
     "batches",
     "is_running_text",
     "list_data",
+    "list_labelled_data",
     "open_labelled",
     "open_source",
     "padded",

@@ -1,6 +1,6 @@
 """The data sets of the paper under short names: where they are, which fields make a prompt, what stands in the way.
 
-``list_data`` is what ``thalweg list data`` prints; the labelled ones are for probes. The facts come from public
+``list_data`` and ``list_labelled_data``, for probes, are what ``thalweg list data`` prints. The facts come from public
 documentation, issues and code, read in 2026, not from loading the data sets; what could not be confirmed is said in the
 note.
 """
@@ -94,11 +94,16 @@ LABELLED_DATA: tuple[LabelledHubData, ...] = (
 # fmt: on
 
 
+def list_labelled_data() -> tuple[LabelledHubData, ...]:
+    """Every short name of labelled data, for probes."""
+    return LABELLED_DATA
+
+
 def list_data() -> tuple[HubData, ...]:
     """Every short name: the bundled prompts first, then the hub's.
 
     Returns:
-        The rows that ``thalweg list data`` prints.
+        The first rows that ``thalweg list data`` prints.
 
     Example:
         >>> [data.name for data in list_data()][:2]

@@ -13,7 +13,7 @@ when two runs are one · ``_findings_header`` header.json · ``_shards`` what is
 from thalweg.store._features import Features, FeatureStore, text_hash
 from thalweg.store._files import FileFacts, facts_of, is_whole, os_errors_as_run_errors, require_whole, write_whole
 from thalweg.store._findings_header import Coverage, FindingsHeader, PartCounts, Session
-from thalweg.store._header import UNNAMED, DataFacts, ModelFacts, RunHeader, RunIdentity, Thresholds
+from thalweg.store._header import UNNAMED, DataFacts, ModelFacts, NoiseFloor, RunHeader, RunIdentity, Thresholds
 from thalweg.store._open import open_findings
 from thalweg.store._reader import AGGREGATES, Findings, Run, is_run, open_run
 from thalweg.store._shards import Shard, slug
@@ -33,6 +33,7 @@ __all__ = [
     "FindingsHeader",
     "FindingsWriter",
     "ModelFacts",
+    "NoiseFloor",
     "PartCounts",
     "Run",
     "RunHeader",

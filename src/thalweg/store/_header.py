@@ -45,6 +45,23 @@ class RunIdentity:
         return lines + _values_differ(self.settings, asked.settings)
 
 
+class NoiseFloor(Facts):
+    """How far numbers of a half-precision run differ between a prompt alone and the same one in a batch.
+
+    Attributes:
+        prompts: how many were tried.
+        entropy, norms, mixing: the largest difference of a state's entropy, of its norms, and of a block's mean mixing,
+            relative; None where there is no such number.
+        sink_score: the largest difference of a head's sink score.
+    """
+
+    prompts: Count
+    entropy: float | None = None
+    norms: float | None = None
+    mixing: float | None = None
+    sink_score: float | None = None
+
+
 class ModelFacts(Facts):
     """One model of a run.
 
@@ -70,6 +87,7 @@ class ModelFacts(Facts):
         bos: the policy asked for: auto, always or never.
         bos_token: the token in front of every prompt, None where there is none.
         chat_template: hash of the template that makes prompts of conversations; None where rows are texts.
+        noise: in half precision, how far its numbers repeat.
         planted: how its massive activation was built in; None for a model that came to it by itself, or never did.
         given: the class of a model that was in memory already; None where thalweg loaded it.
     """
@@ -95,6 +113,7 @@ class ModelFacts(Facts):
     bos: str = "auto"
     bos_token: str | None = None
     chat_template: str | None = None
+    noise: NoiseFloor | None = None
     planted: str | None = None
     given: str | None = None
 

@@ -9,8 +9,8 @@ from typing import Any
 from thalweg.averages import training_order, training_step
 from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokenizer, weights_in_directory
 from thalweg.errors import ModelError, UsageError
-from thalweg.experiments._options import Models, SurveyOptions
-from thalweg.experiments._prepare import identified, is_name, named
+from thalweg.experiments._options import Models, SurveyOptions, is_name
+from thalweg.experiments._prepare import identified, named
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader
 

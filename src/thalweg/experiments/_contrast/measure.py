@@ -12,8 +12,16 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments._contrast.formulas import Contrast, comparable, contrast, permutations_needed
 from thalweg.experiments._contrast.prompts import ANY, SHARE, Asked, Selected, head_values, select
 from thalweg.experiments._contrast.tables import TABLES
-from thalweg.experiments._options import BUNDLED_DATA, Data, Model, SurveyOptions, ThresholdOptions, survey_options
-from thalweg.experiments._prepare import command_line, is_name, named, prepare, versions
+from thalweg.experiments._options import (
+    BUNDLED_DATA,
+    Data,
+    Model,
+    SurveyOptions,
+    ThresholdOptions,
+    is_name,
+    survey_options,
+)
+from thalweg.experiments._session import command_line, versions
 from thalweg.experiments._survey import survey
 from thalweg.store import Findings, Run, Session, is_run, open_findings, open_run
 
@@ -87,6 +95,8 @@ def _surveyed(
     options: ThresholdOptions | None,
     length: int | str | None,
 ) -> Run:
+    from thalweg.experiments._prepare import named, prepare  # imports torch, which a run needs not
+
     name = named(model)[0]
     folder = Path(name)
     if is_name(model) and folder.is_dir() and not (folder / "config.json").exists():

@@ -10,16 +10,26 @@ import polars as pl
 
 from thalweg import averages, metrics
 from thalweg.averages import KEYS
-from thalweg.capture import Subject, weights_of
+from thalweg.capture import HALF, Subject, weights_of
 from thalweg.engines import Progress, run_shards
 from thalweg.experiments._options import SurveyOptions
-from thalweg.experiments._over_prompts import Key, batching, loaded, passages, write_shards
+from thalweg.experiments._over_prompts import Key, Passage, batching, loaded, passages, write_shards
 from thalweg.experiments._prepare import Prepared, learned_facts
 from thalweg.experiments._survey.batch import WITHOUT_MASSIVE, BatchRows, MeasureOptions, frames, measure_batch
+from thalweg.experiments._survey.noise import noise_floor
 from thalweg.experiments._survey.tables import tables
 from thalweg.prompts import Prompt
 from thalweg.prompts import Shard as Rows
-from thalweg.store import Findings, FindingsWriter, PartCounts, RunHeader, Session, Thresholds, open_findings
+from thalweg.store import (
+    Findings,
+    FindingsWriter,
+    ModelFacts,
+    PartCounts,
+    RunHeader,
+    Session,
+    Thresholds,
+    open_findings,
+)
 
 NAME = "survey"
 
@@ -67,9 +77,7 @@ def measure_rows(
         progress: told of every batch and shard.
         without_massive: rows before this one are measured without their massive rows too.
     """
-    settings = MeasureOptions(
-        options.sink_position or 0, options.massive_ratio, variants=options.variants, without_massive=without_massive
-    )
+    settings = _settings(options, without_massive)
     batches = batching(subject, options)
 
     def measure(batch: Sequence[Prompt]) -> BatchRows:
@@ -91,6 +99,12 @@ def measure_rows(
         )
 
     write_shards(shards, writer, key, measure, tables, counts=counts, batches=batches, progress=progress)
+
+
+def _settings(options: SurveyOptions, without_massive: int) -> MeasureOptions:
+    return MeasureOptions(
+        options.sink_position or 0, options.massive_ratio, variants=options.variants, without_massive=without_massive
+    )
 
 
 def aggregate(writer: FindingsWriter, known: Mapping[str, pl.DataFrame] | None = None) -> None:
@@ -163,6 +177,7 @@ class ModelSurvey:
                     self.options,
                     without_massive=passage.source.first_rows(WITHOUT_MASSIVE),
                 )
+                self.measure_noise(passage)
                 passage.measure("", write)
             else:
                 passage.require_some()
@@ -171,13 +186,27 @@ class ModelSurvey:
         """The model, loaded and proved once."""
         if self.subject is None:
             self.subject = loaded(self.model)
-            name = (self.model.name, self.model.revision)
-            facts = next(each for each in self.writer.run_header.models if (each.name, each.revision) == name)
+            facts = self.facts
             blocks = tuple(block.index for block in self.subject.parts.blocks if block.projection is not None)
             learned = learned_facts(facts, self.subject, blocks)
             weights = facts.weights or weights_of(self.model)
             self.writer.update(model=learned.model_copy(update={"weights": weights}))
         return self.subject
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the run knows of the model."""
+        return self.writer.run_header.by_name[self.model.name, self.model.revision]
+
+    def measure_noise(self, passage: Passage) -> None:
+        """In half precision, how far its numbers repeat, unless the run knows it."""
+        subject, facts = self.loaded(), self.facts
+        if subject.model.dtype not in HALF or facts.noise is not None:
+            return
+        measure = partial(measure_batch, subject, options=_settings(self.options, without_massive=0))
+        if prompts := next((shard.prompts for shard in passage.shards() if shard.prompts), ()):
+            noise = noise_floor(prompts, measure, batching(subject, self.options))
+            self.writer.update(model=facts.model_copy(update={"noise": noise}))
 
     def release(self) -> None:
         """Let go of the weights: a model's hooks and modules refer to one another, and the next one needs the room."""

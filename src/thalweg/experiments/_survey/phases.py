@@ -174,7 +174,8 @@ def phase_tables(run: Run, every: Sequence[Pair]) -> list[Table]:
     tables = [Table(name, PHASE_COLUMNS, [row for pair in every for row in _phase_rows(run, pair)])]
     for pair in every:
         segments = [_segment_cells(row) for row in segments_of(run, pair)]
-        claims = [_claim_cells(row) for row in run.claims.filter(pair.rows).collect().iter_rows(named=True)]
+        known = [] if "claims" in run.missing else run.claims.filter(pair.rows).collect().to_dicts()
+        claims = [_claim_cells(row) for row in known]
         about = heading(run, pair)
         tables.append(Table(f"{about}: where a row stands out, and how that ends", SEGMENT_COLUMNS, segments))
         tables.append(Table(f"{about}: what the paper says of each phase", CLAIM_COLUMNS, claims, folded="Every claim"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._declared import Experiment, Outcome, bos_remark, sections_of, state_remarks
+from thalweg.experiments._declared import Experiment, Outcome, bos_remark, noise_sentence, sections_of, state_remarks
 from thalweg.experiments._survey import answers
 from thalweg.experiments._survey.phases import (
     coupling_answer,
@@ -124,7 +124,8 @@ _QUESTIONS: tuple[Callable[[Run, Pair], Answer | None], ...] = (
 
 def _answered(run: Run, pair: Pair, card: Card) -> Card:
     prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
-    details = [answers.strongest_heads(run, pair), *_doubled(run, pair)]
+    noise = noise_sentence([run.header.by_name[pair.model, pair.revision]])
+    details = [answers.strongest_heads(run, pair), noise and f"Numbers {noise}", *_doubled(run, pair)]
     return replace(
         card,
         about=f"{card.about}, {counted(prompts, 'prompt')}",
