@@ -4,12 +4,12 @@ In a folder: ``__init__`` the public function, whose signature is the Python cal
 one batch of prompts gives, and ``view`` what a person is shown of a run. Importing this room imports no torch.
 
 The driver, in reading order: :mod:`._declared` (what an experiment is, and what is told of its result),
-:mod:`._options` (what is asked, and how that is typed), :mod:`._keywords` (the same for type checkers),
-:mod:`._called` (how an experiment is called from Python), :mod:`._columns` (what tables hold), :mod:`._continued`
-(what is taken over from a run), :mod:`._prepare` (models and data) with :mod:`._session` (how a command ran),
-:mod:`._pass` (one batch through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of
-text, to parts of a run), :mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act
-on), :mod:`._intervened` (one batch under an intervention), and for views :mod:`._views` (models, data and their names,
+:mod:`._options` (what is asked, and how that is typed), :mod:`._keywords` (the same for type checkers), :mod:`._called`
+(how an experiment is called from Python), :mod:`._columns` (what tables hold), :mod:`._continued` (what is taken over
+from a run), :mod:`._prepare` (models and data) with :mod:`._session` (how a command ran), :mod:`._pass` (one batch
+through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a run),
+:mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act on),
+:mod:`._intervened` (one batch under an intervention), and for views :mod:`._views` (models, data and their names,
 curves through depth, what a run holds of an experiment).
 """
 
