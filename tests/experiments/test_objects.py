@@ -47,7 +47,10 @@ def never_loaded(monkeypatch):
 
 def as_it_is(model):
     modules = [
-        (each.training, {name: len(held) for name, held in vars(each).items() if "_hooks" in name})
+        (
+            each.training,
+            {name: len(held) for name, held in vars(each).items() if "_hooks" in name and isinstance(held, dict)},
+        )
         for each in model.modules()
     ]
     weights = [(weight.requires_grad, weight.grad, weight.dtype, weight._version) for weight in model.parameters()]
