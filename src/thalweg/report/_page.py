@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from thalweg.catalogue import METRICS
-from thalweg.experiments import experiments, labels
+from thalweg.experiments import Experiment, experiments, labels
 from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, counted, keys, listing, plotly_script
 from thalweg.store import Coverage, DataFacts, ModelFacts, Run, open_run, os_errors_as_run_errors, write_whole
 
@@ -81,9 +81,20 @@ def _titles(run: Run) -> list[str]:
 
 def _chapters(run: Run) -> list[Chapter]:
     """What every experiment shows, without what is for the terminal alone."""
-    every = (chapter for experiment in experiments() for chapter in experiment.chapters(run))
-    on_page = ((chapter, [section for section in chapter.sections if section.only != "terminal"]) for chapter in every)
+    every = ((experiment, chapter) for experiment in experiments() for chapter in experiment.chapters(run))
+    on_page = (
+        (chapter, [_resting(experiment, section) for section in chapter.sections if section.only != "terminal"])
+        for experiment, chapter in every
+    )
     return [replace(chapter, sections=sections) for chapter, sections in on_page if sections]
+
+
+def _resting(experiment: Experiment, section: Section) -> Section:
+    """The section, with the tables that its sentences rest on."""
+    if section.rests or not section.sentences or not experiment.answers:
+        return section
+    folder = f"{experiment.name}/{section.key}" if section.key else experiment.name
+    return replace(section, rests=f"{listing(experiment.answers)} in {folder}")
 
 
 def _charts(section: Section) -> list[Chart]:

@@ -208,6 +208,7 @@ class Section:
         panels: in reading order.
         tables: in reading order.
         facts: what was asked and of what, in one line, without a full stop.
+        rests: which tables of the run the sentences rest on; a page names the experiment's own by default.
         key: of the findings it is drawn from.
         headline: what stands above the figure; the title by default.
         legend: one for all panels, or each panel its own.
@@ -224,6 +225,7 @@ class Section:
     panels: Sequence[Panel] = ()
     tables: Sequence[Table] = ()
     facts: str = ""
+    rests: str = ""
     key: str = ""
     headline: str = ""
     legend: Literal["shared", "each"] = "shared"

@@ -200,7 +200,7 @@ def massive_section(run: Run, pair: Pair) -> Section:
     """Give the most common massive entries and rows of one model on one data set."""
     rows = massive_rows(run, pair)
     if not rows.height:
-        return Section("", sentences=[f"{heading(run, pair)}: none in any prompt and state"])
+        return Section("", sentences=[f"{heading(run, pair)}: none in any prompt and state"], rests="massive")
     rest = max(0, rows.height - _LISTED)
     note = f"{rest:,} rarer ones are not shown. " if rest else ""
     cells = [_cells(row) for row in rows.head(_LISTED).iter_rows(named=True)]

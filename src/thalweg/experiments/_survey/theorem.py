@@ -107,12 +107,13 @@ def theorem_section(run: Run, pair: Pair) -> Section:
     """Give what the theorem bounds beside its bounds, by state; of a pair without prompts that there is none."""
     verdict = theorem_verdict(run, pair)
     if not run.prompts.filter(pair.rows).head(1).collect().height:
-        return Section(heading(run, pair), sentences=[verdict], folded=True)
+        return Section(heading(run, pair), sentences=[verdict], rests="layers", folded=True)
     rows, spans = bound_curves(run, pair), shaded(compress_span(run, pair))
     return Section(
         heading(run, pair),
         name=f"bounds_{file_name(run, pair)}",
         sentences=[verdict],
+        rests="layers",
         panels=[
             Panel(
                 content.title,
