@@ -614,6 +614,16 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
         assert only(shown(run)[anchor]).sentences == ["Not written yet"]
 
 
+@pytest.mark.parametrize("lost", ["phases", "segments", "claims"])
+def test_a_run_that_stopped_between_the_sums_of_its_phases_says_that_they_are_not_written(tmp_path, lost):
+    run = build_run(tmp_path / "run", models=(PLANTED,), data=("words",))
+    next(run.path.glob(f"survey/*/{lost}.parquet")).unlink()
+    run = open_run(run.path)
+    assert only(shown(run)["phases"]).sentences == ["Not written yet"]
+    [card] = cards(run)
+    assert "unknown" in {answer.verdict for answer in card.answers}
+
+
 def test_every_pair_and_every_data_set_has_its_figures(tmp_path):
     run = build_run(tmp_path / "run")
     names = [section.name for chapter in chapters(run) for section in chapter.sections if section.name]

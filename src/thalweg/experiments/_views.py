@@ -127,17 +127,22 @@ def file_name(run: Run, pair: Pair) -> str:
     return f"{slug(pair.model, pair.revision)}{ending(run, pair.data)}"
 
 
+def phases_are_written(run: Run) -> bool:
+    """Whether phases, their segments and the claims about them are all there: a run may stop between two."""
+    return {"phases", "segments", "claims"}.isdisjoint(run.missing)
+
+
 def phases_row(run: Run, pair: Pair) -> dict[str, Any] | None:
-    """Give the pair's row of ``phases``, None where it has not been written."""
-    if "phases" in run.missing:
+    """Give the pair's row of ``phases``, None where it or what goes with it has not been written."""
+    if not phases_are_written(run):
         return None
     rows = run.phases.filter(pair.rows).collect()
     return rows.row(0, named=True) if rows.height else None
 
 
 def segments_of(run: Run, pair: Pair) -> list[dict[str, Any]]:
-    """Give the pair's rows of ``segments``, in order of depth; none where they have not been written."""
-    return [] if "segments" in run.missing else run.segments.filter(pair.rows).collect().to_dicts()
+    """Give the pair's rows of ``segments``, in order of depth."""
+    return run.segments.filter(pair.rows).collect().to_dicts()
 
 
 def compress_span(run: Run, pair: Pair) -> tuple[int, int] | None:

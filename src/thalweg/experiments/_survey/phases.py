@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import Pair, heading, label_of, measured, phases_row, segments_of
+from thalweg.experiments._views import Pair, heading, label_of, measured, phases_are_written, phases_row, segments_of
 from thalweg.shown import Answer, Section, Table, amount, counted, interval, listing, number, percent, spans
 from thalweg.store import Run
 
@@ -174,8 +174,7 @@ def phase_tables(run: Run, every: Sequence[Pair]) -> list[Table]:
     tables = [Table(name, PHASE_COLUMNS, [row for pair in every for row in _phase_rows(run, pair)])]
     for pair in every:
         segments = [_segment_cells(row) for row in segments_of(run, pair)]
-        known = [] if "claims" in run.missing else run.claims.filter(pair.rows).collect().to_dicts()
-        claims = [_claim_cells(row) for row in known]
+        claims = [_claim_cells(row) for row in run.claims.filter(pair.rows).collect().iter_rows(named=True)]
         about = heading(run, pair)
         tables.append(Table(f"{about}: where a row stands out, and how that ends", SEGMENT_COLUMNS, segments))
         tables.append(Table(f"{about}: what the paper says of each phase", CLAIM_COLUMNS, claims, folded="Every claim"))
@@ -184,7 +183,7 @@ def phase_tables(run: Run, every: Sequence[Pair]) -> list[Table]:
 
 def phases_section(run: Run, every: Sequence[Pair]) -> Section:
     """Give the tables of phases, segments and claims."""
-    if "phases" in run.missing:
+    if not phases_are_written(run):
         return Section("", sentences=["Not written yet"])
     return Section("", tables=[table for table in phase_tables(run, every) if table.rows])
 
