@@ -2,7 +2,8 @@
 
 Polars and SciPy; no torch, model or file is known here. In reading order:
 
-- ``_segments``       at which states a row stands out: compress, waves, and how each ends
+- ``_courses``        at which states a row stands out: compress, and waves
+- ``_segments``       which row that is, and how each segment ends
 - ``_profile``        mean, spread and 95% interval of many prompts, by depth
 - ``_claims``         what the paper says of each phase, checked; what the massive row does for the compression
 - ``_phases``         mix, compress, refine: all that is known of each
@@ -15,6 +16,16 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 
 from thalweg.averages._claims import CLAIMS, Claim, claims, phase_values
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
+from thalweg.averages._courses import (
+    COMPRESS,
+    KEYS,
+    Course,
+    Segment,
+    boundaries,
+    courses,
+    is_of,
+    segments_of,
+)
 from thalweg.averages._effects import changes, depth_means, effects, measurements, segment_means
 from thalweg.averages._emergence import checkpoint_curves, emergence, training_order, training_step
 from thalweg.averages._paired import ALPHA, holm, mcnemar, not_told_apart
@@ -28,18 +39,7 @@ from thalweg.averages._profile import (
     t_quantile,
     with_statistics,
 )
-from thalweg.averages._segments import (
-    COMPRESS,
-    KEYS,
-    Course,
-    Segment,
-    boundaries,
-    courses,
-    is_of,
-    segment_rows,
-    segments,
-    segments_of,
-)
+from thalweg.averages._segments import segment_rows, segments
 from thalweg.averages._verdicts import replacements, verdict, verdicts
 
 __all__ = [

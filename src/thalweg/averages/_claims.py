@@ -1,6 +1,6 @@
 """Is each phase as the paper says, and does the massive row make the compression?
 
-Conventions: everything is formed per prompt at the model's boundaries (`_segments.py`): means over the states of a
+Conventions: everything is formed per prompt at the model's boundaries (`_courses.py`): means over the states of a
 phase, and over the blocks that read them; then mean and 95% t interval over prompts. Values that are not finite are
 left out, `n` counts the rest. An interval wholly on the claim's side (the bound counts for at least and at most) is "as
 the paper says", wholly on the other "not here", else, and for fewer than two prompts, "cannot be told".
@@ -30,8 +30,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from thalweg.averages._courses import KEYS, Course, courses, is_of
 from thalweg.averages._profile import block_values, statistics
-from thalweg.averages._segments import KEYS, Course, courses, is_of
 from thalweg.options import MASSIVE_RATIO, TAU
 
 PHASES = ("mix", "compress", "refine")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from thalweg.averages._courses import KEYS
 from thalweg.averages._phases import of_written_states, trajectory
-from thalweg.averages._segments import KEYS
 
 COLUMNS = ("coupling_entropy", "coupling_sink", "coupling_sink_next")
 LARGEST = 1 - 1e-12

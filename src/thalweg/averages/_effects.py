@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from thalweg.averages._courses import COMPRESS, KEYS
 from thalweg.averages._profile import GEOMETRIC, long, statistics
-from thalweg.averages._segments import COMPRESS, KEYS
 
 PLACE = ["site", "index", "metric"]
 STATE = ("entropy", "entropy_normalized", "sink_norm", "rest_norm", "norm_ratio", "row_ratio")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from thalweg.averages._courses import KEYS
 from thalweg.averages._phases import of_written_states, trajectory
-from thalweg.averages._segments import KEYS
 from thalweg.options import MASSIVE_RATIO
 
 NUMBERED = re.compile(r"(?:step|checkpoint|ckpt|iter(?:ation)?)[-_ ]?(\d+)(?![\d.]*[A-Za-z.])", re.IGNORECASE)

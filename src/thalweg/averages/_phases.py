@@ -1,6 +1,6 @@
 """Where does a model mix, compress and refine, and is each of them as the paper says.
 
-Conventions: segments as in `_segments.py`, claims as in `_claims.py`. Mix = the states before compress, without a
+Conventions: segments as in `_courses.py`, claims as in `_claims.py`. Mix = the states before compress, without a
 massive state 0; refine = the states after it. Means of either leave out waves, from their first state until the row
 ratio is below half the threshold. Block l belongs to the phase of the state it reads, l. Depths are shares of L, the
 last state. No torch.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 
 from thalweg.averages._claims import PHASES, phase_marks, row_effect
-from thalweg.averages._segments import (
+from thalweg.averages._courses import (
     KEYS,
     LINES,
     SHARE,

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-from thalweg.averages._segments import KEYS, courses
+from thalweg.averages._courses import KEYS, courses
 from thalweg.catalogue import Site, metrics_at
 from thalweg.options import MASSIVE_RATIO, TAU
 

@@ -21,9 +21,9 @@ import numpy as np
 import polars as pl
 from polars import selectors as cs
 
+from thalweg.averages._courses import KEYS, SHARE
 from thalweg.averages._effects import compressions
 from thalweg.averages._profile import statistics
-from thalweg.averages._segments import KEYS, SHARE
 from thalweg.options import MASSIVE_RATIO
 
 REMOVED, HALF, NEGLIGIBLE = 0.1, 0.5, 0.01
