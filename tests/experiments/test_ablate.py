@@ -327,7 +327,7 @@ def test_a_second_massive_row_is_what_keeps_compression(tmp_path):
 
 
 def test_a_row_that_does_not_compress_leaves_nothing_to_remove(tmp_path):
-    found = waved(tmp_path, LINES, Plant(1, 4, {3: 1200.0}, (0, 1), push=Push(1, 60.0)), seeds=0)
+    found = waved(tmp_path, LINES, Plant(1, 4, {3: 2400.0}, (0, 1), push=Push(1, 60.0)), seeds=0)
     row = found["verdicts"].filter(condition="blocks 1", phenomenon="compression").row(0, named=True)
     assert row["verdict"] == "nothing to remove"
     assert 0 <= row["intact"] < 0.2

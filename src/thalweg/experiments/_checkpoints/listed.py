@@ -39,7 +39,8 @@ def list_checkpoints(
     if options.revision is not None and (revisions is not None or directory is not None):
         raise UsageError("--revision goes with models of several sizes; name checkpoints with --revisions.")
     names = [] if models is None else named(models)
-    if (revisions is not None or directory is not None) and models is not None and not is_name(models):
+    each = models if isinstance(models, Sequence) and not is_name(models) else [models]
+    if (revisions is not None or directory is not None) and names and not all(is_name(model) for model in each):
         raise UsageError(f"{names[0]} is loaded, and so is no checkpoint beside it; pass its name, or several models.")
     if revisions is not None:
         listed = _on_the_hub(names, revisions, options)
