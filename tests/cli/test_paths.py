@@ -51,7 +51,7 @@ def test_every_verb_takes_g_1_for_itself_and_not_for_g1(thalweg, places):
     assert "m[1]?" in (out / "report.html").read_text(encoding="utf-8")
     assert "decoy" not in (out / "report.html").read_text(encoding="utf-8")
     assert {line.rpartition("/")[0] for line in thalweg("figures", out).out.splitlines()} == {str(out / "figures")}
-    assert f"'{model}' --out '{out}'" in thalweg("advise", out).out
+    assert f"thalweg lens '{out}'" in thalweg("advise", out).out
     contrasted = thalweg("contrast", out, "--length", "any", "--top", 1)
     assert (contrasted.code, contrasted.err) == (0, "")
     run = library.open_run(out)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
@@ -51,10 +52,18 @@ def identity_of_model(model: Any) -> str:
 
 def identity_of_files(files: Sequence[Path], kind: type | None) -> str:
     """The same of safetensors files that hold a model of this class; or of pickles, once they are trusted."""
-    tensors = [tensor for file in files if file.suffix == ".safetensors" for tensor in stored_in(file)]
+    try:
+        tensors = [tensor for file in files if file.suffix == ".safetensors" for tensor in stored_in(file)]
+    except SafetensorError:  # loading will say what is wrong; until then the file is known by its bytes
+        return f"damaged:{hashlib.sha256(b''.join(map(_bytes_digest, files))).hexdigest()}"
     pickled = [file for file in files if file.suffix != ".safetensors"]
     in_pickles = (known for file in pickled for known in _in_memory(torch.load(file, "cpu", weights_only=True)))
     return _identity([*_known(tensors), *in_pickles], kind)
+
+
+def _bytes_digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
 
 
 def identity_of_stored(tensors: Sequence[StoredTensor]) -> str:
