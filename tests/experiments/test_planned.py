@@ -12,6 +12,7 @@ from tests.families import tiny
 import thalweg
 from thalweg.capture import subject_of
 from thalweg.errors import UsageError
+from thalweg.experiments import _planned as module
 from thalweg.experiments._planned import Plan, SegmentRows, Target
 from thalweg.prompts import Prompt
 
@@ -104,6 +105,23 @@ def test_the_plan_is_that_of_plain_loops_and_stays_when_the_run_grows(tmp_path):
         assert (found["position"], found["position_share"]) == (most, positions.count(most) / 5)
         assert found["tokens"] == ["\n"]
         assert found["sink_position"] is None
+
+
+@pytest.mark.parametrize("sample", [None, 4])
+def test_no_more_than_the_first_rows_are_read_of_all_and_of_a_sample(tmp_path, monkeypatch, sample):
+    _, model = waved.drawn(2)
+    data, read = tmp_path / "prompts.jsonl", []
+    waved.prompts(data, 2, count=6)
+    own = module._SizesOf
+    monkeypatch.setattr(module, "ROWS", 3)
+    monkeypatch.setattr(
+        module, "_SizesOf", lambda batch, sink: read.extend(one.row for one in batch) or own(batch, sink)
+    )
+    path = waved.save(tmp_path / "model", model)
+    options = replace(QUIET, sample=sample, limit=None if sample else 1)
+    found = thalweg.attribute(path, data, out=tmp_path / "run", options=options)
+    rows = found.table("states").select("prompt").unique().collect()["prompt"].sort().to_list()
+    assert sorted(read) == (rows[:3] if sample else [0, 1, 2])
 
 
 def test_a_position_given_by_hand_is_a_setting_of_its_own(tmp_path):

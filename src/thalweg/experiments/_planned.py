@@ -1,14 +1,16 @@
 """What an intervention acts on: the rows that stand out of a model's segments, found once and written down.
 
-They are found on the first 64 rows of a data set, whatever the limit, and stay when a run is extended, so that every
-prompt is measured alike. A segment's row s is, in each prompt, the row that is largest at the segment's peak; a sink
-position given by hand replaces it. Where no state is massive, the row at the sink position takes its place.
+They are found on the first 64 rows of a data set, or of its sample, whatever the limit, and stay when a run is
+extended, so that every prompt is measured alike. A segment's row s is, in each prompt, the row that is largest at the
+segment's peak; a sink position given by hand replaces it. Where no state is massive, the row at the sink position takes
+its place.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -237,7 +239,7 @@ def _found(part: Prepared, subject: Subject, key: Mapping[str, str]) -> pl.DataF
     def keep(_: object, results: list[list[_Sizes]]) -> None:
         sizes.extend(prompt for batch in results for prompt in batch)
 
-    shards = read_shards(part.sources[0], part.tokenizations[0], limit=ROWS, size=ROWS)
+    shards = islice(read_shards(part.sources[0], part.tokenizations[0], limit=ROWS, size=ROWS), 1)
     run_shards(shards, measure=measure, finish=keep, options=batching(subject, options))
     layers = _layers(sizes, part.model.tokenizer).with_columns(pl.lit(value).alias(name) for name, value in key.items())
     largest = layers.select(*key, "prompt", "state", "token", position="row_position")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -227,7 +228,7 @@ def _judged(clip: _Clipping, gamma: float) -> Entropies:
         for rows in results:
             found.update(rows)
 
-    shards = read_shards(part.sources[0], part.tokenizations[0], limit=JUDGED, size=JUDGED)
+    shards = islice(read_shards(part.sources[0], part.tokenizations[0], limit=JUDGED, size=JUDGED), 1)
     run_shards(shards, measure=measure, finish=keep, options=batching(subject, part.options))
     return found
 
