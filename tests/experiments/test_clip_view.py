@@ -77,8 +77,8 @@ def test_the_table_ends_with_the_model_as_it_is(section):
 def test_one_sentence_says_it(section, tmp_path):
     (said,) = section.sentences
     assert said == (
-        "Clamped to 10, normalized entropy goes 0.107 -> 0.690, the sink rate 0.500 -> 0.000, the loss by +0.250 "
-        "[+0.250, +0.250] nats; at 100 at most half of the compression is left"
+        "Clamped to 10, normalized entropy goes 0.107 -> 0.690, the sink rate 0.500 -> 0.000 (on another token "
+        "0.000 -> 0.000), the loss by +0.250 [+0.250, +0.250] nats; at 100 at most half of the compression is left"
     )
     assert section.headline == f"planted on words: {said}"
     assert section.facts == "gammas: 10, 100, 1000, states: 1-8, massive only: no"
