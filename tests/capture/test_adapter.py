@@ -94,6 +94,9 @@ def test_a_base_inside_is_the_one_that_is_taken(adapter, base):
     found = identify_model(str(adapter))
     assert torch.equal(load_model(found)(TOKENS).logits, expected)
     assert found.weights != identify_model(base).weights
+    _, inside = found.adapter
+    plain = load_model(identify_model(base))(TOKENS).logits
+    assert torch.equal(load_model(inside)(TOKENS).logits, plain)  # transformers adds no adapter of its own accord
 
 
 def test_its_tokenizer_comes_first(adapter, base):
