@@ -96,7 +96,7 @@ def test_tokens_and_scores_are_those_of_lm_eval(tasks, kind, bos, added):
         request = own.requests[own._place[asked]]
         assert [*request.tokens, request.targets[-1]] == context + continuation
         assert list(request.targets) == continuation
-    rows = {(row.task, row.metric): row for row in own.scores(answers(own))}
+    rows = {(row.task, row.metric): row for row in own.scores(answers(own))[0]}
     for name in names:
         for metric in ("acc", "acc_norm"):
             row = rows[name, metric]
@@ -111,8 +111,8 @@ def test_few_shots_are_drawn_once_and_as_lm_eval_draws_them(tasks):
     own = built(tasks, name, num_fewshot=3, limit=5)
     seen, results = lm_evals(tasks, name, shots=3, limit=5)
     assert {asked for asked, *_ in seen} == set(own._place)
-    first = own.scores(answers(own))
-    assert first == own.scores(answers(own))
+    first = own.scores(answers(own))[0]
+    assert first == own.scores(answers(own))[0]
     assert {row.shots for row in first} == {3}
     assert first[0].value == results["results"][name]["acc,none"]
 
@@ -126,7 +126,7 @@ def test_what_is_too_long_is_cut_at_the_left_as_lm_eval_cuts_it(tasks):
         assert list(request.tokens) == (context + continuation)[-(longest + 1) :][:-1]
         assert list(request.targets) == continuation
     cut = {tuple(context + continuation) for _, context, continuation in seen if len(context + continuation) > 41}
-    assert 0 < own.scores(answers(own))[0].truncated == len(cut)
+    assert 0 < own.scores(answers(own))[0][0].truncated == len(cut)
     assert built(tasks, name).max_length == 512
     with pytest.raises(DataError, match="expected answers of at most 4 tokens; got one of"):
         built(tasks, name, max_length=4)
@@ -139,7 +139,7 @@ def test_lm_evals_own_tasks_run_on_data_of_their_form(tasks):
     )
     own = built(tasks, *names)
     _, results = lm_evals(tasks, *names)
-    rows = {(row.task, row.metric): row for row in own.scores(answers(own))}
+    rows = {(row.task, row.metric): row for row in own.scores(answers(own))[0]}
     assert set(rows) == {("own_winogrande", "acc"), ("own_hellaswag", "acc"), ("own_hellaswag", "acc_norm")}
     for (name, metric), row in rows.items():
         assert row.value == results["results"][name][f"{metric},none"]
@@ -156,7 +156,7 @@ def test_options_of_one_question_about_one_input_and_equal_requests_are_read_onc
 def test_chance_is_by_question_and_a_group_averages_its_tasks_as_lm_eval_does(tasks):
     members = [tasks.choice("few", 5), tasks.letters("pairs")]
     own = built(tasks, tasks.group("both", members))
-    rows = {(row.task, row.metric): row for row in own.scores(answers(own))}
+    rows = {(row.task, row.metric): row for row in own.scores(answers(own))[0]}
     sizes = [len(one["options"]) for one in questions(5, 2)]
     few, pairs, both = (rows[name, "acc"] for name in ("few", "pairs", "both"))
     assert few.chance == pytest.approx(sum(1 / size for size in sizes) / 5)
@@ -180,7 +180,7 @@ def test_chance_is_unknown_where_it_is_no_accuracy_or_several_options_are_right(
         ],
     )
     own = built(tasks, several, likely)
-    rows = own.scores(answers(own))
+    rows = own.scores(answers(own))[0]
     assert {(row.task, row.metric) for row in rows} >= {("several", "acc"), ("likely", "acc"), ("likely", "perplexity")}
     assert all(math.isnan(row.chance) for row in rows)
     assert not any(math.isnan(row.value) for row in rows)
@@ -190,7 +190,7 @@ def test_an_answer_of_nan_leaves_its_task_without_a_score_and_no_other(tasks):
     own = built(tasks, tasks.choice("one"), tasks.letters("other"))
     given = answers(own)
     given[own._place[own._tasks["one"].instances[0].args]] = (math.nan, False)
-    rows = own.scores(given)
+    rows, _ = own.scores(given)
     lost = {row.task: row.reason for row in rows if math.isnan(row.value)}
     assert lost == {"one": "log-likelihoods of one are not numbers"}
     assert all(math.isnan(row.stderr) for row in rows if row.task == "one")

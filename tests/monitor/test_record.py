@@ -74,7 +74,7 @@ def test_numbers_are_those_of_a_survey_of_the_checkpoint_saved_at_that_step(tmp_
         ):
             own = getattr(run, table).filter(revision=f"step{step}").drop(KEYS).collect()
             assert_frame_equal(own, getattr(surveyed, table).drop(KEYS).collect())  # the same batches: to the last bit
-            assert own.height or table == "massive"
+            assert own.height or table in ("massive", "segments", "claims")
 
 
 def test_averages_made_step_by_step_are_those_made_at_once(tmp_path, model):
