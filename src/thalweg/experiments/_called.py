@@ -66,7 +66,7 @@ def takes_options(function: Callable[Asked, Result]) -> Callable[Asked, Result]:
                 before: Any = bound.arguments.get(place)
                 bound.arguments[place] = kind(**asked) if before is None else replace(before, **asked)
         with ExitStack() as stack:
-            for model in _loaded(next(iter(bound.arguments.values()), None)):
+            for model in _loaded(bound.arguments.get(parameters[0].name)):
                 from thalweg.capture import untouched
 
                 stack.enter_context(untouched(model))
