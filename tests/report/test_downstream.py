@@ -12,7 +12,7 @@ from thalweg.store import open_run
 HILL = [0.30, 0.40, 0.50, 0.60, 0.70, 0.65, 0.60, 0.50, 0.45]
 FALLING = [900.0, 400.0, 200.0, 100.0, 60.0, 44.0, 41.5, 40.2, 40.0]
 WORDS = {
-    "lens": ("Perplexity is 900 at state 0",),
+    "lens": ("Perplexity is ", "averaged over tokens"),
     "mcq": ("rising: acc 0.500 [0.461, 0.539]", "0.550 ± 0.020", "scored by lm-eval 0.4.13"),
     "probe": ("Best at state 3 of 8", "Share of right answers of the classifier trained on each state"),
     "mteb": ("Best at state 4 of 8",),
