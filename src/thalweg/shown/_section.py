@@ -208,7 +208,6 @@ class Section:
         panels: in reading order.
         tables: in reading order.
         facts: what was asked and of what, in one line, without a full stop.
-        rests: which tables of the run the sentences rest on; a page names the experiment's own by default.
         key: of the findings it is drawn from.
         headline: what stands above the figure; the title by default.
         legend: one for all panels, or each panel its own.
@@ -217,6 +216,7 @@ class Section:
         only: where alone it is shown; everywhere by default. What is for the terminal alone, such as an earlier
             setting, is no figure either.
         folded: a page folds it away under its title and first sentence; a chapter's first one is open.
+        rests: which tables of the run the sentences rest on; a page names the experiment's own by default.
     """
 
     title: str
@@ -225,7 +225,6 @@ class Section:
     panels: Sequence[Panel] = ()
     tables: Sequence[Table] = ()
     facts: str = ""
-    rests: str = ""
     key: str = ""
     headline: str = ""
     legend: Literal["shared", "each"] = "shared"
@@ -233,6 +232,7 @@ class Section:
     size: tuple[float, float] = (3.5, 2.7)
     only: Place = ""
     folded: bool = False
+    rests: str = ""
 
 
 @dataclass(frozen=True)
