@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo test lint docs evidence bench clean
+.PHONY: install demo test faults lint docs evidence bench clean
 
 install: .venv/installed
 
@@ -24,6 +24,10 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load --maxprocesses 2
+
+# Twenty times as many faults as `make test` tries.
+faults: install
+	OMP_NUM_THREADS=1 THALWEG_TEST_FAULTS=1 $(BIN)/python -m pytest -n 2 --dist load --maxprocesses 2 tests/faults
 
 lint: install
 	$(BIN)/ruff check .
