@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import peft
@@ -164,6 +165,48 @@ SPOILT = {
     ),
     "broken": (lambda path: (path / "adapter_config.json").write_text("{"), "cannot be loaded"),
 }
+
+
+@pytest.mark.xfail(reason="a base is taken for a text")
+@pytest.mark.parametrize("named", [3, True, 1.5, ["base"], {"a": "base"}, "two\nlines"])
+def test_a_base_that_is_no_name_is_refused(named, adapter):
+    settings(adapter, base_model_name_or_path=named)
+    assert "base_model_name_or_path" in refused(adapter)
+
+
+CODE = """
+import pathlib
+pathlib.Path(__file__).with_name("it-ran").touch()
+class Model: ...
+"""
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"auto_mapping": {"base_model_class": "Model", "parent_library": "canary"}, "task_type": None},
+        {"megatron_core": "canary"},
+        {"megatron_core": "canary", "megatron_config": {"a": 1}},
+        {"peft_type": "canary"},
+        {"peft_type": "canary.Model"},
+        {"task_type": "canary"},
+        {"target_modules": "canary.Model"},
+        {"init_lora_weights": "canary"},
+        {"modules_to_save": ["canary"]},
+        {"corda_config": {"cache_file": "canary.py"}},
+        {"runtime_config": "canary"},
+        {"parent_library": "canary", "auto_map": {"AutoModel": "canary.Model"}},
+    ],
+    ids=str,
+)
+def test_code_that_a_configuration_names_is_not_imported(named, adapter, tmp_path, monkeypatch):
+    (tmp_path / "canary.py").write_text(CODE)
+    (adapter / "canary.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings(adapter, **named)
+    with suppress(ModelError):
+        load_model(identify_model(str(adapter)))
+    assert not list(tmp_path.rglob("it-ran"))
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)

@@ -1,6 +1,7 @@
 """GGUF files are models; one that cannot be read is refused in one line that says what to do."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import gguf
@@ -130,3 +131,22 @@ def test_a_directory_of_gguf_files_names_one(tiny):
 def test_the_package_that_is_missing_is_named(tiny, monkeypatch):
     monkeypatch.setattr("thalweg.capture._gguf.find_spec", lambda _: None)
     assert refused(tiny).endswith("needs gguf, which is not installed. Run: pip install gguf")
+
+
+@pytest.mark.xfail(reason="a module of that size is built first", run=False)
+def test_more_blocks_than_the_file_has_tensors_are_refused(tiny, tmp_path):
+    name = b"llama.block_count"
+    head, _, tail = tiny.read_bytes().partition(name)
+    (tmp_path / "deep.gguf").write_bytes(head + name + tail[:4] + (10**6).to_bytes(4, "little") + tail[8:])
+    assert "num_hidden_layers 1,000,000" in refused(tmp_path / "deep.gguf")
+
+
+@pytest.mark.xfail(reason="Python says so in a traceback")
+def test_a_length_beyond_the_file_is_damage(tiny, tmp_path):
+    content, name = tiny.read_bytes(), b"tokenizer.ggml.tokens"
+    table = content.index(b"token_embd.weight") + len(b"token_embd.weight")
+    places = [8, 16, 24, content.index(name) + len(name) + 8, table - 3, table, table + 4]
+    for place, count in product(places, (2**31, 2**40, 2**63 - 1, 2**64 - 1)):
+        path = tmp_path / f"{place}.gguf"
+        path.write_bytes(content[:place] + count.to_bytes(8, "little") + content[place + 8 :])
+        assert f"{place}.gguf" in refused(path)

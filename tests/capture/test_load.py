@@ -153,6 +153,51 @@ def test_attention_kernels_of_the_configuration_are_not_asked_for(named, good):
     assert subject_of(model).path == "interface"
 
 
+@pytest.fixture
+def kernels(monkeypatch):
+    """The package that fetches kernels, as if it were installed; what it is asked for."""
+    asked = []
+
+    def fetched(repository, *_, **__):
+        asked.append(repository)
+        raise FileNotFoundError(repository)
+
+    for module in ("transformers.modeling_utils", "transformers.integrations.hub_kernels"):
+        monkeypatch.setattr(f"{module}.is_kernels_available", lambda *_, **__: True)
+    monkeypatch.setattr("transformers.integrations.hub_kernels.get_kernel", fetched)
+    return asked
+
+
+OWN_CODE = """
+import transformers
+
+class Config(transformers.LlamaConfig):
+    model_type = "mine"
+
+class Model(transformers.LlamaForCausalLM):
+    config_class = Config
+"""
+
+
+@pytest.mark.parametrize("named", ["evil/kernel", "evil/kernel@v1:attend", "paged|evil/kernel", {"": "evil/kernel"}])
+@pytest.mark.parametrize("setting", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"])
+def test_a_kernel_that_a_model_names_is_never_fetched(named, setting, good, kernels):
+    configured(good, **{setting: named})
+    load_model(identify_model(str(good)))
+    (good / "own.py").write_text(OWN_CODE)
+    maps = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    configured(good, model_type="mine", architectures=["Model"], auto_map=maps)
+    load_model(identify_model(str(good), LoadOptions(trust_remote_code=True)))
+    assert kernels == []
+
+
+def test_a_kernel_is_fetched_where_nothing_is_done_about_it(good, kernels):
+    configured(good, attn_implementation="evil/kernel")
+    with pytest.raises(ValueError, match="evil/kernel"):
+        tf.AutoModelForCausalLM.from_pretrained(good)
+    assert kernels == ["evil/kernel"]
+
+
 def test_a_model_that_fails_by_itself_is_one_line(good, monkeypatch):
     def broken(*_, **__):
         raise AttributeError("no such thing")
@@ -249,6 +294,39 @@ SPOILT = {
         "the tokenizer of .* cannot be loaded",
     ),
 }
+
+
+SIZES_OF_NOTHING = {
+    "num_hidden_layers": 10**6,
+    "num_labels": 10**8,
+    "hidden_size": 10**6,
+    "intermediate_size": 10**9,
+    "vocab_size": 10**9,
+    "num_attention_heads": 10**6,
+    "num_key_value_heads": 10**6,
+    "head_dim": 10**6,
+}
+
+
+@pytest.mark.xfail(reason="a module of that size is built first", run=False)
+@pytest.mark.parametrize("name", SIZES_OF_NOTHING)
+def test_a_size_that_the_weights_cannot_have_is_refused_before_anything_is_built(name, good, monkeypatch):
+    def built(*_, **__):
+        raise AssertionError("a model is built")
+
+    monkeypatch.setattr(tf.AutoModelForCausalLM, "from_pretrained", built)
+    configured(good, **{name: SIZES_OF_NOTHING[name]})
+    message = refused(good)
+    assert f"{name} {SIZES_OF_NOTHING[name]:,}" in message
+    assert str(good) in message
+
+
+@pytest.mark.xfail(reason="a pipe is opened and waited for", run=False)
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "adapter_config.json"])
+def test_a_pipe_in_a_directory_is_refused_at_once(file, good):
+    (good / file).unlink(missing_ok=True)
+    os.mkfifo(good / file)
+    assert f"{file}: expected a file" in refused(good)
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)

@@ -127,3 +127,28 @@ def test_a_field_is_missing_only_where_every_row_lacks_it(jsonl):
     assert [row.text for row in open_source(path, text_field="note").rows()][-2:] == ["a", None]
     with pytest.raises(DataError, match=r"no field 'nota'; got the fields id, note, text. Did you mean"):
         open_source(path, text_field="nota")
+
+
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+IMPORTS = (
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{% import 'os' as os %}{{ os.system('x') }}",
+    "{% include '/etc/passwd' %}",
+    "{{ cycler.__init__.__globals__.os.system('x') }}",
+    "{{ raise_exception.__globals__ }}",
+)
+
+
+@pytest.mark.xfail(reason="a template takes as long as it likes", run=False)
+def test_a_template_that_never_ends_is_stopped(llama_like, monkeypatch):
+    monkeypatch.setattr("thalweg.prompts._tokens.PATIENCE", 0.2)
+    llama_like.chat_template = LOOPS
+    with pytest.raises(DataError, match=r"template that works; got: .* after 0\.2 seconds"):
+        tokenization(llama_like, chat=True)
+
+
+@pytest.mark.parametrize("template", IMPORTS)
+def test_a_template_reaches_nothing_but_the_conversation(llama_like, template):
+    llama_like.chat_template = template
+    with pytest.raises(DataError, match="expected a chat template that works"):
+        tokenization(llama_like, chat=True)

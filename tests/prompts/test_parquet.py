@@ -61,3 +61,39 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path, content):
     with pytest.raises(DataError, match=r"bad\.parquet: expected a whole Parquet file") as caught:
         open_source(str(tmp_path / "bad.parquet"))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def not_utf8():
+    """Strings of which some are none: Arrow takes their word for it."""
+    begin, end = b"".join(number.to_bytes(4, "little") for number in (0, 2, 4, 6)), b"ab\xff\xfecd"
+    return pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(begin), pa.py_buffer(end)])
+
+
+NO_TEXT = {
+    "not UTF-8": lambda: (not_utf8(), 1),
+    "not UTF-8 in a dictionary": lambda: (not_utf8().dictionary_encode(), 1),
+    "not UTF-8 in a list": lambda: (pa.ListArray.from_arrays([0, 1, 2, 3], not_utf8()), 1),
+    "a time that no calendar has": lambda: (pa.array([1, None, 2**62], pa.timestamp("us")), 2),
+    "a time before all": lambda: (pa.array([-(2**62)], pa.timestamp("ms")), 0),
+    "a place without a clock": lambda: (pa.array([1], pa.timestamp("us", "Nowhere/Zone")), 0),
+    "a time longer than all": lambda: (pa.array([0, 2**62], pa.duration("s")), 1),
+}
+
+
+@pytest.mark.xfail(reason="whatever Python raises for a value is raised")
+def test_a_value_that_cannot_be_read_is_named_by_its_row(parquet):
+    for made in NO_TEXT.values():
+        values, row = made()
+        path = parquet({"text": values})
+        with pytest.raises(DataError) as caught:
+            list(open_source(path).rows())
+        [line] = str(caught.value).splitlines()
+        assert line.startswith(f"{path}, row {row}: expected ")
+        assert list(open_source(path).rows(stop=row)) is not None
+
+
+@pytest.mark.xfail(reason="whatever Python raises for a value is raised")
+def test_rows_are_counted_over_all_that_came_before(parquet):
+    values = pa.chunked_array([pa.array(["a"] * 200), not_utf8()])
+    with pytest.raises(DataError, match="row 201: expected UTF-8"):
+        list(open_source(parquet({"text": values}, row_group_size=70)).rows(150))

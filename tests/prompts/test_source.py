@@ -1,11 +1,12 @@
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 
 from thalweg.errors import DataError
-from thalweg.prompts import open_source
+from thalweg.prompts import open_labelled, open_source
 
 
 def test_a_file_is_identified_by_its_bytes_not_its_place(jsonl, tmp_path):
@@ -61,6 +62,46 @@ def test_a_file_that_may_not_be_read_is_refused(jsonl, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match="expected a readable file; got Permission denied"):
         open_source(path)
+
+
+@pytest.mark.xfail(reason="the system says so in a traceback")
+@pytest.mark.parametrize("opened", [open_source, open_labelled])
+def test_a_name_that_no_file_can_have_is_refused(opened):
+    for name in ("a" * 300 + ".jsonl", "/" + "b/" * 3000 + "x.txt", "x" * 5000 + "/y"):
+        with pytest.raises(DataError, match="expected"):
+            opened(name)
+
+
+@pytest.mark.xfail(reason="the folder is listed to find the nearest name")
+def test_a_folder_that_may_not_be_listed_is_not(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="got no such file"):
+        open_source(str(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.xfail(reason="a pipe is opened and waited for", run=False)
+@pytest.mark.parametrize("suffix", ["jsonl", "tsv", "txt", "parquet"])
+@pytest.mark.parametrize("opened", [open_source, open_labelled])
+def test_a_pipe_is_refused_at_once(opened, suffix, tmp_path):
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    with pytest.raises(DataError, match="got a pipe"):
+        opened(str(tmp_path / f"pipe.{suffix}"))
+    (tmp_path / f"zeros.{suffix}").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="got a device"):
+        opened(str(tmp_path / f"zeros.{suffix}"))
+
+
+@pytest.mark.xfail(reason="Python converts no number of so many digits")
+def test_a_place_beyond_all_numbers_is_no_place(jsonl, tmp_path):
+    assert [row.reason for row in open_source(jsonl({"text": ["a"]}), text_field=f"text.{'9' * 5000}").rows()] == [
+        "field missing"
+    ]
+    (tmp_path / "data.tsv").write_text("a\tb\n")
+    with pytest.raises(DataError, match="no column 9"):
+        open_source(str(tmp_path / "data.tsv"), text_field="9" * 5000)
 
 
 def test_an_unknown_short_name_is_answered_with_the_nearest():
