@@ -3,12 +3,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 # Tiny models gain nothing from threads and lose a lot to them where tests run side by side; set before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["THALWEG_CACHE"] = tempfile.mkdtemp(prefix="thalweg-cache-")
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """A hub's cache of the test's own, and no hub."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return cache
 
 
 @pytest.fixture(scope="session")

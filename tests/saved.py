@@ -1,5 +1,6 @@
 """Tiny models on disk, with a tokenizer, as a person has them."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,21 @@ def save(model: tf.PreTrainedModel, path: Path, *, tokenizer: bool = True, **opt
     if tokenizer:
         byte_tokenizer().save_pretrained(path)
     return str(path)
+
+
+def in_cache(cache: Path, name: str, folder: str | Path, commit: str = "0" * 39 + "1") -> Path:
+    """Put a saved model into a hub's cache as its client does: blobs by their hash, a snapshot of links, and main."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    snapshot, blobs, refs = repository / "snapshots" / commit, repository / "blobs", repository / "refs"
+    for place in (snapshot, blobs, refs):
+        place.mkdir(parents=True)
+    (refs / "main").write_text(commit)
+    for file in Path(folder).iterdir():
+        content = file.read_bytes()
+        blob = blobs / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / file.name).symlink_to(blob)
+    return snapshot
 
 
 def configured(path: str | Path, **changes: Any) -> None:

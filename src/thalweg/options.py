@@ -42,7 +42,8 @@ class LoadOptions:
 
     Attributes:
         revision: branch, tag or commit on the hub.
-        dtype: "auto" (float32 on processors, as saved on accelerators), "float32", "float64", "bfloat16" or "float16".
+        dtype: "auto" (float32 on processors; as saved on accelerators, and where weights are quantized), "float32",
+            "float64", "bfloat16" or "float16".
         device: where the model runs, such as "cpu", "cuda", "cuda:1" or "mps"; by default cuda where there is one.
         device_map: "auto" spreads the model over devices, memory and disk.
         max_memory: limits for ``device_map``, such as ``{"cpu": "8GiB"}``; on the command line cpu=8GiB or 0=20GiB, and

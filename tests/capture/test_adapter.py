@@ -9,9 +9,10 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+import transformers as tf
 from safetensors.torch import load_file, save_file
 
-from saved import llama, save
+from saved import in_cache, llama, save
 from thalweg.capture import _adapter, identify_model, load_model, prove, subject_of
 from thalweg.errors import ModelError
 from thalweg.experiments._prepare import prepare
@@ -123,6 +124,64 @@ def test_the_adapter_is_part_of_the_identity(adapter, base):
 
 def test_the_header_names_the_base(adapter, base):
     assert prepare(str(adapter)).header.models[0].adapter == f"LORA on {base}"
+
+
+def by_peft(base, adapter, **options):
+    model = tf.AutoModelForCausalLM.from_pretrained(base, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return peft.PeftModel.from_pretrained(model, str(adapter)).eval()(TOKENS).logits
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_base_of_eight_bits_gives_the_numbers_that_peft_gives(adapter, base, tmp_path):
+    how = {"quantization_config": tf.BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": "cpu"}}
+    eight = save(tf.AutoModelForCausalLM.from_pretrained(base, **how), tmp_path / "eight")
+    plain = identify_model(str(adapter))
+    settings(adapter, base_model_name_or_path=eight)
+    for options in ({}, {"device_map": "auto"}):
+        found = identify_model(str(adapter), LoadOptions(**options))
+        model = load_model(found)
+        assert torch.equal(model(TOKENS).logits, by_peft(eight, adapter))
+    assert (model(TOKENS).logits - load_model(found.adapter[1])(TOKENS).logits).abs().max() > 1
+    assert all(check.passed for check in prove(subject_of(model)))
+    assert (found.quantization, plain.quantization) == ("bitsandbytes 8-bit", None)
+    assert found.weights != plain.weights
+    facts = prepare(str(adapter)).header.models[0]
+    assert (facts.quantization, facts.adapter) == ("bitsandbytes 8-bit", f"LORA on {eight}")
+
+
+def test_a_base_that_a_device_map_places_gives_the_same_numbers(adapter, base):
+    model = load_model(identify_model(str(adapter), LoadOptions(device_map="auto")))
+    torch.testing.assert_close(model(TOKENS).logits, by_peft(base, adapter))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_base_that_is_partly_on_the_disk_is_refused(adapter, tmp_path):
+    limits = {"max_memory": {"cpu": "50KB"}, "offload_folder": str(tmp_path / "disk")}
+    line = refused(adapter, device_map="auto", **limits)
+    assert "keeps weights of its base" in line
+    assert line.endswith("Give more --max-memory, or merge the adapter into its base.")
+
+
+def test_a_base_on_the_hub_is_taken_from_its_cache_and_part_of_the_identity(adapter, base, hub_cache):
+    expected = identify_model(str(adapter))
+    in_cache(hub_cache, "org/base", base)
+    in_cache(hub_cache, "org/adapter", adapter)
+    for place in (adapter, next((hub_cache / "models--org--adapter" / "snapshots").iterdir())):
+        settings(place, base_model_name_or_path="org/base")
+    for name, revision in ((str(adapter), "local"), ("org/adapter", "main")):
+        found = identify_model(name)
+        assert torch.equal(load_model(found)(TOKENS).logits, load_model(expected)(TOKENS).logits)
+        assert found.weights == expected.weights  # wherever the base lies
+        assert found.files == found.adapter[0].upon(identify_model("org/base").files)
+        facts = prepare(name).header.models[0]
+        assert (facts.adapter, facts.revision) == ("LORA on org/base", revision)
+    other = llama()
+    other.model.norm.weight.data += 1
+    in_cache(hub_cache, "org/other", save(other, adapter.parent / "other"))
+    settings(adapter, base_model_name_or_path="org/other")
+    assert identify_model(str(adapter)).weights != expected.weights
 
 
 def pickled(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from saved import llama, save
-from thalweg.capture import _load, fetch_weights, identify_model, load_model
+from thalweg.capture import _fetch, fetch_weights, identify_model, load_model
 from thalweg.experiments._checkpoints.measure import Fetching
 
 
@@ -64,7 +64,7 @@ def test_a_stopped_fetch_reads_nothing(model, read):
 
 
 def test_weights_that_would_not_fit_into_memory_are_not_read(model, read, monkeypatch):
-    monkeypatch.setattr(_load, "_free_memory", lambda: sum(sizes(model).values()) - 1)
+    monkeypatch.setattr(_fetch, "_free_memory", lambda: sum(sizes(model).values()) - 1)
     fetch_weights(model)
     assert read == {}
 
@@ -72,10 +72,10 @@ def test_weights_that_would_not_fit_into_memory_are_not_read(model, read, monkey
 @pytest.mark.parametrize(("content", "free"), [("MemTotal: 9 kB\nMemAvailable:    7 kB\n", 7168), ("Else: 1 kB\n", 0)])
 def test_free_memory_is_what_the_system_says(content, free, tmp_path, monkeypatch):
     file = tmp_path / "meminfo"
-    monkeypatch.setattr(_load, "MEMORY", file)
-    assert _load._free_memory() == 0  # a system that has no such file
+    monkeypatch.setattr(_fetch, "MEMORY", file)
+    assert _fetch._free_memory() == 0  # a system that has no such file
     file.write_text(content)
-    assert _load._free_memory() == free
+    assert _fetch._free_memory() == free
 
 
 def test_fetching_changes_nothing_about_the_model(model):

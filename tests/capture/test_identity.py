@@ -137,7 +137,9 @@ def test_what_was_hashed_is_not_hashed_again_until_the_file_changes(good, cache,
     assert entry.read_text() == f"{first}\n"
     hashed = []
     own = identity_of_files
-    monkeypatch.setattr("thalweg.capture._load.identity_of_files", lambda *given: hashed.append(given) or own(*given))
+    monkeypatch.setattr(
+        "thalweg.capture._identity.identity_of_files", lambda *given: hashed.append(given) or own(*given)
+    )
     assert weights(good) == first
     assert not hashed
     changed(good, bent)

@@ -13,10 +13,10 @@ from tests.gallery import alone
 from tests.probed import films
 
 import thalweg
-from saved import SIZES, llama, save
+from saved import SIZES, in_cache, llama, save
 from thalweg.capture import identify_given, identify_model
 from thalweg.errors import DataError, ModelError, RunError, ThalwegError, UsageError
-from thalweg.experiments import Recipe, SurveyOptions, experiments
+from thalweg.experiments import Recipe, SurveyOptions, experiments, tables_of
 from thalweg.options import LoadOptions
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 from thalweg.report._page import run_facts
@@ -24,7 +24,7 @@ from thalweg.report._page import run_facts
 TEXTS = [f"{row} bottles of water " * (1 + row % 3) for row in range(9)]
 TOKENIZER = byte_tokenizer()
 GIVEN = {"tokenizer": TOKENIZER, "progress": False}
-TABLES = ("layers", "heads", "massive", "prompts", "profile", "phases", "coupling")
+TABLES = (*tables_of("survey").parts, *tables_of("survey").wholes)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def as_it_is(model):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2, tied"])
-def test_an_object_and_its_directory_are_one_model_with_the_same_tables(family, tmp_path):
+def test_an_object_its_directory_and_its_snapshot_are_one_model_with_the_same_tables(family, tmp_path, hub_cache):
     built = (
         llama()
         if family == "llama"
@@ -76,6 +76,18 @@ def test_an_object_and_its_directory_are_one_model_with_the_same_tables(family, 
         assert_frame_equal(getattr(run, table).collect(), getattr(other, table).collect(), check_exact=True)
     assert (run.header.models[0].given, other.header.models[0].given) == (type(built).__name__, None)
     assert run.header.identity == other.header.identity
+    in_cache(hub_cache, "org/saved", name)
+    snapshot = thalweg.survey("org/saved", TEXTS, out=tmp_path / "snapshot", progress=False)
+    for table in TABLES:
+        mine, theirs = (getattr(each, table).drop("model", "revision").collect() for each in (run, snapshot))
+        assert_frame_equal(mine, theirs, check_exact=True)
+    [here], [there] = (each.header.identity.models.values() for each in (run, snapshot))
+    assert {**here, "files": None} == {**there, "files": None}  # and the hub's ids of the files beside
+    assert (here["files"], bool(there["files"])) == (None, True)
+    assert identify_given(loaded, TOKENIZER, LoadOptions()).revision == "local"
+    from_hub = tf.AutoModelForCausalLM.from_pretrained("org/saved", dtype="auto")
+    again = thalweg.survey(from_hub, TEXTS, out=tmp_path / "snapshot", **GIVEN)  # goes on with the snapshot's run
+    assert again.header.identity == snapshot.header.identity
     more = thalweg.survey(name, TEXTS, out=tmp_path / "object", progress=False)  # goes on with the object's run
     assert more.header.models == run.header.models
 

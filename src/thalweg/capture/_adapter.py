@@ -143,6 +143,11 @@ def adapted(name: str, adapter: Adapter, base: PreTrainedModel) -> PreTrainedMod
     """
     from peft import PeftConfig, PeftModel
 
+    if any(weight.is_meta for weight in base.parameters()):
+        raise ModelError(
+            f"{name} is an adapter, and --device-map keeps weights of its base {adapter.base} out of memory, where "
+            "peft adds nothing to them. Give more --max-memory, or merge the adapter into its base."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = PeftConfig.from_pretrained(str(adapter.directory))

@@ -114,6 +114,21 @@ def refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> No
         model.set_output_embeddings(None)
 
 
+def refuse_another_quantization(name: str, said: str, model: Any, dtype: torch.dtype) -> None:
+    """A quantized checkpoint that transformers reads in another way than its configuration, or a person, says."""
+    if getattr(model.config, "quantization_config", None) is not None and not getattr(model, "is_quantized", False):
+        raise ModelError(
+            f"{name} is quantized by its config.json ({said}), in a way that transformers does not know. Take "
+            "quantization_config out of it if the weights are plain numbers."
+        )
+    if model.dtype != dtype:
+        kept = str(model.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{name} is quantized ({said}), and transformers leaves its other weights in {kept}, as they were saved. "
+            f"Pass --dtype {kept}."
+        )
+
+
 KINDS = {
     "a processor": ("processor_config.json", "preprocessor_config.json"),
     "a tokenizer": ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
@@ -122,17 +137,17 @@ KINDS = {
 
 
 @contextmanager
-def readable_errors(name: str, revision: str | None) -> Iterator[None]:
+def readable_errors(name: str, revision: str | None, quantization: str | None = None) -> Iterator[None]:
     """One line instead of a traceback for everything a person can mend."""
     try:
         yield
     except ThalwegError:
         raise
     except Exception as error:  # the files are anyone's, and so are the kinds of error they cause
-        raise ModelError(_explanation(name, revision or "main", error)) from error
+        raise ModelError(_explanation(name, revision or "main", error, quantization)) from error
 
 
-def _explanation(name: str, revision: str, error: BaseException) -> str:
+def _explanation(name: str, revision: str, error: BaseException, quantization: str | None) -> str:
     """What went wrong and what to do, from the kinds of error underneath and, failing that, their words."""
     chain, text = list(_causes(error)), str(error)
 
@@ -169,7 +184,11 @@ def _explanation(name: str, revision: str, error: BaseException) -> str:
         return f"the pickled weights of {name} hold more than tensors, or are damaged; they are not read."
     if "ignore_mismatched_sizes" in text:
         return f"{name} has weights of other shapes than its config.json says. Check that they belong together."
-    return f"{name} cannot be loaded: {shorten(text, 300, placeholder=' ...') or type(error).__name__}"
+    said = shorten(text, 300, placeholder=" ...") or type(error).__name__
+    if quantization is not None:
+        todo = "Install what transformers needs for it, or give weights that are not quantized."
+        return f"{name} is quantized ({quantization}) and transformers cannot load it here: {said.rstrip('.')}. {todo}"
+    return f"{name} cannot be loaded: {said}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

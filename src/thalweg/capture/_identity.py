@@ -81,6 +81,12 @@ def kept_identity(names: Iterable[str], kind: type | None, compute: Callable[[],
     return identity
 
 
+def identity_in_directory(path: Path, kind: type | None) -> str | None:
+    """The same of the weights in a directory."""
+    files = weights_in_directory(path)
+    return kept_identity(map(name_of, files), kind, lambda: identity_of_files(files, kind))
+
+
 def class_of(config: Any) -> type | None:
     """The class that transformers builds from a configuration; None where the model comes with its own code."""
     found: Any = AutoModelForCausalLM._model_mapping.get(type(config), None)

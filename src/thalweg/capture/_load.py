@@ -1,234 +1,18 @@
-"""Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line.
-
-:func:`fetch_weights` brings the weights of the next model near while another one is at work.
-"""
+"""Load a model once, safely: safetensors only and no remote code unless asked, every failure one clear line."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.utils import tqdm
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
-from thalweg.capture._adapter import NOWHERE, Adapter, adapted, find_adapter, without_base
-from thalweg.capture._failures import (
-    readable_errors,
-    refuse_invented_tokenizer,
-    refuse_invented_weights,
-    refuse_larger_tokenizer,
-    refuse_other_kinds,
-    refuse_unsafe_weights,
-    what_is_there,
-)
-from thalweg.capture._gguf import GgufFile, read_gguf, without_bar
-from thalweg.capture._hub import commit_in_cache, commit_on_hub
-from thalweg.capture._identity import (
-    class_of,
-    files_on_hub,
-    identity_of_configuration,
-    identity_of_files,
-    identity_of_stored,
-    kept_identity,
-    quantization_of,
-    weights_in_directory,
-    weights_on_hub,
-)
-from thalweg.capture._kept import name_of
-from thalweg.capture._parts import context_of
-from thalweg.capture._tokenizer import own_tokenizer
-from thalweg.errors import ModelError
-from thalweg.names import local_path
+from thalweg.capture._adapter import NOWHERE, adapted
+from thalweg.capture._failures import readable_errors, refuse_another_quantization, refuse_invented_weights
+from thalweg.capture._gguf import GgufFile, without_bar
+from thalweg.capture._named import DTYPES, IdentifiedModel, asked_for, device_of, quiet
 from thalweg.options import LoadOptions
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PIECE = 2**24
-MEMORY = Path("/proc/meminfo")
-
-
-@dataclass(frozen=True)
-class IdentifiedModel:
-    """A model that has been found but not loaded: everything that a run needs to know it by.
-
-    Attributes:
-        name: as asked for.
-        source: what is loaded: a directory, or the hub id.
-        gguf: the GGUF file in that directory which is loaded.
-        options: how it will be loaded.
-        config: its configuration.
-        tokenizer: its tokenizer.
-        revision: as asked for; "main" for the hub's default and "local" for a directory.
-        commit: what the hub resolved the revision to.
-        reached: whether the hub may be asked; else there is nothing but what is here.
-        weights: sha256 over the tensors; None for weights on the hub that were not fetched.
-        files: the hub's ids of the weight files; None for a directory.
-        configuration: hash over the configuration and the tokenizer.
-        dtype: of the computation, such as "bfloat16".
-        context: longest prompt the model takes; None where there is no limit.
-        adapter: where the model is one, with the base that it is loaded onto.
-        given: the model itself, where it was in memory already.
-    """
-
-    name: str
-    source: str
-    options: LoadOptions
-    config: Any
-    tokenizer: PreTrainedTokenizerBase
-    revision: str
-    commit: str | None
-    reached: bool
-    weights: str | None
-    configuration: str
-    dtype: str
-    context: int | None
-    files: str | None = None
-    gguf: GgufFile | None = None
-    adapter: tuple[Adapter, "IdentifiedModel"] | None = None
-    given: PreTrainedModel | None = None
-
-    @property
-    def quantization(self) -> str | None:
-        """How the weights are stored, where it is not as plain numbers."""
-        if self.gguf is not None:
-            return f"GGUF {self.gguf.quantization}, dequantized"
-        return quantization_of(self.config)
-
-
-def identify_model(
-    name: str,
-    options: LoadOptions | None = None,
-    *,
-    directory: Path | None = None,
-    tokenizer_directory: Path | None = None,
-    fetch: bool = True,
-) -> IdentifiedModel:
-    """Find a model; its weights are read once, to be known by their content, and not loaded.
-
-    Args:
-        name: hub id, directory or GGUF file; of a model, or of an adapter, whose base is found by what it says.
-        options: how it will be loaded.
-        directory: where the model is, if ``name`` does not say it.
-        tokenizer_directory: where its tokenizer is, if not beside its configuration.
-        fetch: download weights that are not here and were never identified here; else they stay unknown.
-
-    Raises:
-        ModelError: the model cannot be found or reached, is gated, has no safe weights, needs remote code, or is not
-            decoder-only.
-    """
-    options = options or LoadOptions()
-    if options.dtype not in ("auto", *DTYPES):
-        raise ModelError(f"dtype {options.dtype!r} is unknown; expected auto, {', '.join(DTYPES)}.")
-    path = directory or _local(name)
-    with readable_errors(name, options.revision), _quiet():
-        commit = None if path else commit_on_hub(name, options.revision)
-        reached = commit is not None if path is None else options.trust_remote_code  # code of its own may be there
-        asked = {"revision": commit or options.revision, "local_files_only": not reached}
-        adapter = None
-        if path is None or path.is_dir():
-            adapter = find_adapter(name, str(path or name), allow_pickle=options.allow_pickle, **asked)
-    if adapter is None:
-        return _identified(name, options, path, commit, tokenizer_directory, reached=reached, fetch=fetch)
-    base = _base(name, adapter, options, tokenizer_directory, fetch=fetch)
-    return replace(
-        base,
-        name=name,
-        revision=options.revision or ("local" if path else "main"),
-        commit=commit,
-        weights=adapter.upon(base.weights),
-        files=adapter.upon(base.files),
-        adapter=(adapter, base),
-    )
-
-
-def _base(
-    name: str, adapter: Adapter, options: LoadOptions, tokenizer_directory: Path | None, *, fetch: bool
-) -> IdentifiedModel:
-    """What an adapter is loaded onto, with the adapter's own tokenizer where it has one."""
-    options = replace(options, revision=adapter.base_revision)
-    beside = tokenizer_directory or adapter.tokenizer_directory
-    if adapter.holds_base:
-        trusted = options.trust_remote_code
-        return _identified(adapter.base, options, adapter.directory, None, beside, reached=trusted, fetch=fetch)
-    try:
-        base = identify_model(adapter.base, options, tokenizer_directory=beside, fetch=fetch)
-    except ModelError as error:
-        raise without_base(name, adapter, error) from error
-    if base.adapter is not None:
-        raise ModelError(f"{name} is an adapter of {adapter.base}, an adapter itself. Merge that into its base first.")
-    return base
-
-
-def _identified(
-    name: str,
-    options: LoadOptions,
-    path: Path | None,
-    commit: str | None,
-    tokenizer_directory: Path | None,
-    *,
-    reached: bool,
-    fetch: bool,
-) -> IdentifiedModel:
-    """A model that is no adapter."""
-    gguf = read_gguf(path) if path is not None and path.suffix == ".gguf" else None
-    path = path if gguf is None else gguf.path.parent
-    if path is not None and gguf is None and not (path / "config.json").is_file():
-        raise ModelError(f"{name or path} has no config.json. {what_is_there(path)}")
-    source = str(path) if path else name
-    with readable_errors(name, options.revision), _quiet():
-        config = AutoConfig.from_pretrained(source, **_common(options, None, reached, gguf))
-        commit = None if path else commit_in_cache(name, options.revision, "config.json") or commit
-        refuse_other_kinds(name, config)
-        _without_kernels(config)
-        if path is not None and gguf is None:
-            refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
-        blobs = {} if path else weights_on_hub(name, commit, allow_pickle=options.allow_pickle)
-    with readable_errors(f"the tokenizer of {name}", options.revision), _quiet():
-        asked = _common(options, commit, reached, None if tokenizer_directory else gguf)
-        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **asked)
-        tokenizer = own_tokenizer(name, tokenizer, str(tokenizer_directory or source), asked)
-        refuse_invented_tokenizer(name, tokenizer)
-        refuse_larger_tokenizer(name, tokenizer, config)
-    with readable_errors(name, options.revision), _quiet():
-        weights = _identity(source, config, gguf, blobs, commit, fetch=fetch and reached)
-    return IdentifiedModel(
-        name=name,
-        source=source,
-        options=options,
-        config=config,
-        tokenizer=tokenizer,
-        revision=options.revision or ("local" if path else "main"),
-        commit=commit,
-        reached=reached,
-        weights=weights,
-        configuration=identity_of_configuration(config, tokenizer),
-        dtype=_dtype(options, config),
-        context=context_of(config.get_text_config(decoder=True)),
-        files=None if path else files_on_hub(blobs, commit),
-        gguf=gguf,
-    )
-
-
-def weights_of(model: IdentifiedModel) -> str | None:
-    """What the weights of a model are known by, fetched if they are not here; None where the hub has none to read."""
-    if model.weights is not None or model.files is None:
-        return model.weights
-    if model.adapter is not None:
-        adapter, base = model.adapter
-        return adapter.upon(weights_of(base))
-    blobs = weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle)
-    return _identity(model.source, model.config, None, blobs, model.commit, fetch=model.reached)
 
 
 def load_model(identified: IdentifiedModel) -> PreTrainedModel:
@@ -245,8 +29,8 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         loaded = load_model(base)
         with readable_errors(identified.name, options.revision):
             return adapted(identified.name, adapter, loaded)
-    device = _device(options.device) if options.device_map is None else None
-    with readable_errors(identified.name, options.revision), _quiet(), _no_conversion(), without_bar():
+    device, quantization = device_of(options.device) if options.device_map is None else None, identified.quantization
+    with readable_errors(identified.name, options.revision, quantization), quiet(), _no_conversion(), without_bar():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,
@@ -257,110 +41,18 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
             **_placement(options),
             **NOWHERE,
             **_dequantized(identified.gguf),
-            **_common(options, identified.commit, identified.reached, identified.gguf),
+            **asked_for(options, identified.commit, identified.reached, identified.gguf),
         )
         model, information = loaded
         refuse_invented_weights(identified.name, model, information["missing_keys"])
+        if quantization is not None:
+            refuse_another_quantization(identified.name, quantization, model, DTYPES[identified.dtype])
         return (model if device is None else model.to(torch.device(device))).eval()
-
-
-def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Download a model's weight files if they are not here, and read them into the system's file cache.
-
-    Nothing is kept in this process and no model is built: transformers changes torch's default dtype and some of
-    torch's functions for the time in which it builds one, and whatever runs beside it would give other numbers. Loading
-    the model afterwards reads from memory. Files that would not fit into free memory are downloaded and not read.
-
-    Args:
-        model: what will be loaded next.
-        stopped: asked again and again; once it is true this returns at the next opportunity.
-
-    Raises:
-        Exception: whatever the hub or the disk has to say; loading the model will say it too.
-    """
-    files = [Path(file) for file in _files(model, stopped)] if model.given is None else []
-    if sum(file.stat().st_size for file in files) > _free_memory():
-        return
-    for file in files:
-        with file.open("rb", buffering=0) as opened:
-            while not stopped() and opened.read(PIECE):
-                pass
-
-
-def _identity(
-    source: str, config: Any, gguf: GgufFile | None, blobs: Mapping[str, str], commit: str | None, *, fetch: bool
-) -> str | None:
-    kind = class_of(config)
-    if gguf is not None:
-        return kept_identity([name_of(gguf.path)], None, lambda: identity_of_stored(gguf.tensors))
-    if Path(source).is_dir():
-        files = weights_in_directory(Path(source))
-        return kept_identity(map(name_of, files), kind, lambda: identity_of_files(files, kind))
-    if not blobs:
-        return None
-    here = [try_to_load_from_cache(source, file, revision=commit) for file in blobs]
-
-    def compute() -> str:
-        return identity_of_files([Path(hf_hub_download(source, file, revision=commit)) for file in blobs], kind)
-
-    ready = fetch or all(isinstance(file, str) for file in here)
-    return kept_identity(blobs.values(), kind, compute if ready else None)
-
-
-def _common(options: LoadOptions, commit: str | None, reached: bool, gguf: GgufFile | None = None) -> dict[str, Any]:
-    """What every file is asked for with: once the commit is known it is that one, whatever is pushed meanwhile."""
-    named = {} if gguf is None else {"gguf_file": gguf.path.name}
-    trusted = {"trust_remote_code": options.trust_remote_code}
-    return {"revision": commit or options.revision, "local_files_only": not reached, **trusted, **named}
-
-
-def _without_kernels(config: Any) -> None:
-    """Attention kernels that config.json names are not fetched: thalweg's own attention takes their place."""
-    parts = (getattr(config, name, None) for name in config.sub_configs)
-    for part in (config, *(part for part in parts if part is not None)):
-        if part._attn_implementation not in (None, "eager", "sdpa"):
-            part._attn_implementation_internal = None
 
 
 def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
     """Told in so many words: where kernels for it are installed, transformers would compute on the packed weights."""
     return {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
-
-
-def _dtype(options: LoadOptions, config: Any) -> str:
-    """float32 on processors; on accelerators as the configuration says, float32 where it says nothing."""
-    if options.dtype != "auto":
-        return options.dtype
-    saved = str(getattr(config.get_text_config(decoder=True), "dtype", None)).removeprefix("torch.")
-    return saved if saved in DTYPES and _is_accelerated(options) else "float32"
-
-
-def _is_accelerated(options: LoadOptions) -> bool:
-    """Whether any of the model runs elsewhere than on processors."""
-    if options.device_map is not None:
-        return options.device_map != "cpu" and torch.accelerator.is_available()
-    return not (options.device or _device(None)).startswith("cpu")
-
-
-def _local(name: str) -> Path | None:
-    """The directory or GGUF file that ``name`` means, or None where it is a hub id."""
-    path = local_path(name)
-    if path is not None and not (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
-        raise ModelError(
-            f"{name} is a file; expected a directory with config.json, or a hub id such as openai-community/gpt2."
-        )
-    return path
-
-
-def _device(asked: str | None) -> str:
-    if asked is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=asked).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise ModelError(f"device {asked!r} cannot be used: {reason}.") from error
-    return asked
 
 
 def _placement(options: LoadOptions) -> dict[str, Any]:
@@ -374,20 +66,6 @@ def _placement(options: LoadOptions) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own bars and remarks: progress is ours to show, and what matters is an error."""
-    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
 def _no_conversion() -> Iterator[None]:
     """Without the service that transformers asks to convert pickled weights: it opens a pull request at the model's."""
     variable = "DISABLE_SAFETENSORS_CONVERSION"
@@ -398,37 +76,3 @@ def _no_conversion() -> Iterator[None]:
     finally:
         os.environ.pop(variable, None)
         os.environ.update({} if before is None else {variable: before})
-
-
-def _files(model: IdentifiedModel, stopped: Callable[[], bool]) -> list[str | Path]:
-    source = Path(model.source)
-    if model.adapter is not None:
-        adapter, base = model.adapter
-        return [adapter.weights, *_files(base, stopped)]
-    if model.gguf is not None:
-        return [model.gguf.path]
-    if source.is_dir():
-        return [*weights_in_directory(source)]
-    # One after the other and not as a whole: the hub's own threads could not be stopped.
-    files = list[str | Path]()
-    for name in weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle):
-        if stopped():
-            break
-        files.append(hf_hub_download(model.source, name, revision=model.commit, tqdm_class=_Silent))
-    return files
-
-
-class _Silent(tqdm):
-    """No bar of its own in the midst of another."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "disable": True})
-
-
-def _free_memory() -> int:
-    """What the system could give away, in bytes; 0 where it does not say."""
-    try:
-        lines = MEMORY.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)

@@ -70,9 +70,18 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
     """
     parts, path = find_parts(model), "weights"
     device = device or _entrance(model)
+    if getattr(model, "hf_quantizer", None) is not None:
+        _unpack(model, device)
     if model.eval().config.model_type not in OWN_WEIGHTS:
         path, parts = _seen_attention(model, parts, device)
     return Subject(model, parts, path, ProjectionFactors(), device)
+
+
+@torch.no_grad()
+def _unpack(model: PreTrainedModel, device: torch.device) -> None:
+    """Packed weights may be unpacked by the first pass of the whole model, and by no pass of its parts."""
+    with suppress(Exception):  # what cannot be run says so below
+        model(input_ids=torch.zeros(1, 4, dtype=torch.long, device=device), use_cache=False)
 
 
 def _entrance(model: PreTrainedModel) -> torch.device:
@@ -130,7 +139,8 @@ def _weight(projection: nn.Module, outputs: Tensor) -> Float[Tensor, "width inpu
 
 def _plain_linear(projection: nn.Module, weight: Tensor) -> bool:
     """A Linear, under whatever name, with nothing packed: one floating-point row per output."""
-    ordinary = isinstance(projection, nn.Linear) and weight.is_floating_point()
+    plain = type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()
+    ordinary = isinstance(projection, nn.Linear) and plain
     return ordinary and tuple(weight.shape) == (projection.out_features, projection.in_features)
 
 
