@@ -24,22 +24,13 @@ BLOCK = re.compile(r"(?P<begin><!-- begin (?P<name>[\w. -]+) -->\n).*?(?P<end><!
 
 def blocks() -> dict[str, str]:
     """Give what stands in every block, by name."""
-    tables = (
-        "layers",
-        "heads",
-        "massive",
-        "row_norms",
-        "prompts",
-        "profile",
-        "phases",
-        "segments",
-        "claims",
-        "coupling",
-    )
+    from thalweg.experiments import tables_of as declared
+
+    survey = declared("survey")
     sites = ("state", "head", "block", "prompt")
     return {
         "rooms": rooms(),
-        **{f"columns of {table}": columns_of(table) for table in tables},
+        **{f"columns of {table}": columns_of(table) for table in (*survey.parts, *survey.wholes)},
         **{f"tables of {experiment}": tables_of(experiment) for experiment in folders() if experiment != "survey"},
         "fields of run.json": header_fields(),
         **{f"metrics by {site}": metrics_by(site) for site in sites},

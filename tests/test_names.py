@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from thalweg.errors import ModelError
 from thalweg.experiments import experiments
+from thalweg.experiments._options import _data
 from thalweg.names import local_path
 
 MISTYPED = """
@@ -17,17 +19,29 @@ import json, sys, time
 from thalweg.cli import main
 from thalweg.cli._verbs import verbs
 taken = {}
-for verb in verbs():
-    if verb.name == "list":
-        continue
-    sys.argv, start = ["thalweg", verb.name, "runs/nowhere"], time.perf_counter()
+commands = [[verb.name, "runs/nowhere"] for verb in verbs() if verb.name != "list"]
+for command in [*commands, *json.loads(sys.argv[1])]:
+    sys.argv, start = ["thalweg", *command], time.perf_counter()
     try:
         main()
     except SystemExit as left:
-        taken[verb.name] = (left.code, time.perf_counter() - start)
-    assert not {"torch", "transformers", "huggingface_hub"} & set(sys.modules), verb.name
+        taken[" ".join(command)] = (left.code, time.perf_counter() - start)
+    assert not {"torch", "transformers", "huggingface_hub"} & set(sys.modules), command
 print(json.dumps(taken))
 """
+
+
+OTHER_PATHS = [
+    *(
+        [verb, "--data", "runs/nowhere.jsonl"]
+        for verb in ["survey", "attribute", "ablate", "clip", "lens", "contrast", "probe"]
+    ),
+    ["checkpoints", "org/model", "--data", "./runs/nowhere"],
+    ["checkpoints", "--checkpoint-dir", "runs/nowhere"],
+    ["survey", "--data", "gsm8k", "--data", "runs/nowhere.txt"],
+    *(["probe", "--data", "sst2", option, "runs/nowhere.tsv"] for option in ("--validation", "--test")),
+    *([verb, "--tuned", "runs/nowhere"] for verb in ("lens", "mcq")),
+]
 
 
 @pytest.fixture
@@ -71,7 +85,7 @@ def test_a_path_that_leads_nowhere_is_one_line(name, said):
 def test_a_mistyped_path_is_answered_at_once_by_every_verb():
     """In a process of its own, since torch is loaded in this one; the hub that it would ask does not answer."""
     done = subprocess.run(
-        [sys.executable, "-c", MISTYPED],
+        [sys.executable, "-c", MISTYPED, json.dumps(OTHER_PATHS)],
         env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
@@ -80,9 +94,17 @@ def test_a_mistyped_path_is_answered_at_once_by_every_verb():
     )
     assert done.returncode == 0, done.stderr
     taken = json.loads(done.stdout)
-    assert taken.keys() >= {known.verb for known in experiments()} | {"report", "figures", "advise", "verify"}
+    verbs = {known.verb for known in experiments()} | {"report", "figures", "advise", "verify"}
+    assert taken.keys() >= {f"{verb} runs/nowhere" for verb in verbs}
     assert all(code == 2 and seconds < 2 for code, seconds in taken.values()), taken
     assert sum("runs/nowhere" in line for line in done.stderr.splitlines()) == len(taken)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["gsm8k", "org/name", "bundled"])
+def test_a_short_name_with_a_folder_beside_it_is_no_path(name):
+    Path("gsm8k").mkdir()
+    _data(name)
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):

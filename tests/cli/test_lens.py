@@ -87,7 +87,7 @@ def test_the_phases_of_a_survey_are_shaded_and_every_lens_has_a_line(thalweg, da
     ("asked", "said"),
     [
         (("--tuned", "nowhere"), "--tuned nowhere"),
-        (("--train-tuned", "--tuned", "x"), "--train-tuned trains"),
+        (("--train-tuned", "--tuned", "AlignmentResearch/tuned-lens"), "--train-tuned trains"),
         (("--train-tuned", "--no-final-norm"), "--no-final-norm"),
         (("--block-length", 8), "--blocks"),
         (("--train-tuned", "--steps", 0), "--steps"),

@@ -22,7 +22,7 @@ import thalweg
 from saved import configured, llama, save
 from thalweg.capture import load_model
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, RunError, UsageError
-from thalweg.experiments import checkpoints
+from thalweg.experiments import checkpoints, tables_of
 from thalweg.experiments._checkpoints.listed import list_checkpoints
 from thalweg.experiments._checkpoints.measure import fetch_weights
 from thalweg.experiments._survey.measure import ModelSurvey, measure_batch
@@ -30,7 +30,7 @@ from thalweg.monitor import MonitorOptions, watch
 from thalweg.reference import byte_tokenizer
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=1)
-TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
+TABLES = (*tables_of("survey").parts, *tables_of("survey").wholes)
 STEPS = [f"step{step}" for step in VALUES]
 LOAD, FETCH = "thalweg.experiments._over_prompts.load_model", "thalweg.experiments._checkpoints.measure.fetch_weights"
 MEASURE = "thalweg.experiments._survey.measure.measure_batch"

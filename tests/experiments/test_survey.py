@@ -17,10 +17,11 @@ from polars.testing import assert_frame_equal
 import thalweg
 from families import tiny
 from thalweg.errors import DataError, ModelError, OverflowInFloat16, RunError, UsageError
+from thalweg.experiments import tables_of
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = thalweg.SurveyOptions(progress=False, shard_rows=4)
-TABLES = ("layers", "heads", "massive", "row_norms", "prompts", "profile", "phases", "segments", "claims", "coupling")
+TABLES = (*tables_of("survey").parts, *tables_of("survey").wholes)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import nn
 from saved import VOCABULARY, llama
 from thalweg.monitor import Monitor, MonitorOptions
 from thalweg.reference import byte_tokenizer
-from thalweg.store import open_run
+from thalweg.store import AGGREGATES, open_run
 
 TEXTS = [
     "Seven bottles of water stand on the wall.",
@@ -131,6 +131,3 @@ def tables(path: Any) -> dict[str, pl.DataFrame]:
     found = {name: getattr(run, name).collect() for name in ("layers", "heads", "massive", "prompts", *AGGREGATES)}
     [experiment] = run.experiments("checkpoints")
     return found | {name: experiment.table(name).collect() for name in ("curves", "emergence")}
-
-
-AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")

@@ -21,7 +21,7 @@ from thalweg import SurveyOptions, survey
 from thalweg.errors import DataError, RunError, UsageError
 from thalweg.monitor import Monitor
 from thalweg.report import _page, write_report
-from thalweg.store import _files, open_run
+from thalweg.store import AGGREGATES, _files, open_run
 
 KEYS = ("model", "revision")
 
@@ -83,7 +83,7 @@ def test_averages_made_step_by_step_are_those_made_at_once(tmp_path, model):
     watching.finish()
     grown = small.tables(tmp_path)
     assert grown["curves"]["revision"].unique(maintain_order=True).to_list() == ["step0", "step1", "step2", "step3"]
-    for table in small.AGGREGATES:
+    for table in AGGREGATES:
         (open_run(tmp_path).survey.directory / f"{table}.parquet").unlink()
     small.monitor(tmp_path, every=9).begin(model, 4)  # makes what is missing, and measures nothing
     for table, rows in small.tables(tmp_path).items():

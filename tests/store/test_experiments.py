@@ -9,7 +9,7 @@ import pytest
 from tests.synthetic_run import PLANTED, build_run, header
 
 from thalweg.errors import RunError
-from thalweg.experiments._survey.tables import tables as survey_tables
+from thalweg.experiments import tables_of
 from thalweg.store import Column, PartCounts, Shard, Table, Tables, Thresholds, open_findings, open_run
 
 DATA_KEY = (Column("model", pl.String()), Column("revision", pl.String()), Column("data", pl.String()))
@@ -68,7 +68,7 @@ def test_without_a_run_it_makes_one_that_a_survey_can_go_on_with(tmp_path):
     with open_trial(tmp_path / "run", asked(), SETTINGS) as writer:
         writer.write_part(shard(0, 2), tables(0, 2))
     run = open_run(tmp_path / "run")
-    assert run.layers.collect().height == 0
+    assert run.survey is None
     build = build_run(tmp_path / "run", models=(PLANTED,), data=("words",))
     assert build.layers.collect().height > 0
     assert len(build.experiments("trial")) == 1
@@ -201,14 +201,13 @@ def test_tables_of_another_version_are_refused(tmp_path):
         open_trial(tmp_path / "run", asked(), tables=other)
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_a_run_without_a_survey_has_the_columns_of_one_and_no_rows(tmp_path, kept):
-    with open_trial(tmp_path, asked(keep_text=kept, variants=kept)) as writer:
+def test_a_run_without_a_survey_says_so_when_it_is_asked_for_its_tables(tmp_path):
+    with open_trial(tmp_path, asked()) as writer:
         writer.write_part(shard(0, 2), tables(0, 2))
     run = open_run(tmp_path)
-    assert run.survey is None
-    for name, table in survey_tables(variants=kept, keep_text=kept).parts.items():
-        rows = getattr(run, name).collect()
-        assert (rows.height, dict(rows.schema)) == (0, table.schema)
+    assert (run.survey, run.status, run.coverage) == (None, "finished", ())
+    for name in tables_of("survey").parts:
+        with pytest.raises(RunError, match=f"holds no survey, and so no {name}. Make one: `thalweg survey {tmp_path}`"):
+            getattr(run, name)
     with pytest.raises(RunError, match=r"has no profile.parquet yet"):
         _ = run.profile

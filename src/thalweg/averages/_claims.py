@@ -285,16 +285,33 @@ def row_effect(course: Course, layers: pl.LazyFrame | pl.DataFrame, *, sink_posi
         Entropies 0.1 in compress and 0.5 in mix, 0.46 without the massive row: 0.9 of the drop is given back.
     """
     columns = set(layers.collect_schema().names())
-    nothing = {
-        **dict.fromkeys(("row_norm_share", "row_aligned_share", *_GIVEN_BACK), math.nan),
-        "given_back_n": 0,
-        **dict.fromkeys(("row_explains", "row_compresses")),
-    }
     if course.compress is None or not columns >= _NEEDED:
-        return nothing
-    phases = course.phases()
+        return {
+            **dict.fromkeys(("row_norm_share", "row_aligned_share", *_GIVEN_BACK), math.nan),
+            "given_back_n": 0,
+            **dict.fromkeys(("row_explains", "row_compresses")),
+        }
     mine = layers.lazy().filter(*is_of(course.key), pl.col("prompt").is_in(course.prompts.tolist()))
-    compress = mine.filter(pl.col("state").is_between(course.compress.first, course.compress.last))
+    inside = pl.col("state").is_between(course.compress.first, course.compress.last)
+    norm, aligned = _row_shares(mine.filter(inside), sink_position)
+    explains = [name for name, share in (("norm", norm), ("alignment", aligned)) if share >= EXPLAINS]
+    mix = pl.col("state").is_in([state for state, phase in enumerate(course.phases()) if phase == "mix"])
+    back = statistics(pl.Series([_finite(_given_back(mine, mix, inside))])).row(0, named=True)
+    low, high = back["low"], back["high"]
+    return {
+        "row_norm_share": norm,
+        "row_aligned_share": aligned,
+        "row_explains": next(iter(explains), None if math.isnan(norm) else "neither"),
+        "given_back": back["mean"],
+        "given_back_low": low,
+        "given_back_high": high,
+        "given_back_n": back["n"],
+        "row_compresses": None if math.isnan(low) else "yes" if low > GIVEN_BACK else "no" if high < KEPT else "partly",
+    }
+
+
+def _row_shares(compress: pl.LazyFrame, sink_position: int) -> tuple[float, float]:
+    """Of sigma_1^2, what the row's norm alone explains, and with alignment."""
     whole = pl.col("frobenius_sq") * pl.col("anisotropy")
     aligned = (
         pl.when(pl.col("massive_row_count") > 0)
@@ -305,41 +322,23 @@ def row_effect(course: Course, layers: pl.LazyFrame | pl.DataFrame, *, sink_posi
     shares = compress.select(
         norm=((pl.col("row_ratio") * pl.col("median_norm")) ** 2 / whole), aligned=aligned / pl.col("anisotropy")
     ).collect()
-    norm, aligned_share = (_average(_finite(shares[name])) for name in ("norm", "aligned"))
-    mix = pl.col("state").is_in([state for state, phase in enumerate(phases) if phase == "mix"])
-    inside = pl.col("state").is_between(course.compress.first, course.compress.last)
+    return _average(_finite(shares["norm"])), _average(_finite(shares["aligned"]))
+
+
+def _given_back(rows: pl.LazyFrame, mix: pl.Expr, compress: pl.Expr) -> pl.Series:
+    """By prompt, the share of the entropy's drop that is gone without the massive rows; null without a drop."""
+    without = pl.col("entropy_without_massive_normalized").fill_null(math.nan)
     per_prompt = (
-        mine.sort("prompt", "state")
+        rows.sort("prompt", "state")
         .group_by("prompt", maintain_order=True)
         .agg(
             mix=_ENTROPY.filter(mix).mean(),
-            entropy=_ENTROPY.filter(inside).mean(),
-            without=pl.col("entropy_without_massive_normalized").fill_null(math.nan).filter(inside).mean(),
+            entropy=_ENTROPY.filter(compress).mean(),
+            without=without.filter(compress).mean(),
         )
     )
     drop = pl.when(pl.col("mix") > pl.col("entropy")).then(pl.col("mix") - pl.col("entropy"))
-    back = per_prompt.select(back=(pl.col("without") - pl.col("entropy")) / drop).collect()["back"]
-    summary = statistics(pl.Series([_finite(back)])).row(0, named=True)
-    low, high = summary["low"], summary["high"]
-    explains = (
-        "norm"
-        if norm >= EXPLAINS
-        else "alignment"
-        if aligned_share >= EXPLAINS
-        else None
-        if math.isnan(norm)
-        else "neither"
-    )
-    return {
-        "row_norm_share": norm,
-        "row_aligned_share": aligned_share,
-        "row_explains": explains,
-        "given_back": summary["mean"],
-        "given_back_low": low,
-        "given_back_high": high,
-        "given_back_n": summary["n"],
-        "row_compresses": None if math.isnan(low) else "yes" if low > GIVEN_BACK else "no" if high < KEPT else "partly",
-    }
+    return per_prompt.select(back=(pl.col("without") - pl.col("entropy")) / drop).collect()["back"]
 
 
 _ENTROPY = pl.col("entropy_normalized").cast(pl.Float64).fill_null(math.nan)

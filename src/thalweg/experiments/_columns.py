@@ -53,21 +53,27 @@ def metrics(dtype: Any, names: str) -> tuple[Column, ...]:
 FIRST = Column("first", SMALL, "first state of the segment", "state")
 LAST = Column("last", SMALL, "last state of the segment", "state")
 SEGMENT = Column("segment", TEXT, "`compress`, `wave`, `wave 2` ..., or `none` where no state is massive")
+SEGMENT_SPAN = (
+    *DATA_KEY,
+    Column("name", TEXT, SEGMENT.meaning),
+    FIRST,
+    LAST,
+    Column("peak", SMALL, "state of the largest mean `row_ratio`", "state"),
+    Column("run_first", SMALL, "first state of its run of massive states, shoulders included", "state"),
+    Column("until", SMALL, "last state that is counted as its own: means of mix and refine leave it out", "state"),
+)
+SEGMENT_ROW = (
+    Column("peak_ratio", NUMBER, "geometric mean over prompts of `row_ratio` at the peak", "ratio"),
+    Column("massive_prompts", NUMBER, "share of prompts that are massive at the peak", "share"),
+    Column("position", WHOLE, "where its row, the largest one at the peak, is most often", "token"),
+    Column("position_share", NUMBER, "share of prompts with the row there", "share"),
+    Column("tokens", TEXTS, "texts of the token there, the most frequent first"),
+)
 SEGMENTS = Table(
     "one segment, in order of depth; where there is none, what takes its place",
     (
-        *DATA_KEY,
-        Column("name", TEXT, SEGMENT.meaning),
-        FIRST,
-        LAST,
-        Column("peak", SMALL, "the state of the largest row ratio", "state"),
-        Column("run_first", SMALL, "first state of its run of massive states, shoulders included", "state"),
-        Column("until", SMALL, "the last state that is counted as its own", "state"),
-        Column("peak_ratio", NUMBER, "row ratio at the peak, geometric mean", "ratio"),
-        Column("massive_prompts", NUMBER, "share of prompts that are massive at the peak", "share"),
-        Column("position", WHOLE, "where its row, the largest one at the peak, is most often", "token"),
-        Column("position_share", NUMBER, "share of prompts with the row there", "share"),
-        Column("tokens", pl.List(pl.String()), "what the token there is, most frequent first"),
+        *SEGMENT_SPAN,
+        *SEGMENT_ROW,
         Column(
             "reference_state",
             SMALL,

@@ -6,8 +6,9 @@ something else in Python.
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeGuard, runtime_checkable
 
@@ -16,6 +17,7 @@ from pydantic import Field, SkipValidation
 
 from thalweg.errors import UsageError
 from thalweg.options import MASSIVE_RATIO, TAU, LoadOptions, Switch
+from thalweg.paths import SUFFIXES, data_file, directory_here, lens_directory
 from thalweg.ranges import ranges
 from thalweg.validated import Says, validated
 
@@ -210,6 +212,27 @@ TASKS = Parameter(n_tokens=-1, converter=_named, name=("--task", "--tasks"))
 """The same without what is empty."""
 CODES = Parameter(n_tokens=-1, converter=_codes)
 """The same, where the word all stands for none in particular."""
+
+
+def _lead_somewhere(look: Callable[[str], object]) -> Callable[[Any, Any], None]:
+    """Paths among what is given lead somewhere: told before torch is imported."""
+
+    def there(_: Any, given: Any) -> None:
+        for name in [given] if isinstance(given, str | Path) else given or ():
+            look(str(name))
+
+    return there
+
+
+def _data(name: str) -> None:
+    """A name alone may be a short one, and a folder here beside."""
+    if "/" in name or name.lower().endswith(SUFFIXES):
+        data_file(name)
+
+
+DATA = Parameter(validator=_lead_somewhere(_data))
+LENS = Parameter(validator=_lead_somewhere(lens_directory))
+DIRECTORY = Parameter(validator=_lead_somewhere(partial(directory_here, "--checkpoint-dir")))
 FLATTENED = Parameter(name="*")
 """An object by its fields."""
 

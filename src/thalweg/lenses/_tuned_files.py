@@ -26,9 +26,9 @@ from thalweg.capture import IdentifiedModel, Subject
 from thalweg.errors import ModelError, UsageError
 from thalweg.lenses._logit import LogitLens
 from thalweg.lenses._tuned import TunedLens, translators_of
+from thalweg.paths import TUNED_LENSES, lens_directory
 from thalweg.store import FileFacts, facts_of, is_whole, write_whole
 
-SPACE = "AlignmentResearch/tuned-lens"
 KIND = "linear_tuned_lens"
 CONFIG, PICKLE, SAFE = "config.json", "params.pt", "params.safetensors"
 CHECKSUMS = "checksums"
@@ -66,16 +66,11 @@ def read_tuned(source: str | Path, model: IdentifiedModel) -> TunedFiles:
     Raises:
         ModelError: there is no such lens, it cannot be read, holds anything but tensors, or was made for another model.
     """
-    directory = Path(source).expanduser()
-    if directory.is_dir():
-        tuned = _read_directory(_lens_in(directory))
-    elif str(source).partition(":")[0] == SPACE:
+    directory = lens_directory(source)
+    if directory is None:
         tuned = _read_hub(str(source).partition(":")[2] or model.name)
     else:
-        raise ModelError(
-            f"--tuned {source}: expected a directory with {CONFIG} and {PICKLE}, a run in which a lens was trained, or "
-            f"{SPACE}; got none of these."
-        )
+        tuned = _read_directory(_lens_in(directory))
     _require_made_for(tuned, model)
     return tuned
 
@@ -191,20 +186,20 @@ def _read_directory(directory: Path) -> TunedFiles:
 def _read_hub(name: str) -> TunedFiles:
     try:
         params, config = (
-            Path(hf_hub_download(SPACE, f"lens/{name}/{file}", repo_type="space")) for file in (PICKLE, CONFIG)
+            Path(hf_hub_download(TUNED_LENSES, f"lens/{name}/{file}", repo_type="space")) for file in (PICKLE, CONFIG)
         )
     except (hub.EntryNotFoundError, hub.HFValidationError, OSError) as error:
         known = isinstance(error, hub.EntryNotFoundError | hub.HFValidationError)
         if known and not isinstance(error, hub.LocalEntryNotFoundError):
             raise ModelError(
-                f"{SPACE} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} "
+                f"{TUNED_LENSES} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} "
                 "--train-tuned."
             ) from error
         raise ModelError(
-            f"the hub cannot be reached and {SPACE}:{name} is not in the local cache. Check the connection "
+            f"the hub cannot be reached and {TUNED_LENSES}:{name} is not in the local cache. Check the connection "
             "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
         ) from error
-    return _files(f"{SPACE}:{name}", _config(config), _pickled(params))
+    return _files(f"{TUNED_LENSES}:{name}", _config(config), _pickled(params))
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.errors import DataError
+from thalweg.paths import data_file
 from thalweg.prompts._data_sets import LABELLED_DATA
 from thalweg.prompts._files import Tsv, Txt
 from thalweg.prompts._hub import HubRows, parse_hub_name
@@ -19,7 +20,7 @@ from thalweg.prompts._memory import NAME as MEMORY
 from thalweg.prompts._memory import in_memory
 from thalweg.prompts._questions import QuestionForm, form_of
 from thalweg.prompts._rows import Reader, Template, choose_template, first_found, hash_of, listed, nearest, value_of
-from thalweg.prompts._source import is_path, local_file
+from thalweg.prompts._source import local_file
 
 NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
 TEXTS = (("text",), ("sentence",), ("content",), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question",))
@@ -184,8 +185,8 @@ def open_labelled(
         reader = HubRows(known.hub_id, None, known.configs, None, split or known.train).pinned()
         text, label = known.fields or (None, None)
         text_field, label_field = text_field or text, label_field or label
-    elif is_path(data):
-        reader, name = _file(data, text_field, label_field), Path(data).name
+    elif (path := data_file(data)) is not None:
+        reader, name = _file(path, text_field, label_field), path.name
     elif "/" in data:
         reader = parse_hub_name(data, None).pinned()
     else:
@@ -257,8 +258,8 @@ def _label(name: str, fields: tuple[str, ...], wanted: str) -> str:
     raise DataError(f"{name}: expected a class in the field '{wanted}'; got the fields {listed(fields)}.{hint}")
 
 
-def _file(data: str, text_field: str | None, label_field: str | None) -> Reader:
-    file = local_file(data, f"{text_field or 'sentence'}+{label_field or LABEL}")
+def _file(path: Path, text_field: str | None, label_field: str | None) -> Reader:
+    file = local_file(path, f"{text_field or 'sentence'}+{label_field or LABEL}")
     if isinstance(file, Txt):
         raise DataError(
             f"{file.path}: expected labelled rows (.jsonl, .parquet, .tsv); got plain text, which has no labels."

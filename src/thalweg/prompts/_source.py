@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.errors import DataError
-from thalweg.paths import path_here
+from thalweg.paths import SUFFIXES, data_file
 from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
 from thalweg.prompts._files import Jsonl, Parquet, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
@@ -22,7 +22,6 @@ from thalweg.prompts._memory import NAME, in_memory
 from thalweg.prompts._rows import Reader, Row, Template, choose_template, first_found, hash_of
 
 IN_MEMORY = "memory"
-SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,8 @@ def open_source(
         # a path below the package: naming thalweg.reference as a package would import the room
         path = Path(str(files("thalweg") / "reference" / "prompts.jsonl"))
         return _opened(BUNDLED, BUNDLED, Jsonl(path), text_field, chat=chat)
-    if known is None and is_path(data):
-        file = local_file(data, text_field, whole_file)
+    if known is None and (path := data_file(data)) is not None:
+        file = local_file(path, text_field, whole_file)
         asked = text_field if chat else file.asked(text_field)
         return _opened(file.path.name, _kind(file.path), file, asked, chat=chat)
     return _open_hub(data, known, text_field, chat=chat)
@@ -166,10 +165,8 @@ def _refuse_names(data: Any) -> None:
         raise DataError(f"data: a list holds texts; got the names of data. Pass {several}.")
 
 
-def local_file(data: str, header: str | None, whole_file: bool = False) -> Jsonl | Parquet | Tsv | Txt:
+def local_file(path: Path, header: str | None, whole_file: bool = False) -> Jsonl | Parquet | Tsv | Txt:
     """The file that a person typed; a .tsv with one of the names ``header`` (joined by +) in its first line has one."""
-    path = _typed(data)
-    _refuse_path(path)
     kind = _kind(path)
     if kind == "tsv":
         return Tsv.open(path, header)
@@ -199,29 +196,3 @@ def _opened(name: str, kind: str, reader: Reader, asked: str | None, *, chat: bo
     template = first_found(name, reader, lambda fields: choose_template(name, fields, asked, chat=chat))
     origin = reader.only(template.columns).identity()
     return Source(name, kind, template.pattern, hash_of(origin), origin, reader, template)
-
-
-def is_path(data: str) -> bool:
-    """Whether a person means a file: it is there, or it is written like one."""
-    return _typed(data).exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))
-
-
-def _typed(data: str) -> Path:
-    """The path that a person typed; a home directory is their own."""
-    path = path_here("--data", data)
-    return path.expanduser() if path.parts[:1] == ("~",) else path
-
-
-def _refuse_path(path: Path) -> None:
-    """Raise for a path that is missing, a folder, or of a format that is not read."""
-    expected = f"expected a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
-    if path.is_dir():
-        raise DataError(f"{path}: {expected}; got a folder. Name one file in it.")
-    if not path.exists():
-        folder = path.parent
-        there = [other.name for other in folder.iterdir() if other.is_file()] if folder.is_dir() else []
-        near = get_close_matches(path.name, there, n=1)
-        hint = f"Did you mean {folder / near[0]}?" if near else "Check the path."
-        raise DataError(f"{path}: {expected}; got no such {'file' if folder.is_dir() else 'folder'}. {hint}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: {expected}; got '{path.suffix or path.name}'. Convert it, or rename it if it is one.")

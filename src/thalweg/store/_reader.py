@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from thalweg.store._findings_header import (
     Pair,
     Status,
     read_findings_header,
-    table_facts,
 )
 from thalweg.store._header import HEADER as RUN_HEADER
 from thalweg.store._header import RunHeader, read_header
@@ -117,8 +115,6 @@ def _scan(files: list[Path], schema: dict[str, Any] | None = None) -> pl.LazyFra
 
 SURVEY = "survey"
 AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")
-_DECLARED = "thalweg.experiments._survey.tables"
-"""By name, since a survey's header.json says what its tables hold; a run without one has the columns it would have."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +123,8 @@ class Run:
 
     Rows come sorted: models and data sets as listed in the header, then prompt, then state or block and head. Parts
     are sorted when written and do not overlap, so reading sorts nothing but rows that were tried again.
+
+    Without a survey there are no such tables, which a :class:`RunError` says.
 
     Attributes:
         path: the run's directory.
@@ -259,6 +257,8 @@ class Run:
         return survey.table(table)
 
     def _parts(self, table: str) -> pl.LazyFrame:
+        if self.survey is None:
+            raise RunError(f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {self.path}`.")
         return self._chosen.table(table)
 
     @property
@@ -266,9 +266,7 @@ class Run:
         """The survey of what the header lists, in its order."""
         survey = self.survey
         if survey is None:
-            declared = import_module(_DECLARED).tables(variants=self.header.variants, keep_text=self.header.keep_text)
-            header = FindingsHeader(experiment=SURVEY, status="finished", tables=table_facts(declared))
-            return Findings(self.path / SURVEY, header)
+            return Findings(self.path / SURVEY, FindingsHeader(experiment=SURVEY, status="finished"))
         return survey.only(*self.header.pairs)
 
 

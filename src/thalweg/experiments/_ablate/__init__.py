@@ -9,7 +9,7 @@ from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import PromptKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
@@ -17,7 +17,7 @@ from thalweg.store import Findings
 @takes_options
 def ablate(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     blocks: str | Sequence[int] = "auto",
     segment: str | int | None = None,

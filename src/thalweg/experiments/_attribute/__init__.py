@@ -7,7 +7,7 @@ from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import PromptKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
@@ -15,7 +15,7 @@ from thalweg.store import Findings
 @takes_options
 def attribute(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     segment: str | int | None = None,
     out: str | Path | None = None,

@@ -12,7 +12,16 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import SurveyKeywords
-from thalweg.experiments._options import BUNDLED_DATA, PIECES, Data, Models, SurveyOptions, survey_options
+from thalweg.experiments._options import (
+    BUNDLED_DATA,
+    DATA,
+    DIRECTORY,
+    PIECES,
+    Data,
+    Models,
+    SurveyOptions,
+    survey_options,
+)
 from thalweg.names import MODEL
 from thalweg.paths import path_here
 from thalweg.store import Run, open_run
@@ -37,8 +46,8 @@ def checkpoints(
     models: Annotated[Models | None, MODEL] = None,
     *,
     revisions: Annotated[Sequence[str] | None, PIECES] = None,
-    checkpoint_dir: str | Path | None = None,
-    data: Data = BUNDLED_DATA,
+    checkpoint_dir: Annotated[str | Path | None, DIRECTORY] = None,
+    data: Annotated[Data, DATA] = BUNDLED_DATA,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,
     prefetch: Annotated[bool, Parameter(negative="--no-prefetch")] = True,

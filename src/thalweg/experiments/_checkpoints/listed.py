@@ -11,6 +11,7 @@ from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokeniz
 from thalweg.errors import ModelError, UsageError
 from thalweg.experiments._options import Models, SurveyOptions, is_name
 from thalweg.experiments._prepare import identified, named
+from thalweg.paths import directory_here
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader
 
@@ -45,7 +46,7 @@ def list_checkpoints(
     if revisions is not None:
         listed = _on_the_hub(names, revisions, options)
     elif directory is not None:
-        listed = _in_a_directory(names, Path(directory), options)
+        listed = _in_a_directory(names, directory_here("--checkpoint-dir", directory), options)
     else:
         return _sizes(models or (), names, options)
     _refuse_other_shapes([(model.revision, _shape(model)) for model in listed.models])
@@ -85,8 +86,6 @@ def _on_the_hub(names: list[str], revisions: Sequence[str], options: SurveyOptio
 def _in_a_directory(names: list[str], directory: Path, options: SurveyOptions) -> Listed:
     if len(names) > 1:
         raise UsageError(f"--checkpoint-dir holds checkpoints of one MODEL; got {len(names)} models.")
-    if not directory.is_dir():
-        raise UsageError(f"--checkpoint-dir {directory} is no directory.")
     name = names[0] if names else directory.resolve().name
     numbered, missing = _numbered(directory)
     beside = directory if _has_tokenizer(directory) else None

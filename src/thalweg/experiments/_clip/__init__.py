@@ -10,7 +10,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import PromptKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, Data, Model, PromptOptions
 from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Findings
@@ -19,7 +19,7 @@ from thalweg.store import Findings
 @takes_options
 def clip(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     gamma: Annotated[str | Sequence[float] | None, Parameter(allow_leading_hyphen=True)] = None,
     states: str | Sequence[int] | None = None,

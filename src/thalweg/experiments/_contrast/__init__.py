@@ -7,7 +7,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._contrast.tables import TABLES
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import ThresholdKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, ThresholdOptions
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, Data, Model, ThresholdOptions
 from thalweg.names import MODEL_OR_RUN
 from thalweg.store import Findings
 
@@ -15,7 +15,7 @@ from thalweg.store import Findings
 @takes_options
 def contrast(
     model_or_run: Annotated[Model, MODEL_OR_RUN] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     length: int | str | None = None,
     top: int | None = None,

@@ -10,7 +10,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import PromptKeywords
 from thalweg.experiments._lens.tables import TABLES, TRAINING_TABLES
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Model, PromptOptions, switched_off_by
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, LENS, Data, Model, PromptOptions, switched_off_by
 from thalweg.names import MODEL
 from thalweg.store import Findings
 
@@ -20,9 +20,9 @@ STEP_TOKENS = 2**14
 @takes_options
 def lens(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
-    tuned: str | Path | None = None,
+    tuned: Annotated[str | Path | None, LENS] = None,
     train: Annotated[bool, Parameter(name="--train-tuned", show_default=False)] = False,
     steps: int = 250,
     step_tokens: int = STEP_TOKENS,
@@ -105,7 +105,7 @@ def lens(
 @takes_options
 def train_tuned(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     steps: int = 250,
     step_tokens: int = STEP_TOKENS,

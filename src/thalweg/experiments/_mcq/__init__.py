@@ -14,6 +14,7 @@ from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import PassKeywords
 from thalweg.experiments._options import (
     BUNDLED_MODEL,
+    LENS,
     TASKS,
     Model,
     Names,
@@ -35,7 +36,7 @@ def mcq(
     include_path: Names = (),
     max_length: int | None = None,
     cache_requests: Annotated[str | None, Parameter(choices=("true", "refresh", "delete"))] = None,
-    tuned: str | Path | None = None,
+    tuned: Annotated[str | Path | None, LENS] = None,
     final_norm: Annotated[bool, switched_off_by("--no-final-norm")] = True,
     out: str | Path | None = None,
     options: PassOptions | None = None,

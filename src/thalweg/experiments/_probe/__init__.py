@@ -13,7 +13,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import ExampleKeywords, RecipeKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, FLATTENED, ExampleOptions, Model, Rows, survey_options
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, FLATTENED, ExampleOptions, Model, Rows, survey_options
 from thalweg.names import MODEL
 from thalweg.options import Switch
 from thalweg.store import Column, Findings, Table, Tables
@@ -56,10 +56,10 @@ class ProbeKeywords(ExampleKeywords, RecipeKeywords, total=False):
 @takes_options
 def probe(
     model: Annotated[Model, MODEL] = BUNDLED_MODEL,
-    data: Annotated[str | Path | Rows, Parameter(name=("--data", "--train"), show_default=False)] = "",
+    data: Annotated[str | Path | Rows, DATA, Parameter(name=("--data", "--train"), show_default=False)] = "",
     *,
-    validation: str | Path | Rows | None = None,
-    test: str | Path | Rows | None = None,
+    validation: Annotated[str | Path | Rows | None, DATA] = None,
+    test: Annotated[str | Path | Rows | None, DATA] = None,
     label_field: str | None = None,
     pair: Switch = False,
     pooling: Annotated[str, Parameter(choices=("mean", "last"))] = "mean",

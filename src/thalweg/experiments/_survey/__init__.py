@@ -8,7 +8,7 @@ from thalweg.errors import ThalwegError
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._declared import Experiment
 from thalweg.experiments._keywords import SurveyKeywords
-from thalweg.experiments._options import BUNDLED_MODEL, Data, Models, SurveyOptions
+from thalweg.experiments._options import BUNDLED_MODEL, DATA, Data, Models, SurveyOptions
 from thalweg.experiments._survey.tables import TABLES
 from thalweg.names import MODEL
 from thalweg.store import Run, open_run
@@ -17,7 +17,7 @@ from thalweg.store import Run, open_run
 @takes_options
 def survey(
     models: Annotated[Models, MODEL] = BUNDLED_MODEL,
-    data: Data | None = None,
+    data: Annotated[Data | None, DATA] = None,
     *,
     out: str | Path | None = None,
     options: SurveyOptions | None = None,

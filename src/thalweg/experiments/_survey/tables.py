@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from thalweg.catalogue import METRICS
 from thalweg.experiments import _columns as shared
-from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, TEXTS, WHOLE, WHOLES, metrics
+from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, WHOLE, WHOLES, metrics
 from thalweg.store import Column, Table, Tables
 
 VARIANTS = tuple(metric.name for metric in METRICS if metric.variant)
@@ -158,22 +158,12 @@ _PHASES = (
     shared.REASON,
 )
 _SEGMENTS = (
-    *shared.DATA_KEY,
-    Column("name", TEXT, "`compress`, `wave`, or `wave 1`, `wave 2` where there are several"),
-    Column("first", SMALL, "first state", "state"),
-    Column("last", SMALL, "last state", "state"),
-    Column("peak", SMALL, "state of the largest mean `row_ratio`", "state"),
-    Column("run_first", SMALL, "first state of its run of massive states, shoulders included", "state"),
-    Column("until", SMALL, "last state that means of mix and refine leave out with it", "state"),
+    *shared.SEGMENT_SPAN,
     Column("dips", WHOLES, "states inside that are below the line", "state"),
     Column("shoulders", WHOLES, "massive states beside it, of a run that reaches into it", "state"),
     Column("first_depth", NUMBER, "`first` as a share of L", "share"),
     Column("last_depth", NUMBER, "`last` as a share of L", "share"),
-    Column("peak_ratio", NUMBER, "geometric mean over prompts of `row_ratio` at the peak", "ratio"),
-    Column("massive_prompts", NUMBER, "share of prompts that are massive at the peak", "share"),
-    Column("position", WHOLE, "of the segment's row: the largest at the peak, most frequent position", "token"),
-    Column("position_share", NUMBER, "share of prompts whose row is there", "share"),
-    Column("tokens", TEXTS, "texts met there, the most frequent first"),
+    *shared.SEGMENT_ROW,
     Column("end_state", SMALL, "state of the lowest row ratio between the peak and the next segment", "state"),
     Column("end", TEXT, "`removed` where the row's norm falls, `caught up` where the others' grow, `both`; or null"),
     Column("row_factor", NUMBER, "norm of the segment's row at `end_state` over that at the peak, geometric mean"),
