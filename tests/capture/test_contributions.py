@@ -7,7 +7,7 @@ import torch
 from tests.families import BLOCKS, FAMILIES, HYBRIDS, VOCABULARY, WIDTH, tiny
 from tests.interventions import by_hand
 
-from thalweg.capture import additive_parts, additive_sites, contributions, subject_of
+from thalweg.capture import _solved, additive_parts, additive_sites, contributions, subject_of
 from thalweg.errors import ProofError
 from thalweg.interventions import Clamp, Remove, intervene
 
@@ -239,3 +239,33 @@ def test_rows_that_are_not_finite_are_shown_as_they_are():
     found = recorded(subject, random_tokens())
     assert found.added[1, "mlp"][:, 0, 3].isnan().all()
     assert found.added[0, "mlp"].isfinite().all()
+
+
+@pytest.mark.parametrize(("share", "attention"), [(0.9, "self_attn"), (0.1, "self_attn.o_proj")])
+def test_an_inner_module_is_the_summand_where_it_is_clearly_better_alone(share, attention):
+    """A projection gives what its attention gives, to rounding, which tells nothing."""
+    generator = torch.Generator().manual_seed(0)
+    entered, summand, mlp, off = (torch.randn(6, 8, generator=generator).double() for _ in range(4))
+    block = subject_of(tiny("llama")).parts.blocks[0]
+    search, solved = _solved._Search(block, [1.0], found := []), found
+    search.entered = entered
+    search.candidates = [
+        ("self_attn.o_proj", summand + 1e-4 * share * off),
+        ("self_attn", summand + 1e-4 * off),
+        ("mlp", mlp),
+    ]
+    search.solve(block, entered + summand + mlp)
+    assert (solved[0].attention, solved[0].mlp) == (attention, "mlp")
+
+
+def test_weights_are_those_they_were_where_a_block_fails_in_the_midst():
+    model = tiny("llama").bfloat16()
+    subject, before = subject_of(model), {name: weight.clone() for name, weight in model.state_dict().items()}
+
+    def fails(*_):
+        raise RuntimeError("in the midst")
+
+    with model.model.layers[1].mlp.register_forward_hook(fails), pytest.raises(RuntimeError, match="in the midst"):
+        additive_parts(subject, random_tokens())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}

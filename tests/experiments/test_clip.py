@@ -148,7 +148,11 @@ def test_states_narrow_it_and_massive_only_leaves_the_rest(model, data, tmp_path
     assert len(thalweg.open_run(tmp_path / "run").experiments("clip")) == 3
 
 
-def test_by_default_gammas_go_from_where_compression_is_gone_to_the_peak(model, data, tmp_path):
+def test_by_default_gammas_go_from_where_compression_is_gone_to_the_peak(model, data, tmp_path, monkeypatch):
+    own, limits = module.read_shards, set()
+    monkeypatch.setattr(
+        module, "read_shards", lambda *given, limit, size: limits.add(limit) or own(*given, limit=limit, size=size)
+    )
     auto = tables(clipped(model, data, tmp_path / "run", gamma=None, limit=2))
     (sweep,) = auto["sweeps"].to_dicts()
     gammas, lowest = np.array(sweep["gammas"]), sweep["ordinary"] / 10
@@ -166,9 +170,22 @@ def test_by_default_gammas_go_from_where_compression_is_gone_to_the_peak(model, 
     assert gammas[0] >= lowest
     if len(gammas) > 13:
         assert compression(auto["states"], gammas[1]) > 0.08 * before
+    assert limits == {8}
     thalweg.clip(model, data, out=tmp_path / "run", options=QUIET)  # more prompts keep the sweep
     (kept,) = thalweg.open_run(tmp_path / "run").experiments("clip")[-1].table("sweeps").collect()["gammas"]
     assert kept.to_list() == gammas.tolist()
+
+
+@pytest.mark.parametrize(("whole_at", "first"), [(300.0, 17.8), (1e9, 100.0), (1e-9, 10.0)])
+def test_a_sweep_is_lowered_to_a_tenth_of_the_compression_or_of_what_is_ordinary(whole_at, first, monkeypatch):
+    def judged(_, gamma):
+        return {(0, 1): (1 - min(1.0, gamma / whole_at), 1.0)}
+
+    monkeypatch.setattr(module, "_judged", judged)
+    grid = module._lowered(object.__new__(module._Clipping), log_grid(100.0, 1e5 * 0.99, 13))
+    np.testing.assert_allclose(grid[0], first, rtol=0.01)
+    np.testing.assert_allclose(np.diff(np.log(grid)), np.log(990) / 12, rtol=1e-3)
+    assert grid[-13:] == log_grid(100.0, 1e5 * 0.99, 13)
 
 
 def compression(states, gamma):

@@ -119,7 +119,11 @@ def test_a_training_of_a_lens_is_known_by_its_data(run, first, second):
         ("ablate", {"data": "second"}, r"data: run has first.jsonl, asked for second.jsonl"),
         ("attribute", {"options": {"max_length": 8}}, r"max_length: run has 20, asked for 8"),
         ("clip", {"gamma": [1.0], "options": {"tau": 0.5}}, r"tau: run has 0.25, asked for 0.5"),
-        ("survey", {"options": {"dtype": "bfloat16"}}, r"run has float64, asked for bfloat16"),
+        (
+            "survey",
+            {"options": {"dtype": "bfloat16"}},
+            r"run has float64, asked for bfloat16.* without --dtype it is",
+        ),
     ],
 )
 def test_what_contradicts_the_run_is_one_line(run, second, verb, asked, said):
@@ -133,3 +137,16 @@ def test_what_contradicts_the_run_is_one_line(run, second, verb, asked, said):
 def test_a_run_beside_models_is_one_line(run, model):
     with pytest.raises(UsageError, match="stands for its models"):
         thalweg.survey([str(run.path), model], options=quiet())
+
+
+@pytest.mark.parametrize("verb", ["survey", "checkpoints"])
+def test_a_run_of_an_accelerator_goes_on_here_in_its_own_type(verb, tmp_path):
+    """Made in bfloat16, which --dtype auto is there and not here."""
+    whole, data = save(llama().bfloat16(), tmp_path / "steps" / "step1"), tmp_path / "lines.txt"
+    data.write_text("a line of words\nand another one\n")
+    asked = {"data": str(data), "out": tmp_path / "run", "progress": False}
+    asked |= {"models": whole} if verb == "survey" else {"checkpoint_dir": tmp_path / "steps"}
+    getattr(thalweg, verb)(**asked, dtype="bfloat16", limit=1)
+    getattr(thalweg, verb)(**asked)
+    run = thalweg.open_run(tmp_path / "run")
+    assert ([facts.dtype for facts in run.header.models], run.prompts.collect().height) == (["bfloat16"], 2)

@@ -82,11 +82,13 @@ def test_the_plan_is_that_of_plain_loops_and_stays_when_the_run_grows(tmp_path):
     planted, model = waved.drawn(2)
     data = tmp_path / "prompts.jsonl"
     positions = waved.prompts(data, 2, count=5)
+    with data.open("a") as file:
+        file.write('{"text": ""}\n{"text": "a"}\n' * 6)  # too short to say anything of segments, or to be counted
     path, out = waved.save(tmp_path / "model", model), tmp_path / "run"
     few = thalweg.attribute(path, data, out=out, options=replace(QUIET, limit=1)).table("segments").collect()
     whole = thalweg.attribute(path, data, out=out, options=QUIET)
     assert whole.table("segments").collect().equals(few)
-    texts = [line["text"] for line in map(waved.json.loads, data.read_text().splitlines())]
+    texts = [line["text"] for line in map(waved.json.loads, data.read_text().splitlines()[:5])]
     prompts = [(states_of(model, text), row) for text, row in zip(texts, positions, strict=True)]
     for found, segment in zip(few.iter_rows(named=True), planted, strict=True):
         inside = range(found["first"], found["last"] + 1)
@@ -105,6 +107,47 @@ def test_the_plan_is_that_of_plain_loops_and_stays_when_the_run_grows(tmp_path):
         assert (found["position"], found["position_share"]) == (most, positions.count(most) / 5)
         assert found["tokens"] == ["\n"]
         assert found["sink_position"] is None
+
+
+def sizes(row, norms, massive=()):
+    """One prompt of five tokens with these norms of its rows, by state; its massive coordinates everywhere."""
+    found = {(state, position): tuple(massive) for state in range(len(norms)) for position in range(5)}
+    return module._Sizes(Prompt(row, (1, 2, 3, 4, 5), "", "", truncated=False), np.array(norms), np.array(norms), found)
+
+
+SEGMENT = {"peak": 1, "first": 1, "last": 2}
+PLAIN, HIGH = [1.0] * 5, [40.0, *[1.0] * 4]
+
+
+def test_a_row_given_by_hand_takes_the_place_of_the_largest():
+    norms = [PLAIN, [40.0, 1.0, 1.0, 20.0, 1.0], [30.0, 1.0, 1.0, 25.0, 1.0]]
+    found = module._row_of(SEGMENT, [sizes(0, norms, (1,))], 3, 10.0)
+    assert (found["reference_state"], found["position"], found["sink_position"]) == (2, 3, 3)
+    assert (found["largest"], found["ordinary"]) == (25.0, 40.0)
+    assert module._row_of(SEGMENT, [sizes(0, norms, (1,))], None, 10.0)["largest"] == 40.0
+
+
+@pytest.mark.parametrize(
+    ("votes", "dims"), [([(1,), (1, 5), (1, 7)], [1]), ([(1, 5), (5, 7)], [1, 5, 7]), ([(1,), None, None], [])]
+)
+def test_dimensions_are_those_of_half_of_the_prompts_where_half_have_the_row(votes, dims):
+    rows = [
+        sizes(number, [PLAIN, PLAIN if vote is None else HIGH, PLAIN], vote or ()) for number, vote in enumerate(votes)
+    ]
+    found = module._row_of(SEGMENT, rows, None, 10.0)
+    assert found["dims"] == dims
+    assert math.isnan(found["largest"]) == (not dims)
+
+
+def test_without_a_segment_the_row_counts_where_it_stands_out_and_not_where_it_is_longest():
+    norms = [PLAIN, [8.0, *[1.0] * 4], [90.0, *[80.0] * 4]]
+    assert module._row_of({}, [sizes(0, norms)], 0, 10.0)["reference_state"] == 1
+    assert module._row_of(SEGMENT, [sizes(0, norms)], 0, 10.0)["reference_state"] == 2
+
+
+def test_the_help_says_how_many_rows_are_read():
+    for experiment in (thalweg.attribute, thalweg.clip):
+        assert f"first {module.ROWS} rows" in " ".join(experiment.__doc__.split())
 
 
 @pytest.mark.parametrize("sample", [None, 4])

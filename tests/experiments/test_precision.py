@@ -76,7 +76,7 @@ def test_the_noise_floor_is_the_largest_difference_between_alone_and_together():
         rows.layers[3]["sink_norm"] *= 1.01
         rows.heads[1]["mixing"] *= 2.0  # of every head
         rows.heads[0]["sink_score"][5] += 0.125
-        rows.heads[0]["sink_score"][2] = np.nan
+        rows.heads[0]["sink_score"][2:4] = np.nan, np.inf
         return rows
 
     noise = noise_floor(prompts, measure, BatchOptions(1000))

@@ -97,6 +97,14 @@ def _loading(options: SurveyOptions, facts: ModelFacts) -> LoadOptions:
     return replace(options.loading, revision=options.revision or facts.asked_revision, dtype=dtype)
 
 
+def with_dtype_of(run: Run, options: SurveyOptions) -> SurveyOptions:
+    """The options with the dtype of all that a run holds, where none is asked for and it has one."""
+    dtypes = {facts.dtype for facts in run.header.models}
+    if options.dtype != _PLAIN.dtype or len(dtypes) != 1:
+        return options
+    return replace(options, dtype=dtypes.pop())
+
+
 def _data(run: Run) -> tuple[str, ...]:
     for facts in run.header.data:
         if facts.given is None:

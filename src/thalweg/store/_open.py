@@ -217,7 +217,8 @@ def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader, joins: Joi
 
 def _refuse_another(run: Path, stored: RunHeader, asked: RunHeader) -> None:
     if lines := stored.identity.differences(asked.identity):
-        raise RunError(f"{run} belongs to another run; {'; '.join(lines)}. Choose another --out, or the same options.")
+        same = "the same options" + (" (without --dtype it is the run's)" if lines[0].startswith("dtype of") else "")
+        raise RunError(f"{run} belongs to another run; {'; '.join(lines)}. Choose another --out, or {same}.")
 
 
 def _filled(asked: ModelFacts, known: ModelFacts) -> ModelFacts:

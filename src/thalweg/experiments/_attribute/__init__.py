@@ -42,9 +42,11 @@ def attribute(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model, its data and how they are read.
+            stands for its model, its data and how they are read. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
-            that come with thalweg. On the command line --data may be repeated.
+            that come with thalweg. On the command line --data may be repeated; in Python also a tuple of these, texts,
+            a frame, a ``datasets.Dataset``, or several of them by name.
         segment: the only one to ask about: "compress", "wave", "wave 2", or a state inside it.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: as for a survey.

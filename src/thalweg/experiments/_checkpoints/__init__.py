@@ -24,7 +24,7 @@ from thalweg.experiments._options import (
 )
 from thalweg.names import MODEL
 from thalweg.paths import path_here
-from thalweg.store import Run, open_run
+from thalweg.store import Run, is_run, open_run
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,14 @@ def checkpoints(
 
     Args:
         models: the model whose ``revisions`` are meant; what to call the model of ``checkpoint_dir``, by default the
-            directory's name; or the models of one family.
+            directory's name; or the models of one family, in Python also loaded ones, with their ``tokenizer``.
         revisions: checkpoints on the hub, such as "step1000", several by commas; their order does not matter if all of
             them name a step.
         checkpoint_dir: a directory with checkpoint-100, step100, global_step100 and so on; their revisions in the run
             are "step100".
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; "bundled" are the prompts that come
-            with thalweg. On the command line --data may be repeated.
+            with thalweg. On the command line --data may be repeated; in Python also a tuple of these, texts, a frame,
+            a ``datasets.Dataset``, or several of them by name.
         out: the run directory, ``runs/<model>-checkpoints`` or ``runs/<model>-sizes`` by default; an existing one
             grows.
         options: as for a survey.
@@ -95,6 +96,7 @@ def checkpoints(
     """
     from thalweg.experiments._checkpoints.listed import list_checkpoints, refuse_a_run_of_others
     from thalweg.experiments._checkpoints.measure import measure, sum_up
+    from thalweg.experiments._continued import with_dtype_of
     from thalweg.experiments._prepare import open_sources, prepared_from
     from thalweg.experiments._survey.measure import ModelSurvey, open_survey
 
@@ -102,8 +104,11 @@ def checkpoints(
     sources = open_sources(data, options)
     listed = list_checkpoints(models, revisions, checkpoint_dir, options)
     path = path_here("--out", out) if out is not None else Path("runs") / listed.directory
-    if (path / "run.json").exists():
+    if is_run(path):
         refuse_a_run_of_others(open_run(path).header, listed.models)
+        if all(model.given is None for model in listed.models):
+            options = with_dtype_of(open_run(path), options)
+            listed = list_checkpoints(models, revisions, checkpoint_dir, options)
     prepared = prepared_from(listed.models, sources, path, options)
     with open_survey(path, prepared.header, prepared.session, grown=True) as writer:
         surveys = [ModelSurvey(prepared, number, writer) for number in range(len(prepared.models))]

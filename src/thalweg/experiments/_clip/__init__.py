@@ -47,9 +47,11 @@ def clip(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model, its data and how they are read.
+            stands for its model, its data and how they are read. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
-            that come with thalweg. On the command line --data may be repeated.
+            that come with thalweg. On the command line --data may be repeated; in Python also a tuple of these, texts,
+            a frame, a ``datasets.Dataset``, or several of them by name.
         gamma: largest magnitudes to leave, as numbers, or "10,100", or a log grid "1:1000:13"; by default 13 from the
             largest coordinate of the other rows to the largest one of this row, and in the same steps on below, until
             less than a tenth of the compression is left.

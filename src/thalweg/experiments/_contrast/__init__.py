@@ -43,8 +43,9 @@ def contrast(
 
     Args:
         model_or_run: the directory of a finished run; or a hub id or directory of a model, which is surveyed first, its
-            prompts cut to ``length``.
-        data: for a model, as for a survey; a run has its own. On the command line --data may be repeated.
+            prompts cut to ``length``. In Python also a loaded transformers model, with its ``tokenizer``.
+        data: for a model, as for a survey, in Python also in memory; a run has its own. On the command line --data may
+            be repeated.
         length: tokens that every prompt has. A model's prompts are cut to it, 64 by default; of a run's, those that
             have it are compared, by default the length of most. "any" compares prompts of different lengths.
         top: prompts a side, the strongest and the weakest; by default a tenth of what is compared, and 5 at least.

@@ -53,9 +53,11 @@ def lens(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model, its data and how they are read.
+            stands for its model, its data and how they are read. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
-            that come with thalweg. On the command line --data may be repeated.
+            that come with thalweg. On the command line --data may be repeated; in Python also a tuple of these, texts,
+            a frame, a ``datasets.Dataset``, or several of them by name.
         tuned: a tuned lens: a directory, a run in which one was trained, or "AlignmentResearch/tuned-lens" for the one
             that is published for the model. The logit lens by default.
         train: train a tuned lens on the data, and read nothing.
@@ -123,8 +125,8 @@ def train_tuned(
     old, to the same translators as if it had not been.
 
     Args:
-        model: hub id or directory.
-        data: one data set.
+        model: as for :func:`lens`, also a loaded one.
+        data: one data set, by name or in memory.
         steps: of the optimiser.
         step_tokens: tokens of a step; the published lenses took 262,144.
         learning_rate: at the first step; falls linearly to 0.

@@ -59,7 +59,8 @@ def mcq(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model.
+            stands for its model. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         tasks: tasks, groups, tags or patterns of lm-eval, or YAML files of tasks; on the command line by commas or
             repeated.
         num_fewshot: solved examples before each question; by default what the task says.

@@ -43,7 +43,8 @@ def mteb(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model.
+            stands for its model. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         tasks: mteb's names by commas, in Python also as a list or as its task objects; "skean32" for the paper's 32
             English tasks.
         languages: three-letter codes of the subsets to take, on the command line by commas or all; in Python none for

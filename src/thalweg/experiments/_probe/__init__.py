@@ -88,10 +88,12 @@ def probe(
 
     Args:
         model: hub id, directory or GGUF file; "reference" is the model that comes with thalweg. A run
-            stands for its model.
+            stands for its model. In Python also a loaded transformers model, with its
+            ``tokenizer``.
         data: labelled training data: "sst2", "arc-easy", "arc-challenge", "hellaswag" or "winogrande", a .jsonl,
-            .parquet or .tsv file, or a hub data set. Without ``test`` a file is shared out: 80% train, 10% validation,
-            10% test.
+            .parquet or .tsv file, or a hub data set; in Python also a frame, a ``datasets.Dataset`` or a list of
+            records, as ``validation`` and ``test`` may be. Without ``test`` a file is shared out: 80% train, 10%
+            validation, 10% test.
         validation: labelled validation data, beside ``test``.
         test: labelled test data.
         label_field: field of the class; by default label, and of a .tsv file without a header its last column.

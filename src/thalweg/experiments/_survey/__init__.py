@@ -40,9 +40,11 @@ def survey(
 
     Args:
         models: hub ids, directories or GGUF files; with thalweg come "reference", which was trained, and "planted",
-            which was built. A run stands for its models, their data and how they are read.
+            which was built. A run stands for its models, their data and how they are read. In Python also loaded
+            transformers models, with their ``tokenizer``.
         data: short names, .jsonl, .parquet, .tsv or .txt files, or hub data sets; by default "bundled", the prompts
-            that come with thalweg. On the command line --data may be repeated.
+            that come with thalweg. On the command line --data may be repeated; in Python also a tuple of these, texts,
+            a frame, a ``datasets.Dataset``, or several of them by name.
         out: the run directory, ``runs/<model>`` by default; an existing one is continued.
         options: everything else.
 
