@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cyclopts import Parameter
 
 from thalweg.errors import ModelError
+from thalweg.paths import is_directory, is_there
 
 __all__ = ["MODEL", "MODEL_OR_RUN", "local_path"]
 
@@ -29,13 +31,13 @@ def local_path(name: str) -> Path | None:
         True
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for a user who is not known
-    if os.path.exists(path):  # noqa: PTH110 - Path's own raises for a name that no file can have
+    if is_there(path):
         return path
     first, slash, _ = name.partition("/")
     file = name.lower().endswith(OF_FILES)
     why = ""
     if not (file or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        if not (slash and os.path.isdir(first)):  # noqa: PTH112 - the same
+        if not (slash and is_directory(first)):
             return None
         why = f" ({first} is a folder here, so that the hub is not asked)"
     raise ModelError(
@@ -45,7 +47,9 @@ def local_path(name: str) -> Path | None:
 
 
 def _nearest(path: Path) -> str:
-    there = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    there = list[str]()
+    with suppress(OSError):
+        there = [other.name for other in path.parent.iterdir()]
     return "".join(f"Did you mean {path.parent / near}?" for near in get_close_matches(path.name, there, n=1))
 
 

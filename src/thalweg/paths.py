@@ -1,13 +1,26 @@
 """Paths on this machine, as a person gives them: whatever characters they hold, they name one place and no other."""
 
+import os
 import re
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
 from thalweg.errors import DataError, ModelError, UsageError
 
-__all__ = ["SUFFIXES", "TUNED_LENSES", "data_file", "directory_here", "lens_directory", "path_here"]
+__all__ = [
+    "SUFFIXES",
+    "TUNED_LENSES",
+    "data_file",
+    "directory_here",
+    "file_here",
+    "is_directory",
+    "is_there",
+    "lens_directory",
+    "path_here",
+]
 
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".txt")
 """Of files that hold data."""
@@ -36,10 +49,38 @@ def path_here(what: str, given: str | Path) -> Path:
     return Path(given)
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether there is something at a path; at a name that no file can have there is nothing."""
+    return os.path.exists(path)  # noqa: PTH110 - Path's own raises for such a name
+
+
+def is_directory(path: str | Path) -> bool:
+    """Whether there is a directory at a path; at a name that no file can have there is none."""
+    return os.path.isdir(path)  # noqa: PTH112 - the same
+
+
+_OTHERS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def file_here(path: Path, error: type[UsageError]) -> Path:
+    """Give the path of a file, if it is one: whoever opens a pipe or a device may wait for ever, or read for ever.
+
+    Args:
+        path: as it will be opened.
+        error: what is raised.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    if other := _OTHERS.get(stat.S_IFMT(path.stat().st_mode)):
+        raise error(f"{path}: expected a file; got {other}. Write what comes from it to a file, and give that.")
+    return path
+
+
 def directory_here(what: str, given: str | Path) -> Path:
     """Give a directory that a person gave; UsageError where there is none."""
     path = path_here(what, given)
-    if not path.is_dir():
+    if not is_directory(path):
         raise UsageError(f"{what} {given} is no directory.{_nearest(path, Path.is_dir, ' ')}")
     return path
 
@@ -56,17 +97,17 @@ def data_file(data: str) -> Path | None:
     """
     path = path_here("--data", data)
     path = path.expanduser() if path.parts[:1] == ("~",) else path
-    if not (path.exists() or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))):
+    if not (is_there(path) or data.lower().endswith(SUFFIXES) or data.startswith(("/", "./", "../", "~"))):
         return None
     expected = f"expected a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
-    if path.is_dir():
+    if is_directory(path):
         raise DataError(f"{path}: {expected}; got a folder. Name one file in it.")
-    if not path.exists():
-        got = "file" if path.parent.is_dir() else "folder"
+    if not is_there(path):
+        got = "file" if is_directory(path.parent) else "folder"
         raise DataError(f"{path}: {expected}; got no such {got}. {_nearest(path, Path.is_file) or 'Check the path.'}")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: {expected}; got '{path.suffix or path.name}'. Convert it, or rename it if it is one.")
-    return path
+    return file_here(path, DataError)
 
 
 def lens_directory(given: str | Path) -> Path | None:
@@ -75,8 +116,8 @@ def lens_directory(given: str | Path) -> Path | None:
     Raises:
         ModelError: it is neither.
     """
-    directory = Path(given).expanduser()
-    if directory.is_dir():
+    directory = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own raises for a user who is not known
+    if is_directory(directory):
         return directory
     if str(given).partition(":")[0] == TUNED_LENSES:
         return None
@@ -87,5 +128,7 @@ def lens_directory(given: str | Path) -> Path | None:
 
 
 def _nearest(path: Path, kind: Callable[[Path], bool], before: str = "") -> str:
-    there = [other.name for other in path.parent.iterdir() if kind(other)] if path.parent.is_dir() else []
+    there = list[str]()
+    with suppress(OSError):  # nowhere, or not to be listed
+        there = [other.name for other in path.parent.iterdir() if kind(other)]
     return "".join(f"{before}Did you mean {path.parent / near}?" for near in get_close_matches(path.name, there, n=1))

@@ -80,7 +80,6 @@ NO_TEXT = {
 }
 
 
-@pytest.mark.xfail(reason="whatever Python raises for a value is raised")
 def test_a_value_that_cannot_be_read_is_named_by_its_row(parquet):
     for made in NO_TEXT.values():
         values, row = made()
@@ -92,7 +91,6 @@ def test_a_value_that_cannot_be_read_is_named_by_its_row(parquet):
         assert list(open_source(path).rows(stop=row)) is not None
 
 
-@pytest.mark.xfail(reason="whatever Python raises for a value is raised")
 def test_rows_are_counted_over_all_that_came_before(parquet):
     values = pa.chunked_array([pa.array(["a"] * 200), not_utf8()])
     with pytest.raises(DataError, match="row 201: expected UTF-8"):

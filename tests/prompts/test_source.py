@@ -64,7 +64,6 @@ def test_a_file_that_may_not_be_read_is_refused(jsonl, monkeypatch):
         open_source(path)
 
 
-@pytest.mark.xfail(reason="the system says so in a traceback")
 @pytest.mark.parametrize("opened", [open_source, open_labelled])
 def test_a_name_that_no_file_can_have_is_refused(opened):
     for name in ("a" * 300 + ".jsonl", "/" + "b/" * 3000 + "x.txt", "x" * 5000 + "/y"):
@@ -72,7 +71,6 @@ def test_a_name_that_no_file_can_have_is_refused(opened):
             opened(name)
 
 
-@pytest.mark.xfail(reason="the folder is listed to find the nearest name")
 def test_a_folder_that_may_not_be_listed_is_not(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
@@ -82,7 +80,6 @@ def test_a_folder_that_may_not_be_listed_is_not(tmp_path, monkeypatch):
         open_source(str(tmp_path / "none.jsonl"))
 
 
-@pytest.mark.xfail(reason="a pipe is opened and waited for", run=False)
 @pytest.mark.parametrize("suffix", ["jsonl", "tsv", "txt", "parquet"])
 @pytest.mark.parametrize("opened", [open_source, open_labelled])
 def test_a_pipe_is_refused_at_once(opened, suffix, tmp_path):
@@ -94,7 +91,6 @@ def test_a_pipe_is_refused_at_once(opened, suffix, tmp_path):
         opened(str(tmp_path / f"zeros.{suffix}"))
 
 
-@pytest.mark.xfail(reason="Python converts no number of so many digits")
 def test_a_place_beyond_all_numbers_is_no_place(jsonl, tmp_path):
     assert [row.reason for row in open_source(jsonl({"text": ["a"]}), text_field=f"text.{'9' * 5000}").rows()] == [
         "field missing"

@@ -7,17 +7,19 @@ with the model before either is used.
 import hashlib
 import io
 import json
+import shlex
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from textwrap import shorten
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import torch
 from huggingface_hub import errors as hub
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -26,7 +28,7 @@ from thalweg.capture import IdentifiedModel, Subject
 from thalweg.errors import ModelError, UsageError
 from thalweg.lenses._logit import LogitLens
 from thalweg.lenses._tuned import TunedLens, translators_of
-from thalweg.paths import TUNED_LENSES, lens_directory
+from thalweg.paths import TUNED_LENSES, file_here, lens_directory
 from thalweg.store import FileFacts, facts_of, is_whole, write_whole
 
 KIND = "linear_tuned_lens"
@@ -68,34 +70,30 @@ def read_tuned(source: str | Path, model: IdentifiedModel) -> TunedFiles:
     """
     directory = lens_directory(source)
     if directory is None:
-        tuned = _read_hub(str(source).partition(":")[2] or model.name)
-    else:
-        tuned = _read_directory(_lens_in(directory))
-    _require_made_for(tuned, model)
-    return tuned
+        return _read_hub(str(source).partition(":")[2] or model.name, model)
+    return _read_directory(_lens_in(directory), model)
 
 
-def _require_made_for(tuned: TunedFiles, model: IdentifiedModel) -> None:
+def _require_made_for(name: str, config: Mapping[str, Any], model: IdentifiedModel) -> None:
     """A directory may be called anything: :func:`tuned_lens` looks at its unembedding instead of its name."""
-    config, text = {"lens_type": KIND, **tuned.config}, model.config.get_text_config(decoder=True)
+    text = model.config.get_text_config(decoder=True)
     wanted = {"lens_type": KIND, "d_model": text.hidden_size, "num_hidden_layers": text.num_hidden_layers}
-    for name, value in wanted.items():
-        if config.get(name) != value:
-            raise _of_another(tuned, model, f"{name} {config.get(name)!r}", repr(value))
-    _require_tensors(tuned)
+    for setting, value in wanted.items():
+        if config[setting] != value:
+            raise _of_another(name, model, f"{setting} {config[setting]!r}", repr(value))
     made, weights = config.get("base_model_revision") or "main", config.get("base_model_weights")
     if model.revision != "local" and made not in (model.revision, model.commit):
-        raise _of_another(tuned, model, f"revision {made}", model.revision)
+        raise _of_another(name, model, f"revision {made}", model.revision)
     if weights is not None and weights != model.weights:
-        raise _of_another(tuned, model, f"weights {weights[:20]}...", f"{str(model.weights)[:20]}...")
-    if model.revision != "local" and not _is_named_alike(tuned, model):
-        raise _of_another(tuned, model, f"model {config.get('base_model_name_or_path')!r}", repr(model.name))
+        raise _of_another(name, model, f"weights {weights[:20]}...", f"{str(model.weights)[:20]}...")
+    if model.revision != "local" and not _is_named_alike(config, model):
+        raise _of_another(name, model, f"model {config.get('base_model_name_or_path')!r}", repr(model.name))
 
 
-def _is_named_alike(tuned: TunedFiles, model: IdentifiedModel) -> bool:
+def _is_named_alike(config: Mapping[str, Any], model: IdentifiedModel) -> bool:
     """Whether a lens names the model it was made for as the model is called, or its very weights."""
-    named = Path(str(tuned.config.get("base_model_name_or_path", ""))).name.lower()
-    return "base_model_weights" in tuned.config or named == Path(model.name).resolve().name.lower()
+    named = Path(config.get("base_model_name_or_path", "")).name.lower()
+    return "base_model_weights" in config or named == Path(model.name).resolve().name.lower()
 
 
 def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> TunedLens:
@@ -107,8 +105,10 @@ def tuned_lens(subject: Subject, found: TunedFiles, model: IdentifiedModel) -> T
     """
     lens = TunedLens(subject, translators_of(found.tensors))
     head: Any = lens.model.unembedding.head
-    if not _is_named_alike(found, model) and found.config.get("unembed_hash") != unembedding_hash(head.weight):
-        raise _of_another(found, model, f"model {found.config.get('base_model_name_or_path')!r}", "another unembedding")
+    if not _is_named_alike(found.config, model) and found.config.get("unembed_hash") != unembedding_hash(head.weight):
+        raise _of_another(
+            found.name, model, f"model {found.config.get('base_model_name_or_path')!r}", "another unembedding"
+        )
     return lens
 
 
@@ -173,17 +173,17 @@ def _lens_in(directory: Path) -> Path:
     raise ModelError(f"--tuned {directory}: expected one tuned lens, {CONFIG} beside {PICKLE}; got {there}.")
 
 
-def _read_directory(directory: Path) -> TunedFiles:
+def _read_directory(directory: Path, model: IdentifiedModel) -> TunedFiles:
     config = _config(directory / CONFIG)
     if path := damaged_file(directory):
         raise ModelError(f"{path} is damaged: it does not hold what was written. Train the lens again, or restore it.")
-    for file, read in ((directory / SAFE, _safe), (directory / PICKLE, _pickled)):
-        if file.is_file():
-            return _files(str(directory), config, read(file))
+    for file in (directory / SAFE, directory / PICKLE):
+        if file.exists():
+            return _read(str(directory), config, file, model)
     raise ModelError(f"--tuned {directory}: expected {PICKLE} or {SAFE} beside {CONFIG}; got neither.")
 
 
-def _read_hub(name: str) -> TunedFiles:
+def _read_hub(name: str, model: IdentifiedModel) -> TunedFiles:
     try:
         params, config = (
             Path(hf_hub_download(TUNED_LENSES, f"lens/{name}/{file}", repo_type="space")) for file in (PICKLE, CONFIG)
@@ -192,71 +192,118 @@ def _read_hub(name: str) -> TunedFiles:
         known = isinstance(error, hub.EntryNotFoundError | hub.HFValidationError)
         if known and not isinstance(error, hub.LocalEntryNotFoundError):
             raise ModelError(
-                f"{TUNED_LENSES} has no tuned lens for {name}. Give a directory, or train one: thalweg lens {name} "
-                "--train-tuned."
+                f"{TUNED_LENSES} has no tuned lens for {name}. Give a directory, or train one: "
+                f"`{shlex.join(['thalweg', 'lens', name, '--train-tuned'])}`."
             ) from error
         raise ModelError(
             f"the hub cannot be reached and {TUNED_LENSES}:{name} is not in the local cache. Check the connection "
             "(HF_HUB_OFFLINE=1 forbids it), or give a local directory."
         ) from error
-    return _files(f"{TUNED_LENSES}:{name}", _config(config), _pickled(params))
+    return _read(f"{TUNED_LENSES}:{name}", _config(config), params, model)
+
+
+SETTINGS: Mapping[str, tuple[type, ...]] = {
+    "lens_type": (str,),
+    "d_model": (int,),
+    "num_hidden_layers": (int,),
+    "bias": (bool,),
+    "base_model_name_or_path": (str,),
+    "base_model_revision": (str, NoneType),
+    "base_model_weights": (str, NoneType),
+    "unembed_hash": (str, NoneType),
+}
+"""What is read of a configuration."""
+USUAL = {"lens_type": KIND, "bias": True}
+"""What it means where it does not say it."""
 
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        config = json.loads(file_here(path, ModelError).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as a tuned lens's configuration: {error}.") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected one JSON object; got {type(config).__name__}.")
+    for name in ("d_model", "num_hidden_layers", *config):
+        if name in SETTINGS and type(config.get(name)) not in SETTINGS[name]:
+            kinds = " or ".join(kind.__name__.removesuffix("Type") for kind in SETTINGS[name])
+            raise ModelError(f"{path}: expected {name} as {kinds}; got {config.get(name)!r:.60}. It is no tuned lens.")
     return config
 
 
-def _safe(path: Path) -> dict[str, Any]:
+def _read(name: str, config: dict[str, Any], file: Path, model: IdentifiedModel) -> TunedFiles:
+    """Read a lens that is made for this model, whose sizes bound its own."""
+    config = {**USUAL, **config}
+    _require_made_for(name, config, model)
+    file_here(file, ModelError)
     try:
-        return load_safetensors(path.read_bytes())
-    except SafetensorError as error:
-        raise ModelError(f"{path} is damaged ({error}). Fetch or train it again.") from error
-
-
-def _pickled(path: Path) -> dict[str, Any]:
-    refused = f"{path} holds more than tensors, or is damaged; it is not read. Expected a tuned lens's {PICKLE}."
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ModelError(refused) from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ModelError(refused)
-    return dict(tensors)
-
-
-def _files(name: str, config: dict[str, Any], tensors: dict[str, Any]) -> TunedFiles:
-    exact = {str(key): tensor.detach().float().contiguous() for key, tensor in tensors.items()}
-    digest = hashlib.sha256()
-    for key in sorted(exact):
-        digest.update(f"{key}\0{tuple(exact[key].shape)}\0".encode())
-        digest.update(exact[key].numpy().tobytes())
-    return TunedFiles(name, config, exact, digest.hexdigest())
-
-
-def _require_tensors(tuned: TunedFiles) -> None:
-    """One translator a state, of the width and with the biases that the configuration says."""
-    width, count = tuned.config["d_model"], tuned.config["num_hidden_layers"]
-    shapes = {f"{state}.weight": (width, width) for state in range(count)}
-    if tuned.config.get("bias", True):
-        shapes |= {f"{state}.bias": (width,) for state in range(count)}
-    got = {name: tuple(tensor.shape) for name, tensor in tuned.tensors.items()}
-    odd = sorted(name for name in shapes.keys() | got.keys() if shapes.get(name) != got.get(name))
-    if odd:
+        with warnings.catch_warnings(action="ignore"):  # torch's remarks on how the file was written
+            read: Any = _loaded(file)
+    except Exception as error:  # the file is anyone's, and so are the kinds of error it causes
+        said = shorten(" ".join(str(error).split()), 100, placeholder=" ...")
         raise ModelError(
-            f"{tuned.name}: expected {odd[0]} of shape {shapes.get(odd[0], 'none at all')}; got "
-            f"{got.get(odd[0], 'none')}. The tensors are not those of its {CONFIG}."
-        )
+            f"{file} holds more than tensors, or is damaged; it is not read ({type(error).__name__}: {said}). Expected "
+            "those of a tuned lens: fetch or train it again."
+        ) from error
+    if not isinstance(read, dict) or not all(isinstance(tensor, Tensor) for tensor in read.values()):
+        raise ModelError(f"{file} holds more than tensors; it is not read. Expected those of a tuned lens.")
+    tensors = _translators(name, file, config, {str(key): tensor for key, tensor in read.items()})
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(f"{key}\0{tuple(tensors[key].shape)}\0".encode())
+        digest.update(tensors[key].numpy().tobytes())
+    return TunedFiles(name, config, tensors, digest.hexdigest())
 
 
-def _of_another(tuned: TunedFiles, model: IdentifiedModel, made: str, wanted: str) -> ModelError:
+def _loaded(file: Path) -> Any:
+    if file.name == SAFE:
+        return load_safetensors(file.read_bytes())
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _translators(name: str, file: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All that a lens may be, in float32: a translator a state, of the model's width, dense, real and finite."""
+    width, states = config["d_model"], range(config["num_hidden_layers"])
+    shapes = {f"{state}.weight": (width, width) for state in states}
+    shapes |= {f"{state}.bias": (width,) for state in states if config["bias"]}
+    found = dict[str, Tensor]()
+    for key in sorted(shapes.keys() | tensors.keys()):
+        tensor, expected = tensors.get(key), shapes.get(key)
+        got = _kind(tensor)
+        if tensor is not None and got is None:
+            got = f"shape {tuple(tensor.shape)}"
+            if tuple(tensor.shape) == expected:
+                found[key] = tensor.detach().resolve_neg().float().contiguous()
+                got = "numbers that are not finite"
+        if key not in found or not found[key].isfinite().all():
+            wanted = "no " + key if expected is None else f"{key} as finite floating-point numbers of shape {expected}"
+            raise ModelError(
+                f"{name}: expected {wanted}, as its {CONFIG} says; got {got} in {file.name}. Fetch or train the lens "
+                "again."
+            )
+    return found
+
+
+def _kind(tensor: Tensor | None) -> str | None:
+    """What a tensor is, where that is no lens's; None for one whose numbers are all there, one by one."""
+    if tensor is None:
+        return "none"
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "a nested tensor" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    if tensor.dtype not in FLOATING:
+        return str(tensor.dtype).removeprefix("torch.")
+    if tensor.device.type != "cpu":
+        return f"nothing but a shape ({tensor.device.type})"
+    whole = tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+    return None if whole else "fewer numbers than its shape has"
+
+
+def _of_another(name: str, model: IdentifiedModel, made: str, wanted: str) -> ModelError:
     return ModelError(
-        f"{tuned.name} was made for another model: it says {made}, {model.name} has {wanted}. Use the lens of this "
+        f"{name} was made for another model: it says {made}, {model.name} has {wanted}. Use the lens of this "
         "model, or train one with --train-tuned."
     )
 

@@ -8,7 +8,7 @@ rows.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.errors import DataError
-from thalweg.prompts._rows import KNOWN_FIELDS, Reader
+from thalweg.prompts._rows import KNOWN_FIELDS, Reader, place_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -116,10 +116,11 @@ class Tsv(LocalFile):
     def _name(self, part: str) -> str:
         if not part.isdecimal() or part in self.names:
             return part
-        if int(part) >= len(self.names):
+        place = place_of(part, self.names)
+        if place is None:
             columns = f"{len(self.names)} columns, 0 to {len(self.names) - 1}"
-            raise DataError(f"{self.path}: no column {part}; got {columns}. Name one of these with --text-field.")
-        return self.names[int(part)]
+            raise DataError(f"{self.path}: no column {part:.20}; got {columns}. Name one of these with --text-field.")
+        return self.names[place]
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,27 @@ class Parquet(LocalFile):
             columns = [name for name in file.schema_arrow.names if name in fields]
             groups = list(range(first, len(sizes)))
             parts = file.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=columns)
-            rows = (row for part in parts for row in part.to_pylist())
+            rows = self._rows(parts, passed)
             yield from islice(rows, start - passed, None if stop is None else stop - passed)
+
+    def _rows(self, parts: "Iterable[pyarrow.RecordBatch]", number: int) -> Iterator[Mapping[str, object]]:
+        """The rows of batches, as far as Python has something for their values."""
+        for part in parts:
+            try:
+                rows = part.to_pylist()
+            except Exception:  # in one of them is a text that is not UTF-8, a time that no calendar has
+                rows = (self._row(part.slice(place, 1), number + place) for place in range(part.num_rows))
+            yield from rows
+            number += part.num_rows
+
+    def _row(self, part: "pyarrow.RecordBatch", number: int) -> Mapping[str, object]:
+        try:
+            return part.to_pylist()[0]
+        except UnicodeDecodeError as error:
+            found = f"expected UTF-8 text; got byte 0x{error.object[error.start]:02x}"
+        except Exception as error:
+            found = f"expected a value that Python has too; got one that it has not ({error})"
+        raise DataError(f"{self.path}, row {number}: {found}. Repair that row.")
 
     def count(self) -> int:
         with self._opened() as file:

@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from thalweg.errors import DataError
+from thalweg.paths import is_there
 from thalweg.prompts._data_sets import HubData
 from thalweg.prompts._rows import Reader
 
@@ -93,7 +93,7 @@ class HubRows(Reader):
         """The same rows at the commit that the revision names now, so that a long run reads one state of the data."""
         from huggingface_hub import HfApi
 
-        if Path(self.hub_id).exists():
+        if is_there(self.hub_id):
             raise DataError(
                 f"{self.hub_id}: expected the hub's data set; got a folder of that name here, which would be read "
                 "in its place. Rename the folder, or start from another one."

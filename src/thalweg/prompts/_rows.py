@@ -201,7 +201,14 @@ def _part_of(value: object, part: str) -> object:
     """One part of a record or of a list, whose parts are numbered from 0."""
     if isinstance(value, Mapping):
         return value.get(part)
-    return value[int(part)] if _is_list(value) and part.isdecimal() and int(part) < len(value) else None
+    place = place_of(part, value) if _is_list(value) else None
+    return value[place] if _is_list(value) and place is not None else None
+
+
+def place_of(part: str, among: Sequence[object]) -> int | None:
+    """The place that a number names, None where there is none; Python reads no number of thousands of digits."""
+    place = int(part) if part.isdecimal() and len(part) < 10 else len(among)
+    return place if place < len(among) else None
 
 
 def _ends_in_text(record: Mapping[str, object], field: str) -> bool:

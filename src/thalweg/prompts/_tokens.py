@@ -16,9 +16,12 @@ has lost a final EOS too; ``Prompt.truncated`` tells.
 Which prompts share a batch changes no number (pads enter no formula); it changes how much is computed for nothing.
 """
 
+import ctypes
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +34,8 @@ from thalweg.prompts._rows import EMPTY, NO_TOKENS, NOT_UNICODE, Row, Skipped
 
 POLICIES = ("auto", "always", "never")
 REFUSED = "refused by the chat template"
+PATIENCE = 10.0
+"""Seconds for one conversation."""
 SLACK = 1.25
 TINY = 32
 
@@ -234,13 +239,40 @@ def _rendered(row: Row, tokenizer: Any) -> Row:
     if row.messages is None:
         return row
     try:
-        text = tokenizer.apply_chat_template(list(row.messages), tokenize=False)
+        with _in_time():
+            text = tokenizer.apply_chat_template(list(row.messages), tokenize=False)
         text.encode("utf-8")
     except UnicodeEncodeError:
         return Row(row.number, None, NOT_UNICODE)
     except Exception as error:  # a template may raise anything of its own
         return Row(row.number, None, f"{REFUSED}: {' '.join(str(error).split())[:80]}")
     return Row(row.number, text) if text.strip() else Row(row.number, None, EMPTY)
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Stop what takes longer than ``PATIENCE``, as a template's loops may: in here nothing else is interrupted."""
+    here, lock, over = threading.get_ident(), threading.Lock(), False
+
+    def interrupt() -> None:
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(here), ctypes.py_object(_TooLong))
+
+    timer = threading.Timer(PATIENCE, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            over = True
+
+
+class _TooLong(Exception):
+    def __str__(self) -> str:
+        return f"it has not ended after {PATIENCE:g} seconds"
 
 
 def _by_template(tokenizer: Any) -> tuple[list[int], list[int]]:
