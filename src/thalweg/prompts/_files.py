@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thalweg.errors import DataError
 from thalweg.prompts._rows import KNOWN_FIELDS, Reader, place_of
@@ -174,7 +174,7 @@ class Parquet(LocalFile):
             rows = self._rows(parts, passed)
             yield from islice(rows, start - passed, None if stop is None else stop - passed)
 
-    def _rows(self, parts: "Iterable[pyarrow.RecordBatch]", number: int) -> Iterator[Mapping[str, object]]:
+    def _rows(self, parts: Iterable[Any], number: int) -> Iterator[Mapping[str, object]]:
         """The rows of batches, as far as Python has something for their values."""
         for part in parts:
             try:
@@ -184,7 +184,7 @@ class Parquet(LocalFile):
             yield from rows
             number += part.num_rows
 
-    def _row(self, part: "pyarrow.RecordBatch", number: int) -> Mapping[str, object]:
+    def _row(self, part: Any, number: int) -> Mapping[str, object]:
         try:
             return part.to_pylist()[0]
         except UnicodeDecodeError as error:
