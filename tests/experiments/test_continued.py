@@ -122,7 +122,7 @@ def test_a_training_of_a_lens_is_known_by_its_data(run, first, second):
         (
             "survey",
             {"options": {"dtype": "bfloat16"}},
-            r"run has float64, asked for bfloat16.* without --dtype it is",
+            r"run has float64, asked for bfloat16.*without --dtype it is",
         ),
     ],
 )
