@@ -150,3 +150,15 @@ def test_a_length_beyond_the_file_is_damage(tiny, tmp_path):
         path = tmp_path / f"{place}.gguf"
         path.write_bytes(content[:place] + count.to_bytes(8, "little") + content[place + 8 :])
         assert f"{place}.gguf" in refused(path)
+
+
+def test_the_header_is_read_once(tmp_path, monkeypatch):
+    read, whole = [], gguf.GGUFReader
+    monkeypatch.setattr(gguf.gguf_reader, "GGUFReader", lambda path: read.append(path) or whole(path))
+    file = write(tmp_path / "again.gguf")
+    load_model(identify_model(str(file)))
+    assert read == [str(file)]
+    assert gguf.GGUFReader is whole
+    shutil.copy(write(tmp_path / "other.gguf", parts=1), file)
+    identify_model(str(file))
+    assert read == [str(file)] * 2, "a file that was written again is another one"

@@ -14,7 +14,8 @@ TEXTS = ("The river runs down to the sea; its deepest line is the thalweg.", "Na
 
 
 def test_a_survey_of_the_file_is_that_of_its_weights_loaded_by_hand(smollm2, tmp_path, monkeypatch):
-    monkeypatch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))  # which reads the vocabulary anew six times
+    monkeypatch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))  # which reads the vocabulary anew each time
+    monkeypatch.setattr(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map))
     data = tmp_path / "texts.txt"
     data.write_text("\n".join(TEXTS))
     thalweg.survey(str(smollm2), str(data), out=tmp_path / "file")

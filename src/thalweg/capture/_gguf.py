@@ -4,9 +4,9 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from math import prod
@@ -56,15 +56,34 @@ def read_gguf(path: Path) -> GgufFile:
 
 
 @contextmanager
-def without_bar() -> Iterator[None]:
-    """Without the bar that transformers shows while it dequantizes: not one of those that it can be told to hide."""
-    converting: Any = import_module("transformers.modeling_gguf_pytorch_utils")
-    shown = converting.tqdm
-    converting.tqdm = partial(shown, disable=True)
-    try:
+def read_once(gguf: GgufFile | None) -> Iterator[None]:
+    """Have transformers read a file's header once, and show no bar; nothing happens where no file is given.
+
+    It reads all of the vocabulary for the configuration, for the tokenizer and for the weights, and makes the list of
+    the tensors' names anew for each module: most of the time that loading a small model takes.
+    """
+    if gguf is None:
         yield
-    finally:
-        converting.tqdm = shown
+        return
+    library: Any = import_module("gguf")
+    converting: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+    seen = gguf.path.stat()
+    replaced = {
+        (library, "GGUFReader"): lambda path: _reader(str(path), seen.st_size, seen.st_mtime_ns),
+        (library, "get_tensor_name_map"): cache(library.get_tensor_name_map),
+        (converting, "tqdm"): partial(converting.tqdm, disable=True),  # no bar that transformers can be told to hide
+    }
+    with ExitStack() as kept:
+        for (module, name), ours in replaced.items():
+            kept.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, ours)
+        yield
+
+
+@lru_cache(maxsize=1)
+def _reader(path: str, size: int, changed: int) -> Any:
+    del size, changed  # a file that was written again is another one
+    return import_module("gguf.gguf_reader").GGUFReader(path)
 
 
 def _header(path: Path, opened: BinaryIO) -> GgufFile:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from thalweg.capture._adapter import NOWHERE, adapted
 from thalweg.capture._failures import readable_errors, refuse_another_quantization, refuse_invented_weights
-from thalweg.capture._gguf import GgufFile, without_bar
+from thalweg.capture._gguf import GgufFile, read_once
 from thalweg.capture._named import DTYPES, IdentifiedModel, asked_for, device_of, quiet
 from thalweg.options import LoadOptions
 
@@ -30,7 +30,12 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         with readable_errors(identified.name, options.revision):
             return adapted(identified.name, adapter, loaded)
     device, quantization = device_of(options.device) if options.device_map is None else None, identified.quantization
-    with readable_errors(identified.name, options.revision, quantization), quiet(), _no_conversion(), without_bar():
+    with (
+        readable_errors(identified.name, options.revision, quantization),
+        quiet(),
+        _no_conversion(),
+        read_once(identified.gguf),
+    ):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,

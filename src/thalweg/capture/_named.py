@@ -20,7 +20,7 @@ from thalweg.capture._failures import (
     refuse_unsafe_weights,
     what_is_there,
 )
-from thalweg.capture._gguf import GgufFile, read_gguf
+from thalweg.capture._gguf import GgufFile, read_gguf, read_once
 from thalweg.capture._hub import commit_in_cache, commit_on_hub
 from thalweg.capture._identity import (
     class_of,
@@ -171,7 +171,7 @@ def _identified(
     if path is not None and gguf is None and not (path / "config.json").is_file():
         raise ModelError(f"{name or path} has no config.json. {what_is_there(path)}")
     source = str(path) if path else name
-    with readable_errors(name, options.revision), quiet():
+    with readable_errors(name, options.revision), quiet(), read_once(gguf):
         config = AutoConfig.from_pretrained(source, **asked_for(options, None, reached, gguf))
         commit = None if path else commit_in_cache(name, options.revision, "config.json") or commit
         refuse_other_kinds(name, config)
@@ -179,7 +179,7 @@ def _identified(
         if path is not None and gguf is None:
             refuse_unsafe_weights(path, allow_pickle=options.allow_pickle)
         blobs = {} if path else weights_on_hub(name, commit, allow_pickle=options.allow_pickle)
-    with readable_errors(f"the tokenizer of {name}", options.revision), quiet():
+    with readable_errors(f"the tokenizer of {name}", options.revision), quiet(), read_once(gguf):
         asked = asked_for(options, commit, reached, None if tokenizer_directory else gguf)
         tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_directory or source), **asked)
         tokenizer = own_tokenizer(name, tokenizer, str(tokenizer_directory or source), asked)
