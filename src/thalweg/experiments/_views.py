@@ -320,7 +320,16 @@ def stems(names: Mapping[str, str]) -> dict[str, str]:
 
 def shaded(span: tuple[int | None, int | None] | None) -> tuple[Span, ...]:
     """Give the compress phase as a panel shades it: first and last state, nothing where there is none."""
-    return () if span is None or span[0] is None or span[1] is None else (Span("compress phase", span[0], span[1]),)
+    return () if span is None else shaded_segments([("compress", *span)])
+
+
+def shaded_segments(segments: Iterable[tuple[str, int | None, int | None]]) -> tuple[Span, ...]:
+    """Give segments as a panel shades them: name, first and last state; nothing for what has no states."""
+    return tuple(
+        Span("compress phase" if name == "compress" else name, first, last)
+        for name, first, last in segments
+        if first is not None and last is not None
+    )
 
 
 def phase_of(state: int, span: tuple[int, int]) -> str:

@@ -19,7 +19,7 @@ from thalweg.experiments._ablate.words import (
     remark,
     share,
 )
-from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded
+from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded_segments
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -30,6 +30,7 @@ from thalweg.shown import (
     Line,
     Panel,
     Section,
+    Span,
     Table,
     change,
     from_zero_to_one,
@@ -87,13 +88,14 @@ def _section(measured: MeasuredPair) -> Section:
     ]
     remarks = [remark(condition) for condition in planned if condition.reason is not None]
     conditions = [judged.condition for judged in every]
+    spans = shaded_segments((name, row["first"], row["last"]) for name, row in segments.items())
     what = f"{measured.name}: means over the states and blocks of each segment"
     rows = [row for judged in every for row in _rows(judged, segments, effects)]
     return Section(
         measured.name,
         measured.stem,
         [*ablated, *control_sentences(every), *remarks],
-        [_panel(metric, conditions, effects, measured) for metric in METRICS],
+        [_panel(metric, conditions, effects, measured, spans) for metric in METRICS],
         [Table(what, COLUMNS, rows, folded="Every condition")],
         settings_words(measured.findings),
         measured.key,
@@ -102,7 +104,13 @@ def _section(measured: MeasuredPair) -> Section:
     )
 
 
-def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, measured: MeasuredPair) -> Panel:
+def _panel(
+    metric: str,
+    conditions: Sequence[Condition],
+    effects: pl.DataFrame,
+    measured: MeasuredPair,
+    spans: tuple[Span, ...],
+) -> Panel:
     """One metric through depth under every condition."""
     site, log = METRICS[metric], metric == "sink_norm"
     rows, count = effects.filter(site=site), measured.pair.blocks + (site == "state")
@@ -111,7 +119,7 @@ def _panel(metric: str, conditions: Sequence[Condition], effects: pl.DataFrame, 
         site,
         f"[{unit(metric)}]",
         tuple(_lines(metric, conditions, rows, count)),
-        spans=shaded(_compress(effects)),
+        spans=spans,
         log_y=log,
         share=from_zero_to_one(metric),
     )
@@ -160,11 +168,6 @@ def _curve(rows: pl.DataFrame, count: int) -> pl.DataFrame:
     low, high = (pl.when("geometric").then(mean * (sign * std).exp()).otherwise(mean + sign * std) for sign in (-1, 1))
     joined = places.join(rows, on="index", how="left", maintain_order="left")
     return joined.select(at="index", mean=mean, lower=low, upper=high)
-
-
-def _compress(effects: pl.DataFrame) -> tuple[int | None, int | None]:
-    """First and last state of the compress phase of the model as it is."""
-    return effects.select("compress_first", "compress_last").row(0)
 
 
 def _rows(judged: Judged, segments: Mapping[str, dict[str, Any]], effects: pl.DataFrame) -> Iterator[list[str]]:

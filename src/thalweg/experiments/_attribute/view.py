@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words
+from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded_segments
 from thalweg.shown import (
     GREY,
     PALETTE,
@@ -16,7 +16,6 @@ from thalweg.shown import (
     Panel,
     Points,
     Section,
-    Span,
     Table,
     Ticks,
     listing,
@@ -96,7 +95,7 @@ def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
             Bars(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=_spans(writers),
+        spans=shaded_segments([(writers["segment"], writers["first"], writers["last"])]),
         ticks=_ticks(measured.pair.blocks),
     )
 
@@ -111,7 +110,7 @@ def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
             Line(PARTS[part], rows.filter(part=part), color) for part, color in zip(PARTS, PALETTE, strict=False)
         ),
         points=(_embedding(rows),),
-        spans=_spans(writers),
+        spans=shaded_segments([(writers["segment"], writers["first"], writers["last"])]),
         log_y=True,
         ticks=_ticks(measured.pair.blocks),
     )
@@ -119,14 +118,6 @@ def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
 
 def _titled(writers: dict[str, Any], what: str) -> str:
     return what.capitalize() if writers["first"] is None else f"{writers['segment']}: {what}"
-
-
-def _spans(writers: dict[str, Any]) -> tuple[Span, ...]:
-    """The segment, as a panel shades it."""
-    if writers["first"] is None:
-        return ()
-    name = "compress phase" if writers["segment"] == "compress" else writers["segment"]
-    return (Span(name, writers["first"], writers["last"]),)
 
 
 def _embedding(rows: pl.DataFrame) -> Points:
