@@ -10,6 +10,7 @@ from tests.synthetic_run import PLANTED, Plant, add_findings, header
 from thalweg.experiments import tables_of
 from thalweg.experiments._mteb.measure import task_means
 from thalweg.experiments._probe.measure import accuracy
+from thalweg.store import Shard
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
 NAN = math.nan
@@ -75,7 +76,7 @@ def with_probe(
 
 
 def with_mcq(run: Path, scores: dict[str, list[float]], *, lens: str = "logit", shots: int = 0, n: int = 2000) -> Path:
-    """Add accuracies of multiple choice, by task and state."""
+    """Add accuracies of multiple choice, by task and state; the first so many answers of each state are right."""
     rows = [
         {
             "lens": lens,
@@ -96,7 +97,12 @@ def with_mcq(run: Path, scores: dict[str, list[float]], *, lens: str = "logit", 
         for metric in ("acc", "acc_norm")
     ]
     settings = {"tasks": [*scores], "num_fewshot": shots, "lens": lens, "limit": None, "max_length": 1024}
-    _write(run, PLANTED, "mcq", settings, {"scores": rows})
+    answers = [
+        {"lens": lens, "task": task, "metric": "acc", "row": row, "right": [float(row < round(v * n)) for v in own]}
+        for task, own in scores.items()
+        for row in range(n)
+    ]
+    _write(run, PLANTED, "mcq", settings, {"scores": rows, "answers": answers})
     return run
 
 
@@ -110,8 +116,18 @@ OF_PERPLEXITY = {
 """What else a lens measures, made up from its perplexity; at 40 it says what the model says."""
 
 
-def with_lens(run: Path, perplexities: list[float], *, data: str = "words", **settings: Any) -> Path:
-    """Add averages of a lens, the logit lens by default, on a data set of the run, by state."""
+def with_lens(
+    run: Path,
+    perplexities: list[float],
+    *,
+    data: str = "words",
+    prompts: list[tuple[int, list[float]]] | None = None,
+    **settings: Any,
+) -> Path:
+    """Add averages of a lens, the logit lens by default, on a data set of the run, by state.
+
+    ``prompts``: tokens and sums of losses by state, one a prompt.
+    """
     asked = {"lens": "logit", "final_norm": True, "block_length": None, **settings}
     key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data}
     ends = {"low": NAN, "high": NAN, "scored": 1090, "n": 2}
@@ -120,7 +136,16 @@ def with_lens(run: Path, perplexities: list[float], *, data: str = "words", **se
         for metric, made in OF_PERPLEXITY.items()
         for state, value in enumerate(perplexities)
     ]
+    sums = dict.fromkeys(("output_entropy_sum", "agreement_sum", "kl_sum"), 0.0)
+    parts = [
+        {**key, "prompt": prompt, "state": state, "scored": scored, "loss_sum": loss, **sums}
+        for prompt, (scored, losses) in enumerate(prompts or [])
+        for state, loss in enumerate(losses)
+    ]
     with add_findings(run, header((PLANTED,), (data,)), "lens", asked) as writer:
+        if parts:
+            place = Shard(PLANTED.name, PLANTED.revision, data, 0, len(prompts or []))
+            writer.write_part(place, {"lens": pl.DataFrame(parts, schema=tables_of("lens")["lens"].schema)})
         writer.write_table("curves", pl.DataFrame(rows, schema=tables_of("lens")["curves"].schema))
         writer.update(status="finished")
     return run

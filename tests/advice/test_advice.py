@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy import stats
 from tests.advised import with_lens, with_mcq, with_mteb, with_probe
 from tests.synthetic_run import PLAIN, PLANTED, build_run
 
@@ -102,7 +104,32 @@ def test_exits_by_accuracy_are_of_the_mean_over_tasks(run):
         (5.0, 6, "compress"),
         (10.0, 6, "compress"),
     ]
-    assert answer.text.endswith("acc 0.460 at the last state (arc_easy, hellaswag; 0 shots; logit lens)")
+    told = "acc 0.460 at the last state (arc_easy, hellaswag; 0 shots; logit lens); told apart by McNemar's test, "
+    assert answer.text.endswith(f"{told}answer by answer")
+
+
+def test_an_exit_is_told_from_the_last_state_by_the_same_questions(run):
+    few, many = [0.50, 0.52, 0.53], [0.50, 0.522, 0.53]  # of 100 three questions apart, of 1000 eight
+    for scores, n, p in ((few, 100, 2 * 0.5**1), (many, 1000, 2 * 0.5**8)):
+        with_mcq(run, {"arc_easy": scores}, n=n, shots=n)
+        answer = next(one for one in only(run, costs=[2]).answers if f"{n} shots" in one.text)
+        (found,) = answer.exits
+        assert (found.state, found.told_apart) == (1, p < 0.05)
+        assert f", {'' if p < 0.05 else 'not '}told from the last state)" in answer.text
+
+
+def test_what_an_exit_costs_has_an_interval_over_the_same_prompts(run):
+    prompts = [(10, [40.0, 33.0, 30.0]), (30, [99.0, 92.0, 90.0]), (20, [70.0, 61.5, 60.0])]
+    with_lens(run, [30.0, 21.5, 20.0], prompts=prompts)
+    (answer,) = only(run, costs=[10, 1]).answers
+    near, last = answer.exits
+    counts, more = np.array([10, 30, 20]), np.array([3.0, 2.0, 1.5])
+    mean = more.sum() / counts.sum()
+    half = stats.t.ppf(0.975, 2) * np.sqrt(3 * np.var(more - mean * counts, ddof=1)) / counts.sum()
+    low, high = 100 * np.expm1([mean - half, mean + half])
+    assert (near.state, near.low, near.high) == (1, pytest.approx(low), pytest.approx(high))
+    assert f"21.5, {low:+.1f}% to {high:+.1f}%)" in answer.text
+    assert (last.state, last.low, last.high) == (2, None, None)
 
 
 def test_each_lens_and_number_of_shots_has_an_answer_the_latest_of_it(run):
@@ -117,7 +144,7 @@ def test_each_lens_and_number_of_shots_has_an_answer_the_latest_of_it(run):
 
 def test_a_last_state_no_better_than_chance_is_said(run):
     with_mcq(run, {"arc_easy": [0.25] * 8 + [0.26]}, n=100)
-    assert only(run).answers[0].text.endswith("on arc_easy the last state is no better than chance")
+    assert "; on arc_easy the last state is no better than chance; told" in only(run).answers[0].text
 
 
 def test_exits_by_perplexity(run):

@@ -14,12 +14,17 @@ class Exit:
         state: the first state from which, to the last one, no state costs more.
         value: what it reaches.
         phase: in which it lies; None where phases are not known.
+        told_apart: whether the same questions tell it from the last state; None where they cannot say.
+        low, high: ends of the 95% interval of what it costs, in per cent, None where there is none.
     """
 
     cost: float
     state: int
     value: float
     phase: str | None
+    told_apart: bool | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from thalweg.advice._answer import NOT_MEASURED, Answer, Exit
-from thalweg.averages import not_told_apart
+from thalweg.averages import not_told_apart, ratio_of_sums
 from thalweg.experiments import answers_of
 from thalweg.shown import counted, interval, ranges
 from thalweg.store import Findings, ModelFacts, Run
@@ -160,11 +162,18 @@ def exits_by_accuracy(run: Run, model: ModelFacts, costs: Sequence[float], phase
         curve = rows.group_by("state").agg(pl.col("value").mean()).sort("state")["value"].to_list()
         if not curve or not math.isfinite(curve[-1]):
             continue
-        exits = cheap_exits(curve, costs, phase, falls=False)
+        exits = _compared(
+            cheap_exits(curve, costs, phase, falls=False), _answers(findings, model, rows), len(curve) - 1
+        )
         shots, lens = _shots(rows), f"{rows['lens'][0]} lens"
         tasks = ", ".join(rows["task"].unique(maintain_order=True))
         what = f"{rows['metric'][0]} {curve[-1]:.3f} at the last state ({tasks}; {shots}; {lens})"
-        said = f"{_told(exits, len(curve) - 1, '.3f')}; {what}{_near_chance(rows)}"
+        by = (
+            "; told apart by McNemar's test, answer by answer"
+            if any(each.told_apart is not None for each in exits)
+            else ""
+        )
+        said = f"{_told(exits, len(curve) - 1, '.3f')}; {what}{_near_chance(rows)}{by}"
         source = f"mcq/scores.{findings.header.key}"
         answers[lens, shots] = Answer(ACCURACY, said, source, value=curve[-1], exits=exits)
     return list(answers.values())
@@ -179,11 +188,46 @@ def exits_by_perplexity(run: Run, model: ModelFacts, costs: Sequence[float], pha
             values = curves.filter(data=data)["value"].to_list()
             if not math.isfinite(values[-1]):
                 continue
-            exits, lens = cheap_exits(values, costs, phase, falls=True), _lens(findings)
+            exits = cheap_exits(values, costs, phase, falls=True)
+            exits, lens = _with_intervals(exits, findings, model, data, len(values) - 1), _lens(findings)
             said = f"{_told(exits, len(values) - 1, '.4g')}; {values[-1]:.4g} at the last state ({data}; {lens})"
             source = f"lens/{findings.header.key}/curves"
             answers[lens, data] = Answer(PERPLEXITY, said, source, value=values[-1], exits=exits)
     return list(answers.values())
+
+
+def _answers(findings: Findings, model: ModelFacts, rows: pl.DataFrame) -> np.ndarray:
+    """The scores of each question of all tasks at every state."""
+    which = {"model": model.name, "revision": model.revision, "metric": rows["metric"][0]}
+    every = [answers_of(findings, task=task, **which) for task in rows["task"].unique(maintain_order=True)]
+    return np.vstack(known) if (known := [right for right in every if right.size]) else np.empty((0, 0))
+
+
+def _compared(exits: Sequence[Exit], right: np.ndarray, last: int) -> tuple[Exit, ...]:
+    """Whether the questions tell each from the last state."""
+    if not right.size:
+        return tuple(exits)
+    alike = not_told_apart(right, last, list(dict.fromkeys(each.state for each in exits if each.state < last)))
+    return tuple(each if each.state == last else replace(each, told_apart=each.state not in alike) for each in exits)
+
+
+def _with_intervals(
+    exits: Sequence[Exit], findings: Findings, model: ModelFacts, data: str, last: int
+) -> tuple[Exit, ...]:
+    """What each costs in perplexity, prompt by prompt: exp of the mean difference in loss, in per cent above 1."""
+    rows = findings.table("lens").filter(_of(model), pl.col("scored") > 0, data=data)
+    rows = rows.select("prompt", "state", "scored", "loss_sum").collect()
+    found = list[Exit]()
+    for each in exits:
+        both = rows.filter(state=each.state).join(rows.filter(state=last), on="prompt", suffix="_last")
+        if each.state == last or both.height < 2:
+            found.append(each)
+            continue
+        more = (both["loss_sum"] - both["loss_sum_last"]).to_numpy()
+        cost = ratio_of_sums(more, both["scored"].to_numpy().astype(np.float64))
+        low, high = (100 * math.expm1(cost[end]) for end in ("low", "high"))
+        found.append(replace(each, low=low, high=high))
+    return tuple(found)
 
 
 def _tasks(scores: pl.DataFrame) -> pl.DataFrame:
@@ -196,7 +240,12 @@ def _told(exits: Sequence[Exit], last: int, form: str) -> str:
     said = list[str]()
     for cheap in exits:
         where = f"{cheap.state / max(last, 1):.0%} of depth" + ("" if cheap.phase is None else f", {cheap.phase}")
-        on = f"from state {cheap.state} on ({where}: {cheap.value:{form}})"
+        paired = {None: "", True: ", told from the last state", False: ", not told from the last state"}[
+            cheap.told_apart
+        ]
+        if cheap.low is not None and cheap.high is not None:
+            paired = f", {cheap.low:+.1f}% to {cheap.high:+.1f}%"
+        on = f"from state {cheap.state} on ({where}: {cheap.value:{form}}{paired})"
         said.append(f"less than {cheap.cost:g}% {'at the last state alone' if cheap.state == last else on}")
     return "; ".join(said)
 

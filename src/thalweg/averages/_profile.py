@@ -205,6 +205,33 @@ def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.L
     return long(blocks, keys, [*names, *sources, *dormant], site="block", index="block")
 
 
+def ratio_of_sums(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
+    """Average over tokens with its interval over prompts: that of a ratio of two sums.
+
+    With S_i the sum of prompt i over n_i tokens, m = sum S / sum n and e_i = S_i - m n_i: m -+ t(N - 1)
+    sqrt(N / (N - 1) sum e_i^2) / sum n at 97.5%, NaN without two prompts. A sum that is not finite is left out.
+
+    Args:
+        sums: S, one a prompt.
+        counts: n, the tokens of each.
+
+    Returns:
+        ``value`` (m), ``low``, ``high``, ``scored`` (tokens that entered) and ``n`` (prompts).
+
+    Example:
+        Sums 2 and 3 over 1 and 3 tokens: m = 5 / 4, e = (0.75, -0.75), half = 12.706 sqrt(2 * 1.125) / 4 = 4.76.
+    """
+    usable = np.isfinite(sums)
+    sums, counts, prompts = sums[usable], counts[usable], int(usable.sum())
+    scored = math.fsum(counts)
+    mean = math.fsum(sums) / scored if prompts else math.nan
+    half = math.nan
+    if prompts > 1:
+        spread = math.fsum((sums - mean * counts) ** 2) * prompts / (prompts - 1)
+        half = float(t_quantile(prompts)) * math.sqrt(spread) / scored
+    return {"value": mean, "low": mean - half, "high": mean + half, "scored": int(scored), "n": prompts}
+
+
 def _finite(name: str) -> pl.Expr:
     value = pl.col(name).cast(pl.Float64)
     return value.filter(value.is_finite())

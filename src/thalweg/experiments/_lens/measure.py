@@ -1,6 +1,5 @@
 """Lenses: what every state predicts, of text, all states from one forward pass (the paper, Figs. 8 and 28)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.averages import KEYS, t_quantile
+from thalweg.averages import KEYS, ratio_of_sums
 from thalweg.capture import Subject
 from thalweg.engines import BatchOptions
 from thalweg.experiments._lens.tables import TABLES
@@ -132,9 +131,7 @@ def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
     """Table ``curves`` from table ``lens``: every token counts once, so a long prompt counts more than a short one.
 
     Loss, output entropy, agreement and KL are sum over sum; perplexity is exp(loss), and so are the ends of its
-    interval. The interval is that of a ratio of two sums over prompts: with S_i the sum of prompt i over n_i tokens,
-    m = sum S / sum n and e_i = S_i - m n_i, m -+ t(N - 1) sqrt(N / (N - 1) sum e_i^2) / sum n at 97.5%, NaN without two
-    prompts. A prompt that is not finite is left out of its metric; ``scored`` and ``n`` count what entered.
+    interval (:func:`thalweg.averages.ratio_of_sums`). ``scored`` and ``n`` count what entered.
 
     Example:
         Prompts of 1 and 3 tokens with loss sums 2 and 3: loss 5 / 4, perplexity exp(1.25) = 3.49.
@@ -150,19 +147,7 @@ def lens_curves(rows: pl.LazyFrame) -> pl.DataFrame:
 
 def _curve(prompts: pl.DataFrame) -> list[dict[str, str | float | int]]:
     counts = prompts["scored"].to_numpy().astype(np.float64)
-    rows = [{"metric": name, **_ratio(prompts[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
+    rows = [{"metric": name, **ratio_of_sums(prompts[f"{name}_sum"].to_numpy(), counts)} for name in QUANTITIES]
     with np.errstate(over="ignore"):
         powers = {name: float(np.exp(rows[0][name])) for name in ("value", "low", "high")}
     return [rows[0], {**rows[0], **powers, "metric": "perplexity"}, *rows[1:]]
-
-
-def _ratio(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
-    usable = np.isfinite(sums)
-    sums, counts, prompts = sums[usable], counts[usable], int(usable.sum())
-    scored = math.fsum(counts)
-    mean = math.fsum(sums) / scored if prompts else math.nan
-    half = math.nan
-    if prompts > 1:
-        spread = math.fsum((sums - mean * counts) ** 2) * prompts / (prompts - 1)
-        half = float(t_quantile(prompts)) * math.sqrt(spread) / scored
-    return {"value": mean, "low": mean - half, "high": mean + half, "scored": int(scored), "n": prompts}
