@@ -26,7 +26,7 @@ MODELS = {
 }
 REAL = next(iter(MODELS))
 PROMPTS, ABLATED = 48, 16
-BLOCKS, QUESTIONS, EXAMPLES = 8, 64, 600
+BLOCKS, QUESTIONS, EXAMPLES = 8, 200, 600
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def downstream(run: Path) -> None:
     asked = [
         lambda: thalweg.lens(model, text, block_length=512, limit=BLOCKS),
         lambda: thalweg.probe(model, labelled, limit=EXAMPLES, **splits),
-        lambda: thalweg.probe(model, labelled, limit=EXAMPLES, classifier="logistic", **splits),
+        lambda: thalweg.probe(model, labelled, limit=EXAMPLES, classifier="logistic", standardize=True, **splits),
         lambda: thalweg.mcq(model, limit=QUESTIONS, **questions),
     ]
     for ask in asked:
@@ -111,6 +111,8 @@ def page(runs: dict[str, Run]) -> Iterator[str]:
             for chapter in experiment.chapters(run):
                 if chapter.anchor not in ("depth", "phases", "mixing", "norms", "heads", "massive", "coupling"):
                     yield from sentences(chapter.title, chapter.sections)
+        if run.experiments("lens"):
+            yield from by_depth(run)
     yield "\n## Add a model\n"
     yield (
         "Name it in `MODELS` of `docs/evidence.py`, a hub id, a directory or a GGUF file, and run `make evidence`. "
@@ -148,10 +150,32 @@ def answers(card: Card) -> Iterator[str]:
 
 def sentences(title: str, sections: list[Section]) -> Iterator[str]:
     """What a chapter says."""
-    said = [sentence for section in sections for sentence in section.sentences]
-    if said:
-        yield f"\n**{title}.**\n"
-        yield from (f"- {sentence}." for sentence in said)
+    telling = [section for section in sections if section.sentences]
+    for section in telling:
+        yield f"\n**{title}**{f' ({section.facts})' if section.facts and len(telling) > 1 else ''}.\n"
+        yield from (f"- {sentence}." for sentence in section.sentences)
+
+
+def by_depth(run: Run) -> Iterator[str]:
+    """What every state is good for, state by state: the curves of the paper's Figures 8 to 10."""
+    columns = dict[str, dict[int, str]]()
+    for findings in run.experiments("lens"):
+        for metric in ("perplexity", "agreement"):
+            rows = findings.table("curves").filter(metric=metric).collect().iter_rows(named=True)
+            columns[f"{metric}, WikiText-2"] = {row["state"]: f"{row['value']:,.3g}" for row in rows}
+    for findings in run.experiments("mcq"):
+        rows = findings.table("scores").filter(metric="acc").collect().iter_rows(named=True)
+        columns["accuracy, ARC Easy"] = {row["state"]: f"{row['value']:.3f}" for row in rows}
+    for findings in run.experiments("probe"):
+        rows = findings.table("accuracy").filter(split="test").collect().iter_rows(named=True)
+        columns[f"{findings.header.settings['classifier']} probe, SST-2"] = {
+            row["state"]: f"{row['accuracy']:.3f}{' (*)' if row['converged'] is False else ''}" for row in rows
+        }
+    yield "\n**By depth** (WikiText-2: blocks of 512 tokens; (*): this probe has not converged).\n"
+    yield f"| state | {' | '.join(columns)} |"
+    yield f"| --- |{' --- |' * len(columns)}"
+    for state in sorted({state for column in columns.values() for state in column}):
+        yield f"| {state} | {' | '.join(column.get(state, '') for column in columns.values())} |"
 
 
 if __name__ == "__main__":

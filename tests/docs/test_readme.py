@@ -29,9 +29,11 @@ def commands(starts_with):
     return [line for line in lines if line.startswith(starts_with)]
 
 
-def test_the_python_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
+def test_the_python_prints_what_the_readme_says(smollm2, tmp_path, monkeypatch, capsys):
     [code, held], [output] = fenced("python"), fenced("text")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / smollm2.name).symlink_to(smollm2)
     known = {}
     exec(compile(code, "README.md", "exec"), known)
     printed = capsys.readouterr().out.splitlines()

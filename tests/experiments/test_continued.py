@@ -60,6 +60,13 @@ def test_a_run_stands_for_its_model_its_data_and_how_they_are_read(run):
     assert thalweg.open_run(run.path).header == run.header
 
 
+@pytest.mark.parametrize("given", [None, 0])
+def test_a_sink_position_is_taken_over_where_it_was_given(model, first, tmp_path, given):
+    run = thalweg.survey(model, first, out=tmp_path / "run", options=quiet(limit=3, sink_position=given))
+    found = thalweg.attribute(run.path, options=quiet())
+    assert found.header.settings.get("sink_position") == given
+
+
 def test_a_survey_of_a_run_extends_it(run):
     grown = thalweg.survey(run.path, options=quiet(limit=6))
     assert grown.header.identity == run.header.identity

@@ -114,5 +114,7 @@ def _data(run: Run) -> tuple[str, ...]:
 
 def _reading(run: Run, options: SurveyOptions) -> dict[str, object]:
     """By option what the run says, of those that are left at their defaults."""
-    said = {**run.session.resolved, **dict(run.header), **dict(run.header.thresholds)}
+    thresholds = dict(run.header.thresholds)
+    given = thresholds.pop("sink_position") or run.session.resolved.get("sink_position")  # 0 stands for none given too
+    said = {**run.session.resolved, **dict(run.header), **thresholds, "sink_position": given}
     return {name: said[name] for name in _DATA & said.keys() if getattr(options, name) == getattr(_PLAIN, name)}
