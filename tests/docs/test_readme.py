@@ -8,9 +8,13 @@ import transformers
 
 from thalweg.cli._app import PARAMETERS, application
 from thalweg.cli._verbs import verbs
+from thalweg.experiments._ablate.view import chapters
 from thalweg.reference import bundled_directory
+from thalweg.store import open_run
 
 ROOT = Path(__file__).parents[2]
+SENTENCES = Path(__file__).parent / "ablation.txt"
+"""What the report says of the ablation of README, read as someone who knows that model would."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -37,6 +41,13 @@ def test_the_python_prints_what_the_readme_says(smollm2, tmp_path, monkeypatch, 
     known = {}
     exec(compile(code, "README.md", "exec"), known)
     printed = capsys.readouterr().out.splitlines()
+    said = [
+        sentence
+        for chapter in chapters(open_run("runs/first"))
+        for section in chapter.sections
+        for sentence in section.sentences
+    ]
+    assert said == SENTENCES.read_text(encoding="utf-8").splitlines(), "\n".join(said)
     for kind in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
         load, here = kind.from_pretrained, str(bundled_directory())
         monkeypatch.setattr(kind, "from_pretrained", lambda _, load=load, here=here: load(here))
