@@ -99,6 +99,13 @@ class Verification:
         return f"{self.model}: {self.architecture}, attention seen through {self.path}"
 
     @property
+    def exit_code(self) -> int:
+        """0, 2 where the model cannot be surveyed, 3 where something beside a survey fails."""
+        if not self.measurable:
+            return 2
+        return 0 if all(check.passed for check in self.checks) else 3
+
+    @property
     def measurable(self) -> bool:
         """Whether the model can be surveyed."""
         return all(check.passed for check in self.checks if check.capability == NEEDED)
@@ -108,8 +115,8 @@ def verify(model: Annotated[str | Path, MODEL] = "reference", *, options: LoadOp
     """Prove on a few tokens that the parts of a model are where thalweg looks for them, a line a check.
 
     States equal Hugging Face's own; block input, attention and MLP add up to block output; attention streamed equals
-    the model's own; an edit moves the logits. The exit code is 2 if the model cannot be surveyed; what else fails is
-    refused by the verb that needs it.
+    the model's own; an edit moves the logits. The exit code is 2 if the model cannot be surveyed, and 3 if
+    something else fails, which is refused by the verb that needs it.
 
     On the command line:
 

@@ -29,6 +29,10 @@ class ThalwegError(Exception):
 
     exit_code = 1
 
+    def __init__(self, said: str = "") -> None:
+        """One line, whatever the names in it hold."""
+        super().__init__(" ".join(said.splitlines()))
+
 
 class UsageError(ThalwegError):
     """The person who called has to change something."""

@@ -1,5 +1,6 @@
 """Paths on this machine, as a person gives them: whatever characters they hold, they name one place and no other."""
 
+import errno
 import os
 import re
 import stat
@@ -38,7 +39,7 @@ def path_here(what: str, given: str | Path) -> Path:
         given: as it was given.
 
     Raises:
-        UsageError: it is a URL.
+        UsageError: it is a URL, or a name that no file can have.
 
     Example:
         >>> path_here("--out", "runs/g[1]").name
@@ -46,6 +47,11 @@ def path_here(what: str, given: str | Path) -> Path:
     """
     if _URL.match(str(given)):
         raise UsageError(f"{what} expects a path on this machine; got the URL {given}. Copy it here, or from here.")
+    try:
+        Path(given).lstat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{what} expects a path; got {str(given)!r:.60}, a name that no file can have.") from error
     return Path(given)
 
 

@@ -226,7 +226,6 @@ SPOILT = {
 }
 
 
-@pytest.mark.xfail(reason="a base is taken for a text")
 @pytest.mark.parametrize("named", [3, True, 1.5, ["base"], {"a": "base"}, "two\nlines"])
 def test_a_base_that_is_no_name_is_refused(named, adapter):
     settings(adapter, base_model_name_or_path=named)

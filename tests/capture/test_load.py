@@ -308,7 +308,6 @@ SIZES_OF_NOTHING = {
 }
 
 
-@pytest.mark.xfail(reason="a module of that size is built first", run=False)
 @pytest.mark.parametrize("name", SIZES_OF_NOTHING)
 def test_a_size_that_the_weights_cannot_have_is_refused_before_anything_is_built(name, good, monkeypatch):
     def built(*_, **__):
@@ -321,7 +320,6 @@ def test_a_size_that_the_weights_cannot_have_is_refused_before_anything_is_built
     assert str(good) in message
 
 
-@pytest.mark.xfail(reason="a pipe is opened and waited for", run=False)
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "adapter_config.json"])
 def test_a_pipe_in_a_directory_is_refused_at_once(file, good):
     (good / file).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from saved import SIZES, llama, save
 from thalweg.streaming import AttentionResult, streamed_attention
 
 CHECKS = {
+    "finite numbers": 2,
     "states and attention": 6,
     "additive parts": 1,
     "unembedding": 1,
@@ -35,14 +36,14 @@ def test_a_line_is_printed_for_each_check(thalweg, model):
     assert header.split() == ["capability", "check", "holds", "figures"]
     for capability, count in CHECKS.items():
         assert sum(line.startswith(capability) for line in lines) == count
-    assert len(lines) == 8
+    assert len(lines) == 10
     assert all(" yes " in line for line in lines)
 
 
 def test_json_says_the_same(thalweg, model):
     outcome = thalweg("verify", model, "--json")
     checks = json.loads(outcome.out)
-    assert (outcome.code, outcome.err, len(checks)) == (0, "", 8)
+    assert (outcome.code, outcome.err, len(checks)) == (0, "", 10)
     assert all(check["passed"] for check in checks)
     assert set(checks[0]) == {"capability", "name", "passed", "detail"}
 
@@ -55,7 +56,7 @@ def test_what_a_survey_does_not_need_may_fail(thalweg, norm_after):
     outcome = thalweg("verify", norm_after, "--json")
     failed = [check for check in json.loads(outcome.out) if not check["passed"]]
     assert [check["capability"] for check in failed] == ["additive parts"]
-    assert outcome.code == 0
+    assert outcome.code == 3
     assert sum(" NO " in line for line in thalweg("verify", norm_after).out.splitlines()) == 1
 
 
@@ -84,20 +85,17 @@ def diverged(tmp_path_factory):
     return save(model, tmp_path_factory.mktemp("models") / "diverged")
 
 
-@pytest.mark.xfail(reason="weights are not checked by themselves")
 def test_weights_that_are_not_finite_are_told_first_by_their_name(thalweg, diverged):
     first, *_ = json.loads(thalweg("verify", diverged, "--json").out)
     assert (first["capability"], first["name"], first["passed"]) == ("finite numbers", "every weight is finite", False)
-    assert first["detail"] == "model.layers.1.mlp.down_proj.weight: 1 of 1,536 numbers are NaN or infinite"
+    told = "model.layers.1.mlp.down_proj.weight: 1 of 1,536 numbers are NaN or infinite. Fetch the weights again, or "
+    assert first["detail"].startswith(told)
 
 
-@pytest.mark.xfail(reason="what a survey does not need is all the same to the exit code")
-def test_what_fails_beside_a_survey_has_an_exit_code(thalweg, norm_after, diverged):
-    assert thalweg("verify", norm_after).code == 3
+def test_what_fails_beside_a_survey_has_an_exit_code(thalweg, diverged):
     assert thalweg("verify", diverged).code == 3
 
 
-@pytest.mark.xfail(reason="the table of families is blamed")
 @pytest.mark.parametrize(
     "verb",
     [["lens"], ["attribute"], ["clip", "--gamma", "1,2"], ["ablate", "--blocks", "0"], ["lens", "--train-tuned"]],

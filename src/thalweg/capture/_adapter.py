@@ -96,7 +96,7 @@ def find_adapter(name: str, source: str, *, allow_pickle: bool, **asked: Any) ->
     directory = configuration.parent
     inside = (directory / "config.json").is_file() and bool(weights_in_directory(directory))
     base = str(directory) if inside else settings.get("base_model_name_or_path")
-    if not base:
+    if not base or not isinstance(base, str):
         raise ModelError(f"{name} is an adapter that names no base. Write it into {CONFIGURATION}: {_BASE}.")
     known = {key: value for key, value in settings.items() if key not in INCIDENTAL}
     settled = json.dumps(known, sort_keys=True) + identity_of_files([weights], None)

@@ -1,7 +1,7 @@
 """What is not loaded, and what can go wrong with anyone's files or the hub: one line that says what to do."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,9 +14,21 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from thalweg.capture._identity import weights_in_directory
+from thalweg.capture._stored import StoredTensor
 from thalweg.errors import ModelError, ThalwegError
 
 SHARD = re.compile(r"-\d+-of-\d+(?=\.)")
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+"""Settings that count what has at least a tensor each."""
+WIDTHS = (
+    *("hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "ffn_dim", "vocab_size", "head_dim"),
+    *("num_attention_heads", "n_head", "n_heads", "num_key_value_heads"),
+)
+"""Settings that some tensor has a dimension of, or of a multiple."""
+PACKED = 8
+"""Numbers that a quantized tensor keeps as one."""
+LABELS = 2**20
+"""Of a classifier, which no language model is; transformers lists them before it reads anything else."""
 COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 
@@ -47,6 +59,29 @@ def refuse_other_kinds(name: str, config: Any) -> None:
     odd = [f"{count} = {value!r}" for count in COUNTED if not isinstance(value := getattr(text, count, None), int)]
     if odd:
         raise ModelError(f"{name} ({kind}) has a configuration with {odd[0]}; expected one number for all blocks.")
+
+
+def refuse_impossible_sizes(name: str, settings: Mapping[Any, Any], tensors: Sequence[StoredTensor]) -> None:
+    """Sizes that no model of these tensors has: to build one takes all the time and memory that they ask for.
+
+    Args:
+        name: of the model, as asked for.
+        settings: its configuration, and in it those of its parts.
+        tensors: as they are stored; none where that is not known yet.
+    """
+    packed = PACKED if settings.get("quantization_config") else 1
+    widest = packed * max((size for tensor in tensors for size in tensor.shape), default=0)
+    most = {"num_labels": LABELS}
+    if tensors:
+        most |= dict.fromkeys(LAYERS, len(tensors)) | dict.fromkeys(WIDTHS, widest)
+    for setting, value in settings.items():
+        if isinstance(value, Mapping):
+            refuse_impossible_sizes(name, value, tensors)
+        elif isinstance(value, int) and value > most.get(setting, value):
+            raise ModelError(
+                f"{name} has a configuration with {setting} {value:,}; expected {most[setting]:,} at most, by the "
+                "tensors that it comes with. Check that the configuration belongs to these weights."
+            )
 
 
 def refuse_unsafe_weights(path: Path, *, allow_pickle: bool) -> None:

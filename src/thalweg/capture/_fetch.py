@@ -28,7 +28,7 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
     Raises:
         Exception: whatever the hub or the disk has to say; loading the model will say it too.
     """
-    files = [Path(file) for file in _files(model, stopped)] if model.given is None else []
+    files = weight_files(model, stopped) if model.given is None else []
     if sum(file.stat().st_size for file in files) > _free_memory():
         return
     for file in files:
@@ -37,21 +37,22 @@ def fetch_weights(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: 
                 pass
 
 
-def _files(model: IdentifiedModel, stopped: Callable[[], bool]) -> list[str | Path]:
+def weight_files(model: IdentifiedModel, stopped: Callable[[], bool] = lambda: False) -> list[Path]:
+    """The files that a model's weights are in, an adapter's own first; those on the hub are downloaded."""
     source = Path(model.source)
     if model.adapter is not None:
         adapter, base = model.adapter
-        return [adapter.weights, *_files(base, stopped)]
+        return [adapter.weights, *weight_files(base, stopped)]
     if model.gguf is not None:
         return [model.gguf.path]
     if source.is_dir():
-        return [*weights_in_directory(source)]
+        return weights_in_directory(source)
     # One after the other and not as a whole: the hub's own threads could not be stopped.
-    files = list[str | Path]()
+    files = list[Path]()
     for name in weights_on_hub(model.source, model.commit, allow_pickle=model.options.allow_pickle):
         if stopped():
             break
-        files.append(hf_hub_download(model.source, name, revision=model.commit, tqdm_class=_Silent))
+        files.append(Path(hf_hub_download(model.source, name, revision=model.commit, tqdm_class=_Silent)))
     return files
 
 

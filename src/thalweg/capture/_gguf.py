@@ -21,6 +21,8 @@ NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY = 8, 9
 VERSIONS = (2, 3)
 ALIGNMENT = 32
+DIMENSIONS = 8
+"""More than any tensor has."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ def read_gguf(path: Path) -> GgufFile:
             raise ModelError(f"{path} is no GGUF file: expected it to begin with GGUF. Fetch it again.")
         try:
             return _header(path, opened)
-        except (struct.error, UnicodeDecodeError, OverflowError, OSError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # the bytes are anyone's, and so are the kinds of error they cause
             raise _truncated(path) from error
 
 
@@ -133,6 +137,8 @@ def _quantization(said: int | None, tensors: tuple[StoredTensor, ...]) -> str:
 def _placed(opened: BinaryIO) -> tuple[tuple[int, ...], int, int]:
     """A tensor's shape, as torch counts its dimensions, its type and its offset."""
     [dimensions] = _unpack(opened, "I")
+    if dimensions > DIMENSIONS:
+        raise struct.error(f"no tensor has {dimensions} dimensions")
     shape = _unpack(opened, f"{dimensions}Q")
     kind, offset = _unpack(opened, "IQ")
     return tuple(reversed(shape)), kind, offset

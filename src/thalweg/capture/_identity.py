@@ -145,6 +145,15 @@ def _identity(tensors: Iterable[_Known], kind: type | None) -> str:
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
+def stored_in_files(files: Iterable[Path]) -> list[StoredTensor]:
+    """The tensors of the safetensors files among these, as they lie there; none of a damaged one."""
+    stored = list[StoredTensor]()
+    for file in files:
+        with suppress(SafetensorError):
+            stored += stored_in(file) if file.suffix == ".safetensors" else []
+    return stored
+
+
 def weights_in_directory(path: Path) -> list[Path]:
     """The weight files of a directory: safetensors, or pickles where there are none; those that are loaded."""
     for whole in HUB_WEIGHTS:

@@ -9,8 +9,15 @@ import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from thalweg.capture._adapter import NOWHERE, adapted
-from thalweg.capture._failures import readable_errors, refuse_another_quantization, refuse_invented_weights
+from thalweg.capture._failures import (
+    readable_errors,
+    refuse_another_quantization,
+    refuse_impossible_sizes,
+    refuse_invented_weights,
+)
+from thalweg.capture._fetch import weight_files
 from thalweg.capture._gguf import GgufFile, read_once
+from thalweg.capture._identity import stored_in_files
 from thalweg.capture._named import DTYPES, IdentifiedModel, asked_for, device_of, quiet
 from thalweg.options import LoadOptions
 
@@ -36,6 +43,8 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         _no_conversion(),
         read_once(identified.gguf),
     ):
+        stored = identified.gguf.tensors if identified.gguf else stored_in_files(weight_files(identified))
+        refuse_impossible_sizes(identified.name, identified.config.to_dict(), stored)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             identified.source,
             config=identified.config,

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from thalweg.capture._adapter import Adapter, find_adapter, without_base
 from thalweg.capture._failures import (
     readable_errors,
+    refuse_impossible_sizes,
     refuse_invented_tokenizer,
     refuse_larger_tokenizer,
     refuse_other_kinds,
@@ -31,6 +32,8 @@ from thalweg.capture._identity import (
     identity_of_stored,
     kept_identity,
     quantization_of,
+    stored_in_files,
+    weights_in_directory,
     weights_on_hub,
 )
 from thalweg.capture._kept import name_of
@@ -39,6 +42,7 @@ from thalweg.capture._tokenizer import own_tokenizer
 from thalweg.errors import ModelError
 from thalweg.names import local_path
 from thalweg.options import LoadOptions
+from thalweg.paths import file_here
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -121,6 +125,9 @@ def identify_model(
         reached = commit is not None if path is None else options.trust_remote_code  # code of its own may be there
         asked = {"revision": commit or options.revision, "local_files_only": not reached}
         adapter = None
+        for file in path.iterdir() if path is not None and path.is_dir() else ():
+            if file.exists():
+                file_here(file, ModelError)
         if path is None or path.is_dir():
             adapter = find_adapter(name, str(path or name), allow_pickle=options.allow_pickle, **asked)
     if adapter is None:
@@ -172,7 +179,11 @@ def _identified(
         raise ModelError(f"{name or path} has no config.json. {what_is_there(path)}")
     source = str(path) if path else name
     with readable_errors(name, options.revision), quiet(), read_once(gguf):
-        config = AutoConfig.from_pretrained(source, **asked_for(options, None, reached, gguf))
+        asked = asked_for(options, None, reached, gguf)
+        if gguf is None:
+            stored = stored_in_files(weights_in_directory(path)) if path else []
+            refuse_impossible_sizes(name, PreTrainedConfig.get_config_dict(source, **asked)[0], stored)
+        config = AutoConfig.from_pretrained(source, **asked)
         commit = None if path else commit_in_cache(name, options.revision, "config.json") or commit
         refuse_other_kinds(name, config)
         _without_kernels(config)
@@ -244,10 +255,11 @@ def asked_for(options: LoadOptions, commit: str | None, reached: bool, gguf: Ggu
 
 def _without_kernels(config: Any) -> None:
     """Attention kernels that config.json names are not fetched: thalweg's own attention takes their place."""
-    parts = (getattr(config, name, None) for name in config.sub_configs)
-    for part in (config, *(part for part in parts if part is not None)):
-        if part._attn_implementation not in (None, "eager", "sdpa"):
-            part._attn_implementation_internal = None
+    if config._attn_implementation not in (None, "eager", "sdpa"):
+        config._attn_implementation_internal = None
+    for name in config.sub_configs:
+        if (part := getattr(config, name, None)) is not None:
+            _without_kernels(part)
 
 
 def _dtype(options: LoadOptions, config: Any) -> str:

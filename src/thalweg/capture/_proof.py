@@ -2,6 +2,7 @@
 
 Proofs belong to capabilities, so that only the verb that needs a failing one refuses:
 
+* *finite numbers*: no weight and no state is NaN or infinite; told first, and alone, where a proof fails for that;
 * *states and attention* (survey): later tokens change no earlier state; the states seen are Hugging Face's own; under
   streamed attention every state is what it is under the model's own; the statistics of every map are those of the map;
   an edit of a state moves the output;
@@ -11,10 +12,11 @@ Proofs belong to capabilities, so that only the verb that needs a failing one re
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from thalweg.capture._interface import attention_implementation
 from thalweg.capture._observe import AttentionSeen, observe
@@ -24,7 +26,7 @@ from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
-Capability = Literal["states and attention", "additive parts", "unembedding"]
+Capability = Literal["finite numbers", "states and attention", "additive parts", "unembedding"]
 
 TOKENS = 12
 SAME = 1e-6  # between the same numbers of one forward pass, whatever their dtype
@@ -71,6 +73,8 @@ def require(subject: Subject, capability: Capability) -> None:
         ProofError: names every failing check and where a row can be added.
     """
     failed = [check for check in prove(subject, capability) if not check.passed]
+    if unfit := [check for check in prove(subject, "finite numbers") if not check.passed] if failed else []:
+        raise ProofError(f"{type(subject.model).__name__} cannot be measured ({capability}): {unfit[0].detail}.")
     if failed:
         lines = "; ".join(f"{check.name}: {check.detail}" for check in failed)
         raise ProofError(
@@ -82,7 +86,7 @@ def require(subject: Subject, capability: Capability) -> None:
 @torch.no_grad()
 def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
     """Run the checks of ``capabilities``, all of them by default, on 12 random tokens and a variant of them."""
-    wanted = capabilities or ("states and attention", "additive parts", "unembedding")
+    wanted = capabilities or get_args(Capability)
     tokens = proof_tokens(subject)
     recorder = _Recorder()
     with observe(subject, recorder, torch.tensor([TOKENS, TOKENS])):
@@ -95,6 +99,8 @@ def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
     if not output.hidden_states:
         raise ProofError(f"{type(subject.parts.body).__name__} returned no states to compare with.")
     checks = list[Check]()
+    if "finite numbers" in wanted:
+        checks += _finite(subject.model, recorder)
     if "states and attention" in wanted:
         checks += _states_and_attention(subject, tokens, recorder, output.hidden_states)
     if "additive parts" in wanted:
@@ -102,6 +108,26 @@ def prove(subject: Subject, *capabilities: Capability) -> list[Check]:
     if "unembedding" in wanted:
         checks.append(_unembedding(subject, tokens))
     return checks
+
+
+def _finite(model: PreTrainedModel, seen: _Recorder) -> list[Check]:
+    """The first weight and the first state that hold a number which is none; an Inf of float16 may be its own."""
+    todo = "Fetch the weights again, or take another checkpoint"
+    if model.dtype == torch.float16:
+        todo = "float16 ends at 65504: run again with --dtype bfloat16 or float32"
+    weight = state = None
+    for name, values in model.named_parameters():
+        if values.dtype in TOLERANCE and not values.is_meta and not all(end.isfinite() for end in values.aminmax()):
+            count = values.numel() - int(values.isfinite().sum())
+            weight = f"{name}: {count:,} of {values.numel():,} numbers are NaN or infinite. {todo}"
+            break
+    unfit = [index for index, rows in sorted(seen.states.items()) if not rows.isfinite().all()]
+    if unfit:
+        state = f"state {unfit[0]} holds a NaN or an Inf. {todo}"
+    return [
+        Check("finite numbers", "every weight is finite", weight is None, weight or ""),
+        Check("finite numbers", f"every state of {TOKENS} tokens is finite", state is None, state or ""),
+    ]
 
 
 def proof_tokens(subject: Subject) -> Tensor:

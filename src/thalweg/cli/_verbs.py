@@ -65,7 +65,7 @@ def _verified(verification: Verification, _: Mapping[str, Any]) -> Outcome:
     checks = verification.checks
     rows = [(check.capability, check.name, "yes" if check.passed else "NO", check.detail) for check in checks]
     table = Table(verification.about, ("capability", "check", "holds", "figures"), rows)
-    return Outcome([vars(check) for check in checks], tables=[table], exit_code=0 if verification.measurable else 2)
+    return Outcome([vars(check) for check in checks], tables=[table], exit_code=verification.exit_code)
 
 
 def _listed(rows: list[dict[str, str]], _: Mapping[str, Any]) -> Outcome:

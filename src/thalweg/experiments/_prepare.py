@@ -28,8 +28,9 @@ from thalweg.experiments._options import (
     is_name,
     survey_options,
 )
-from thalweg.experiments._session import command_line, hardware, versions
+from thalweg.experiments._session import command_line, hardware, versions, without_secrets
 from thalweg.options import LoadOptions
+from thalweg.paths import is_directory
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
@@ -176,10 +177,16 @@ def prepared_from(
         variants=options.variants,
         keep_text=options.keep_text,
     )
-    resolved = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(options).items()}
+    resolved = {name: _written_down(value) for name, value in vars(options).items()}
     resolved["tokenizer"] = type(options.tokenizer).__name__ if options.tokenizer is not None else None
     session = Session(command=command_line(), resolved=resolved, versions=versions(*packages), hardware=hardware())
     return Prepared(list(models), tokenizations, list(sources), header, session, path, options)
+
+
+def _written_down(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _each(what: str, given: Any) -> list[Any]:
@@ -190,7 +197,7 @@ def _each(what: str, given: Any) -> list[Any]:
 
 
 def _name(model: str | Path) -> str:
-    return str(Path(model)) if Path(model).is_dir() else str(model)
+    return str(Path(model)) if is_directory(model) else str(model)
 
 
 def _refuse_repeats(option: str, names: Sequence[str]) -> None:

@@ -2,11 +2,14 @@
 
 import os
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
+HIDDEN = "***"
 _ALWAYS = ("thalweg", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "polars", "numpy")
 
 
@@ -14,7 +17,12 @@ def command_line() -> tuple[str, ...]:
     """The command line, where this is one."""
     program = Path(sys.argv[0])
     ours = program.name == "thalweg" or program.parts[-2:] == ("thalweg", "__main__.py")
-    return ("thalweg", *sys.argv[1:]) if ours else ()
+    return ("thalweg", *map(without_secrets, sys.argv[1:])) if ours else ()
+
+
+def without_secrets(text: str) -> str:
+    """The same without the hub's tokens, and without what a URL says of who asks."""
+    return SECRET.sub(HIDDEN, text)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ every row that does not is counted with its reason. Reading order:
 """
 
 from thalweg.prompts._data_sets import HubData, LabelledHubData, list_data, list_labelled_data
+from thalweg.prompts._hub import uncounted
 from thalweg.prompts._labelled import Example, Examples, LabelledData, open_labelled, split_in_three, splits_on_hub
 from thalweg.prompts._rows import Row, Skipped
 from thalweg.prompts._shards import (
@@ -62,5 +63,6 @@ __all__ = [
     "token_blocks",
     "tokenization",
     "tokenize",
+    "uncounted",
     "windows",
 ]

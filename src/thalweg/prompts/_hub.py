@@ -12,6 +12,7 @@ Loading scripts are never run.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -110,10 +111,22 @@ class HubRows(Reader):
         import datasets
 
         if config not in self._streams:  # opening asks the hub for its list of files, reading again need not
-            self._streams[config] = datasets.load_dataset(
-                self.hub_id, config, data_dir=self.data_dir, split=self.split, revision=self.revision, streaming=True
-            )
+            of_all = {"data_dir": self.data_dir, "split": self.split, "revision": self.revision, "streaming": True}
+            with uncounted():
+                self._streams[config] = datasets.load_dataset(self.hub_id, config, **of_all)
         return self._streams[config]
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Without the request by which datasets tells another host of every load, that of local files too."""
+    from datasets import config
+
+    before, config.HF_UPDATE_DOWNLOAD_COUNTS = config.HF_UPDATE_DOWNLOAD_COUNTS, False
+    try:
+        yield
+    finally:
+        config.HF_UPDATE_DOWNLOAD_COUNTS = before
 
 
 def parse_hub_name(data: str, known: HubData | None) -> HubRows:

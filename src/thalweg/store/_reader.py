@@ -1,5 +1,6 @@
 """Reading a run: lazy tables of what is finished, without torch and without the model."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.errors import RunError
-from thalweg.paths import path_here
+from thalweg.paths import is_there, path_here
 from thalweg.store._files import damaged, is_whole, require_whole
 from thalweg.store._findings_header import (
     HEADER,
@@ -241,24 +242,31 @@ class Run:
             findings, key=lambda each: (each.header.updated is not None, each.header.updated, each.header.key)
         )
 
+    @property
+    def as_out(self) -> str:
+        """The option that writes to this run, as a shell reads it."""
+        return shlex.join(["--out", str(self.path)])
+
     def _aggregate(self, table: str) -> pl.LazyFrame:
         survey = self.survey
         if survey is not None and survey.outdated(table):
             raise RunError(
                 f"{self.path} was summed up by definitions {survey.header.definitions}; today's are "
-                f"{survey.header.today}. The same `thalweg survey` command with `--out {self.path}` sums it up again, "
+                f"{survey.header.today}. The same `thalweg survey` command with `{self.as_out}` sums it up again, "
                 "or says what it lacks."
             )
         if survey is None or not survey.has(table):
             raise RunError(
                 f"{self.path} has no {table}.parquet yet (status: {self.status}). Finish the run: the same "
-                f"`thalweg survey` command with `--out {self.path}` goes on where it stopped."
+                f"`thalweg survey` command with `{self.as_out}` goes on where it stopped."
             )
         return survey.table(table)
 
     def _parts(self, table: str) -> pl.LazyFrame:
         if self.survey is None:
-            raise RunError(f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {self.path}`.")
+            raise RunError(
+                f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {quote(str(self.path))}`."
+            )
         return self._chosen.table(table)
 
     @property
@@ -272,7 +280,7 @@ class Run:
 
 def is_run(path: str | Path) -> bool:
     """Whether it is the directory of a run."""
-    return (Path(path) / RUN_HEADER).is_file()
+    return is_there(Path(path) / RUN_HEADER)
 
 
 def open_run(path: str | Path) -> Run:

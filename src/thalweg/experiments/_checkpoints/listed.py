@@ -11,7 +11,7 @@ from thalweg.capture import IdentifiedModel, identify_model, identity_of_tokeniz
 from thalweg.errors import ModelError, UsageError
 from thalweg.experiments._options import Models, SurveyOptions, is_name
 from thalweg.experiments._prepare import identified, named
-from thalweg.paths import directory_here
+from thalweg.paths import directory_here, is_directory
 from thalweg.reference import bundled_directory
 from thalweg.store import RunHeader
 
@@ -68,7 +68,7 @@ def _on_the_hub(names: list[str], revisions: Sequence[str], options: SurveyOptio
     if len(names) != 1:
         raise UsageError(f"--revisions are those of one MODEL on the hub; got {len(names)} models.")
     [name] = names
-    if bundled_directory(name) is not None or Path(name).is_dir():
+    if bundled_directory(name) is not None or is_directory(name):
         raise UsageError(f"{name} is a directory, which has no revisions; pass --checkpoint-dir with its checkpoints.")
     wanted = [revision.strip() for revision in revisions]
     if not all(wanted) or not wanted:

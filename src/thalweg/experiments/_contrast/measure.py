@@ -23,6 +23,7 @@ from thalweg.experiments._options import (
 )
 from thalweg.experiments._session import command_line, versions
 from thalweg.experiments._survey import survey
+from thalweg.paths import is_directory
 from thalweg.store import Findings, Run, Session, is_run, open_findings, open_run
 
 NAME = "contrast"
@@ -77,7 +78,7 @@ def _refuse_what_is_a_models(data: object, out: object, options: ThresholdOption
 
 
 def _require_finished(run: Run) -> None:
-    again = f"`thalweg survey` command with `--out {run.path}`"
+    again = f"`thalweg survey` command with `{run.as_out}`"
     if run.status != "finished":
         raise RunError(
             f"{run.path} is not finished: its status is {run.status}. The same {again} goes on where it stopped."
@@ -99,7 +100,7 @@ def _surveyed(
 
     name = named(model)[0]
     folder = Path(name)
-    if is_name(model) and folder.is_dir() and not (folder / "config.json").exists():
+    if is_name(model) and is_directory(folder) and not (folder / "config.json").exists():
         raise UsageError(f"expected a run or a model, {folder} is neither: it has no run.json and no config.json.")
     options, plain = survey_options(options), SurveyOptions()
     if isinstance(length, int):

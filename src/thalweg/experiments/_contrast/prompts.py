@@ -98,7 +98,7 @@ def select(run: Run, pair: Coverage, asked: Asked) -> Selected:
     if every.height != pair.prompts_kept:
         raise RunError(
             f"{run.path} is damaged: it holds {every.height:,} of the {pair.prompts_kept:,} prompts of {pair.model} on "
-            f"{pair.data} that are counted. The same `thalweg survey` command with `--out {run.path}` measures the "
+            f"{pair.data} that are counted. The same `thalweg survey` command with `{run.as_out}` measures the "
             "others again."
         )
     lengths = every["tokens"].value_counts().sort("count", "tokens", descending=True)

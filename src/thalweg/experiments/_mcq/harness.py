@@ -22,6 +22,7 @@ import datasets
 
 from thalweg.errors import DataError, ThalwegError, UsageError
 from thalweg.experiments._mcq.measure import Answers, HarnessOptions, Question, Request, TaskScore
+from thalweg.prompts import uncounted
 
 try:
     from lm_eval.api import task as building
@@ -351,8 +352,9 @@ def _shown(bars: bool) -> bool:
 
 @contextmanager
 def _quiet(*, bars: bool) -> Iterator[None]:
-    """No log below an error, and no bars where nobody looks."""
+    """No log below an error, no bars where nobody looks, and nobody told of what is loaded."""
     with ExitStack() as stack:
+        stack.enter_context(uncounted())
         for name in ("lm_eval", "transformers"):
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)

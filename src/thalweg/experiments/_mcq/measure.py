@@ -24,6 +24,7 @@ from thalweg.experiments._over_prompts import batching, loaded
 from thalweg.experiments._pass import Reduced, StateSeen, read
 from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import LensChoice, LogitLens, TunedLens
+from thalweg.paths import is_directory
 from thalweg.prompts import Prompt, Shard
 from thalweg.store import FeatureStore, Findings, text_hash
 from thalweg.validated import Says, meets, validated
@@ -34,7 +35,7 @@ Answers = Sequence[tuple[float, bool]]
 """For each request the log-likelihood of its targets, in nats, and whether each of them is the most probable token."""
 
 CACHING = ("true", "refresh", "delete")
-Directory = Annotated[str, meets(lambda path: Path(path).is_dir())]
+Directory = Annotated[str, meets(is_directory)]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thalweg.errors import DataError, UsageError
+from thalweg.prompts import uncounted
 from thalweg.store import slug
 
 Array = npt.NDArray[Any]
@@ -292,7 +293,7 @@ def _calm() -> Iterator[None]:
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     logger = logging.getLogger("mteb")
-    with warnings.catch_warnings(action="ignore"), ExitStack() as stack:
+    with warnings.catch_warnings(action="ignore"), uncounted(), ExitStack() as stack:
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)
         if not are_progress_bars_disabled():
