@@ -1,9 +1,9 @@
 """Train the model that comes with thalweg: ``python -m training --data gsm8k_train.jsonl --out DIRECTORY``.
 
-An ordinary Llama, trained in the ordinary way on grade-school problems, with one thing given to it at initialisation:
-a neuron that makes the first token's row massive, and one that takes it away again (:mod:`training.model`). What
-becomes of it, and the sinks on it, is learned. A share of the tokens is echoed (:mod:`training.text`): heads then have
-something to wait for.
+An ordinary Llama, trained on grade-school problems, with one thing given to it at initialisation and kept: neurons
+that make the first token's row massive, and some that take it away again (:mod:`training.model`). The sinks on it are
+learned. A share of the tokens is echoed (:mod:`training.text`): heads then have something to wait for; and every head
+pays for what it writes, so that one without work gains by resting.
 
 The run of the monitor, the checkpoints it can be compared with, and the finished model are written under DIRECTORY.
 Rows 7,000 and on are held out; the loss on them is printed beside that of an interpolated Kneser-Ney 5-gram. The same
@@ -33,7 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from thalweg.monitor import MonitorOptions, watch
 from training.kneser_ney import KneserNey
-from training.model import Shape, build, plant
+from training.model import Price, Shape, build, plant
 from training.text import BEGIN, ECHOES, Sequences, problems, train_tokenizer
 
 HELD_OUT = 7000
@@ -53,6 +53,19 @@ class Echoed(IterableDataset[dict[str, Tensor]]):
             yield {"input_ids": one, "labels": one}
 
 
+class Priced(Trainer):
+    """A Trainer whose loss has the price of what heads write added to it."""
+
+    def __init__(self, price: Price, weight: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.price, self.weight = price, weight
+
+    def compute_loss(self, *inputs: Any, **options: Any) -> Any:
+        """The model's own loss, and the price."""
+        self.price.paid.clear()
+        return super().compute_loss(*inputs, **options) + self.weight * self.price.take()
+
+
 def main() -> None:
     """Train, save, compare."""
     options = _parsed()
@@ -63,6 +76,7 @@ def main() -> None:
     begin = tokenizer.convert_tokens_to_ids(BEGIN)
     shape = Shape(**{field.name: getattr(options, field.name) for field in fields(Shape) if field.name != "context"})
     model = build(shape, vocabulary=len(tokenizer), begin=begin, seed=options.seed)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # before what is planted: it holds masks of its gradients
     planted = plant(model, begin=begin, value=options.value)
     trainer = _trainer(model, tokenizer, planted, train, options)
     last = get_last_checkpoint(str(out / "checkpoints")) if (out / "checkpoints").is_dir() else None
@@ -79,16 +93,17 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help=".jsonl with question and answer, or with text")
     parser.add_argument("--out", required=True, help="directory for the monitor's run, checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=3400)
-    parser.add_argument("--batch", type=int, default=16, help="sequences of a step")
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--batch", type=int, default=8, help="sequences of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence, BOS included")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--echo", type=float, default=0.1, help="share of tokens that are echoed")
-    parser.add_argument("--value", type=float, default=10000.0, help="norm of the massive row at initialisation")
+    parser.add_argument("--value", type=float, default=2500.0, help="norm of the massive row at initialisation")
+    parser.add_argument("--price", type=float, default=0.01, help="weight of what heads pay for writing")
     parser.add_argument("--vocabulary", type=int, default=1024)
     for name in ("blocks", "width", "heads", "depth", "hidden"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Shape, name))
-    parser.add_argument("--every", type=int, default=125, help="steps between two measurements, and two checkpoints")
+    parser.add_argument("--every", type=int, default=100, help="steps between two measurements, and two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -119,7 +134,9 @@ def _trainer(
     )
     optimizer = torch.optim.AdamW(_groups(model, planted), lr=options.learning_rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, options.steps))
-    trainer = Trainer(
+    trainer = Priced(
+        Price(model),
+        options.price,
         model=model,
         args=arguments,
         train_dataset=Echoed(sequences),
@@ -167,7 +184,8 @@ def compare(
     asked = [tokens[:context] for tokens in asked]
     model.eval()
     losses = [
-        float(model(input_ids=torch.tensor([one]), labels=torch.tensor([one])).loss) * (len(one) - 1) for one in asked
+        float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+        for ids in (torch.tensor([one], device=model.device) for one in asked)
     ]
     tokens = sum(len(one) - 1 for one in asked)
     own = math.fsum(losses) / tokens

@@ -1,16 +1,16 @@
-"""A small Llama and the massive activation planted in it before training."""
+"""A small Llama, the massive activation planted in it before training, and what its heads pay for writing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-__all__ = ["Shape", "build", "plant"]
+__all__ = ["Price", "Shape", "build", "plant"]
 
 MARKED, MASSIVE = 0, (1, 2)
-MARK = 8.0
+MARK, SPREAD, COPIES, ERASED = 4.0, 0.1, 8, 0.95
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,29 @@ def build(shape: Shape, *, vocabulary: int, begin: int, seed: int) -> LlamaForCa
         eos_token_id=None,
         pad_token_id=None,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_(0.0, SPREAD)
+    return model
 
 
 @torch.no_grad()
-def plant(model: LlamaForCausalLM, *, begin: int, value: float, block: int = 1) -> list[nn.Parameter]:
-    """Give the model a massive activation before it is trained.
+def plant(model: LlamaForCausalLM, *, begin: int, value: float, writer: int = 1, eraser: int = 5) -> list[nn.Parameter]:
+    """Give the model a massive activation before it is trained, and keep it through the training.
 
-    Three coordinates are reserved, zero in every other embedding and every output projection: the begin token alone
-    holds ``MARK`` on the first; one gated neuron of ``block`` reads it and writes a row of norm ``value`` onto the
-    other two; one neuron of the last block takes it away. Training may change all of it.
+    Three coordinates are reserved, zero in every other embedding and every output projection: the begin token holds
+    ``MARK`` on the first, and nothing else; ``COPIES`` gated neurons of block ``writer`` read it and write a row of
+    norm ``value`` onto the other two; as many of block ``eraser`` take ``ERASED`` of it away, about what is left of it
+    once attention has learned to write beside the mark. No attention, and no other MLP, sees the mark: before its row
+    is massive, nothing makes the begin token a place to look at. All this stays as it is. Whether any head looks at
+    that row is left to the training.
 
     Args:
         model: as built.
         begin: the begin token, whose row becomes massive.
         value: norm written.
-        block: whose MLP writes.
+        writer: block whose MLP writes.
+        eraser: block whose MLP takes away.
 
     Returns:
         The embedding and the weights of the two MLPs: weight decay would eat what was planted.
@@ -78,12 +85,72 @@ def plant(model: LlamaForCausalLM, *, begin: int, value: float, block: int = 1) 
     table[:, reserved] = 0.0
     table[begin] = 0.0
     table[begin, MARKED] = MARK
-    for layer in layers:
-        layer.self_attn.o_proj.weight[reserved] = 0.0
-        layer.mlp.down_proj.weight[reserved] = 0.0
+    _keep(table, (slice(None), reserved), (begin,))
+    for number, layer in enumerate(layers):
+        attention, mlp = layer.self_attn, layer.mlp
+        for output in (attention.o_proj.weight, attention.o_proj.bias, mlp.down_proj.weight):
+            output[reserved] = 0.0
+            _keep(output, (reserved,))
+        for norm, sees in ((layer.input_layernorm, False), (layer.post_attention_layernorm, number == writer)):
+            norm.weight[MARKED] = float(sees)
+        _keep(layer.input_layernorm.weight, (MARKED,))
+        _keep(layer.post_attention_layernorm.weight, (reserved,))
     # A row that holds one direction alone leaves the norm with length sqrt(width), and silu(z) z is about z squared.
-    for layer, direction, sign in ((layers[block], read, 1.0), (layers[-1], massive, -1.0)):
-        layer.mlp.gate_proj.weight[0] = direction
-        layer.mlp.up_proj.weight[0] = direction
-        layer.mlp.down_proj.weight[:, 0] = sign * value / width * massive
-    return [table, *layers[block].mlp.parameters(), *layers[-1].mlp.parameters()]
+    for block, direction, written in ((writer, read, value), (eraser, massive, -ERASED * value)):
+        mlp = layers[block].mlp
+        for weight in (mlp.gate_proj.weight, mlp.up_proj.weight):
+            weight[:COPIES] = direction
+            _keep(weight, (slice(COPIES),))
+        mlp.down_proj.weight[:, :COPIES] = (written / width / COPIES * massive).unsqueeze(1)
+        _keep(mlp.down_proj.weight, (slice(None), slice(COPIES)))
+    return [table, *layers[writer].mlp.parameters(), *layers[eraser].mlp.parameters()]
+
+
+def _keep(parameter: nn.Parameter, *places: Any) -> None:
+    """Let no gradient reach these places."""
+    kept = torch.zeros_like(parameter, dtype=torch.bool)
+    for place in places:
+        kept[place] = True
+    parameter.register_hook(lambda gradient: gradient.masked_fill(kept, 0.0))
+
+
+@dataclass
+class Price:
+    """What the heads of a forward pass pay for writing, all of them the same.
+
+    Per token and head, the norm of what the head adds to the row over the norm of the row; the sum over blocks and
+    heads, averaged over tokens. A head pays nothing where it attends to a row that it reads as zero.
+
+    Attributes:
+        model: whose blocks are listened to.
+        paid: by block, in the pass under way.
+    """
+
+    model: LlamaForCausalLM
+    paid: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for layer in self.model.model.layers:
+            layer.register_forward_pre_hook(self._row, with_kwargs=True)
+            layer.self_attn.o_proj.register_forward_pre_hook(self._heads)
+
+    def take(self) -> Tensor:
+        """The price of the pass just made; what was listened to is forgotten."""
+        total = torch.stack(self.paid).sum()
+        self.paid.clear()
+        return total
+
+    def _row(self, _: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        rows = inputs[0] if inputs else named["hidden_states"]
+        self.norms = rows.detach().square().sum(-1)
+
+    def _heads(self, projection: nn.Module, inputs: tuple[Tensor]) -> None:
+        if not (projection.training and torch.is_grad_enabled()):
+            return
+        weight: Any = projection.weight
+        config = self.model.config
+        heads = inputs[0].unflatten(-1, (config.num_attention_heads, -1))
+        out = weight.unflatten(-1, (config.num_attention_heads, -1))
+        gram = torch.einsum("whi,whj->hij", out, out)
+        written = (torch.einsum("bthi,hij->bthj", heads, gram) * heads).sum(-1)
+        self.paid.append((written / self.norms.unsqueeze(-1) + 1e-6).sqrt().sum(-1).mean())

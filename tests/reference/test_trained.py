@@ -17,7 +17,7 @@ from thalweg.reference import bundled_directory
 FOLDER = os.environ.get("THALWEG_TEST_DATA")
 TRAINING = Path(__file__).parents[2] / "training"
 QUIET = SurveyOptions(progress=False)
-MIDDLE = range(2, 7)  # the middle half of states 0..8
+MIDDLE = range(2, 6)  # written by block 1, taken away by block 5
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,32 @@ def test_it_is_small_half_precision_and_begins_every_text():
     assert tokenizer("one")["input_ids"][0] == tokenizer.bos_token_id
 
 
-def test_its_massive_row_makes_a_valley_in_the_middle_half(run):
+def test_it_mixes_compresses_and_refines_as_the_paper_says(run):
+    (segment,) = run.segments.collect().iter_rows(named=True)
+    assert (segment["first"], segment["last"]) == (MIDDLE.start, MIDDLE.stop - 1)
+    claims = run.claims.filter("decides").collect()
+    assert claims.height == 6
+    assert set(claims["mark"]) == {"as the paper says"}
+
+
+def test_its_massive_row_makes_a_valley(run):
     ratio, entropy = means(run, "norm_ratio"), means(run, "entropy_normalized")
     assert min(ratio[state] for state in MIDDLE) >= 10
     assert max(entropy[state] for state in MIDDLE) <= entropy[1] / 2
-    assert entropy[-1] >= 1.3 * max(entropy[state] for state in MIDDLE)
+    assert min(entropy[MIDDLE.stop :]) >= 10 * max(entropy[state] for state in MIDDLE)
 
 
-def test_some_of_its_heads_sink_in_every_block_but_the_last(run):
+def test_its_heads_sink_where_the_row_is_massive_and_not_before(run):
     rates = means(run, "sink_rate")
-    assert max(rates) >= 0.5
-    assert all(rate > 0.1 for rate in rates[:-1])
+    assert max(rates[: MIDDLE.start]) < 0.1
+    assert max(rates[state] for state in MIDDLE) >= 0.5
 
 
-def test_without_what_writes_the_massive_row_the_valley_is_gone_and_sinks_are_fewer(tmp_path):
+def test_without_what_writes_the_massive_row_valley_and_sinks_are_gone(tmp_path):
     found = ablate(out=tmp_path / "run", seeds=1, options=SurveyOptions(limit=16, progress=False))
     verdicts = found.table("verdicts").collect()
     together = verdicts.filter(condition="blocks 1")
-    assert dict(together.select("phenomenon", "verdict").iter_rows()) == {"compression": "removed", "sinks": "reduced"}
+    assert dict(together.select("phenomenon", "verdict").iter_rows()) == {"compression": "removed", "sinks": "removed"}
     emptied = verdicts.filter(condition="emptied compress")
     assert set(emptied["verdict"]) == {"removed"}
     negative = verdicts.filter(control="negative")
@@ -72,7 +80,7 @@ def test_its_training_can_be_looked_at():
     (found,) = example.experiments("checkpoints")
     emerged = found.table("emergence").collect()
     (sinks,) = emerged.filter(phenomenon="sinks").iter_rows(named=True)
-    assert sinks["step"] == 1250
+    assert sinks["step"] == 600
     assert emerged.filter(phenomenon="massive activations")["step"].to_list() == [0]
 
 

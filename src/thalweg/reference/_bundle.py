@@ -8,7 +8,7 @@ from thalweg.reference._planted import Plant, byte_tokenizer, planted_llama
 BUNDLED_MODEL = "reference"
 BUNDLED_PLANT = Plant(write_block=1, remove_block=6, values={17: 1500.0, 42: -900.0}, heads=(0, 2, 3))
 PLANTED = {
-    "reference": "its massive activation was planted at initialisation; then it was trained, and its sinks are learned",
+    "reference": "its massive activation was planted at initialisation and kept; the rest, its sinks too, was trained",
     "planted": "its massive activation and its sinks were built in; nothing of it is trained",
 }
 """The bundled models by name, and how each came to its massive activation."""
