@@ -265,7 +265,7 @@ class Run:
     def _parts(self, table: str) -> pl.LazyFrame:
         if self.survey is None:
             raise RunError(
-                f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {quote(str(self.path))}`."
+                f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {shlex.quote(str(self.path))}`."
             )
         return self._chosen.table(table)
 
