@@ -163,3 +163,49 @@ def test_a_kill_between_a_table_and_its_header_leaves_either_of_two_tables(tmp_p
         assert writer.missing == ()
         writer.write_table("profile", before.reverse())  # and now a kill after the table
     assert open_run(tmp_path).profile.collect().equals(before.reverse())
+
+
+def finished(path):
+    run = whole(path)
+    with open_survey(path, header((PLANTED, PLAIN), ("words",))) as writer:
+        writer.update(status="finished")
+    return run
+
+
+@pytest.mark.xfail(strict=True, reason="issue 11")
+def test_findings_without_their_header_are_named(tmp_path):
+    run = finished(tmp_path)
+    file_of(run, "header.json").unlink()
+    with pytest.raises(RunError, match=r"survey/\w+/header.json is missing. Run the same command again"):
+        _ = run.layers
+
+
+def test_a_folder_in_which_nothing_was_measured_yet_is_no_damage(tmp_path):
+    finished(tmp_path)
+    (tmp_path / "ablation" / "0123456789").mkdir(parents=True)  # killed before its header
+    assert open_run(tmp_path).experiments("ablation") == []
+
+
+@pytest.mark.xfail(strict=True, reason="issue 11")
+@pytest.mark.parametrize("table", ["profile", "coupling"])
+def test_a_table_that_is_gone_from_finished_findings_is_named(tmp_path, table):
+    run = finished(tmp_path)
+    file_of(run, f"{table}.parquet").unlink()
+    with pytest.raises(RunError, match=rf"{table}.parquet is missing. Run the same command again"):
+        getattr(run, table)
+    assert run.missing == ()
+    with open_survey(tmp_path, header((PLANTED, PLAIN), ("words",))) as writer:
+        assert writer.missing == (table,)
+
+
+@pytest.mark.xfail(strict=True, reason="issue 11")
+@pytest.mark.parametrize("gone", ["record", "folder"])
+def test_rows_that_are_gone_from_finished_findings_are_named(tmp_path, gone):
+    run = finished(tmp_path)
+    record = file_of(run, f"*planted*/{ROWS}.json")
+    record.unlink() if gone == "record" else [file.unlink() for file in record.parent.iterdir()]
+    held = 4 if gone == "record" else 0
+    with pytest.raises(RunError, match=rf"planted-\w+.words-\w+ holds {held} of 8 prompts: .* Run the same command ag"):
+        _ = run.layers
+    with open_survey(tmp_path, header((PLANTED, PLAIN), ("words",))) as writer:
+        assert len(writer.done(PLANTED.name, "main", "words")) == held // 4
