@@ -3,6 +3,7 @@
 ::
 
     ThalwegError
+    ├── NotMeasured            a part could not be measured for a reason that can pass: exit code 3
     └── UsageError             the person has to act: exit code 2
         ├── ModelError         a model cannot be loaded, or is not a decoder-only model
         ├── ProofError         a model's parts could not be proved
@@ -16,6 +17,7 @@ A message says what was expected, what came, and what to do.
 __all__ = [
     "DataError",
     "ModelError",
+    "NotMeasured",
     "OverflowInFloat16",
     "ProofError",
     "RunError",
@@ -32,6 +34,12 @@ class ThalwegError(Exception):
     def __init__(self, said: str = "") -> None:
         """One line, whatever the names in it hold."""
         super().__init__(" ".join(said.splitlines()))
+
+
+class NotMeasured(ThalwegError):
+    """Something that can pass, such as a full memory, kept a part from being measured: the same command measures it."""
+
+    exit_code = 3
 
 
 class UsageError(ThalwegError):

@@ -29,6 +29,7 @@ from thalweg.store import open_run
 NAMES = ("survey", "checkpoints", "contrast", "attribute", "ablate", "clip", "lens", "mcq", "probe", "mteb")
 TRAINED = "lens --train-tuned"
 OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=4)
+FITS = 15
 FILES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
 
@@ -64,19 +65,38 @@ def perform(name: str, place: Path, out: Path) -> None:
         called(model, prompts, out=out, options=OPTIONS, **own)
 
 
-class Dying:
-    """Counts what a process does to the files below a directory, and dies in front of one of these operations.
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong.
 
-    A file that is being forced to disk has lost half of its bytes by then: the worst moment.
+    Attributes:
+        at: in front of which file operation; None for no one.
+        number: what the system says to it, as an errno; None kills the process.
+        fails: what the model says to every prompt of more than 15 tokens.
     """
 
-    def __init__(self, below: Path, at: int | None) -> None:
-        self.below, self.at, self.count = os.fspath(below), at, 0
-        self._fsync = os.fsync
+    at: int | None = None
+    number: int | None = None
+    fails: Exception | None = None
+
+
+NONE = Fault()
+
+
+class Watched:
+    """Counts what a process does to the files below a directory, and lets one of these operations go wrong.
+
+    Of a file that is being forced to disk when the process is killed half of the bytes are lost: the worst moment.
+    """
+
+    def __init__(self, below: Path, fault: Fault) -> None:
+        self.below, self.fault, self.count = os.fspath(below), fault, 0
 
     def begin(self) -> None:
         sys.addaudithook(self._seen)
         os.fsync = self._forced
+        if self.fault.fails is not None:
+            _fail_when_long(self.fault.fails)
 
     def _seen(self, event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
@@ -92,10 +112,25 @@ class Dying:
 
     def _operation(self, handle: int | None = None) -> None:
         self.count += 1
-        if self.count == self.at:
+        if self.count == self.fault.at:
+            if self.fault.number is not None:
+                raise OSError(self.fault.number, os.strerror(self.fault.number))
             if handle is not None:
                 os.truncate(handle, os.fstat(handle).st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail_when_long(error: Exception) -> None:
+    from transformers.models.llama.modeling_llama import LlamaModel
+
+    forward: Any = LlamaModel.forward
+
+    def failing(self: Any, input_ids: Any = None, **options: Any) -> Any:
+        if input_ids is not None and input_ids.shape[-1] > FITS:
+            raise error
+        return forward(self, input_ids=input_ids, **options)
+
+    LlamaModel.forward = failing
 
 
 @dataclass(frozen=True)
@@ -107,27 +142,27 @@ class Ending:
     killed: bool = False
 
 
-def _child(name: str, place: Path, out: Path, at: int | None, answer: Connection) -> None:
-    dying = Dying(out, at)
-    dying.begin()
+def _child(name: str, place: Path, out: Path, fault: Fault, answer: Connection) -> None:
+    watched = Watched(out, fault)
+    watched.begin()
     error = None
     try:
         perform(name, place, out)
     except ThalwegError as raised:
         error = raised
-    answer.send(Ending(dying.count, error))
+    answer.send(Ending(watched.count, error))
 
 
-def performed(name: str, place: Path, out: Path, *, dies_at: int | None = None) -> Ending:
+def performed(name: str, place: Path, out: Path, fault: Fault = NONE) -> Ending:
     """Run an experiment in its own process; a traceback is a failed assertion."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.faults.preloaded"])
     answer, told = server.Pipe(duplex=False)
-    process = server.Process(target=_child, args=(name, place, out, dies_at, told))
+    process = server.Process(target=_child, args=(name, place, out, fault, told))
     process.start()
     told.close()
     process.join(300)
-    if process.exitcode == -signal.SIGKILL and dies_at is not None:
+    if process.exitcode == -signal.SIGKILL and fault.at is not None:
         return Ending(killed=True)
     assert process.exitcode == 0, f"{name} ended with {process.exitcode}"
     return answer.recv()

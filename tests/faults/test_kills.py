@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.faults.performed import NAMES, TRAINED, differing, performed, tables
+from tests.faults.performed import NAMES, TRAINED, Fault, differing, performed, tables
 from tests.faults.share import some
 
 from thalweg.experiments import experiments
@@ -23,8 +23,8 @@ def test_one_that_was_killed_ends_with_the_tables_of_an_undisturbed_one(name, un
     assert all(frame.height for frame in whole.values())
     for first in some(range(1, operations + 1), FAULTS):
         run, then = tmp_path / str(first), random.Random(first).randint(1, operations)
-        assert performed(name, undisturbed.place, run, dies_at=first).killed
-        performed(name, undisturbed.place, run, dies_at=then)
+        assert performed(name, undisturbed.place, run, Fault(first)).killed
+        performed(name, undisturbed.place, run, Fault(then))
         ending = performed(name, undisturbed.place, run)
         what = f"{name} killed in front of operation {first} of {operations}, and going on in front of {then}"
         assert ending.error is None, f"{what}: {ending.error}"
