@@ -6,7 +6,7 @@ import torch
 
 from saved import llama, save
 from thalweg.capture import identify_model, load_model
-from thalweg.errors import DataError, UsageError
+from thalweg.errors import DataError, NotMeasured, UsageError
 from thalweg.experiments import SurveyOptions, TextFeatures, features
 from thalweg.experiments import _features as module
 from thalweg.experiments import _pass as passing
@@ -121,7 +121,7 @@ def test_one_that_is_stopped_goes_on_where_it_stopped(model, tmp_path, passes, m
     np.testing.assert_allclose(np.asarray(found), np.asarray(other), rtol=1e-4, atol=1e-5)
 
 
-def test_a_text_that_does_not_fit_is_a_gap_and_the_others_are_not(model, tmp_path, monkeypatch):
+def test_a_text_that_does_not_fit_is_named_and_measured_later_and_the_others_stay(model, tmp_path, monkeypatch):
     run, longest = TextFeatures._pooled, max(TEXTS, key=len)
 
     def pooled(self, batch):
@@ -131,9 +131,13 @@ def test_a_text_that_does_not_fit_is_a_gap_and_the_others_are_not(model, tmp_pat
 
     monkeypatch.setattr(TextFeatures, "_pooled", pooled)
     measured = TextFeatures(model, tmp_path, options=QUIET)
-    found = measured(TEXTS)
-    assert [text for text, there in zip(TEXTS, found.present, strict=True) if not there] == [longest]
+    with pytest.raises(NotMeasured, match=r"out of memory: 1 of \d+ prompts were not measured"):
+        measured(TEXTS)
     assert measured.skipped == {"out of memory": 1}
+    monkeypatch.undo()
+    later = TextFeatures(model, tmp_path, options=QUIET)
+    assert later(TEXTS).present.all()
+    assert later.measured == 1
 
 
 def test_a_float64_model_keeps_its_precision(tmp_path):

@@ -21,7 +21,7 @@ import thalweg
 from saved import llama, save
 from thalweg.capture import identify_model, load_model, subject_of
 from thalweg.capture._proof import proof_tokens
-from thalweg.errors import OverflowInFloat16, UsageError
+from thalweg.errors import NotMeasured, OverflowInFloat16, UsageError
 from thalweg.experiments import _over_prompts as over_prompts
 from thalweg.experiments import mcq
 from thalweg.experiments._mcq import measure as answering
@@ -374,9 +374,7 @@ def test_what_does_not_fit_into_memory_is_told_in_one_line_and_the_rest_stays(mo
         return own(self, batch, given)
 
     monkeypatch.setattr(answering.LogLikelihoods, "_answered", full)
-    with pytest.raises(
-        UsageError, match=r"a request of \d+ tokens does not fit into memory. Try a smaller --max-length"
-    ):
+    with pytest.raises(NotMeasured, match=r"out of memory: \d+ of \d+ prompts were not measured.*smaller --max-length"):
         asked(model, tasks, tmp_path / "run")
     assert list((tmp_path / "run" / "features").rglob("*.npy"))
 

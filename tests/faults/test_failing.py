@@ -33,7 +33,6 @@ def waiting(path):
     }
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [*((name, "out of memory") for name in EVERY), ("survey", "a device error"), ("lens", "a time-out")],

@@ -172,7 +172,6 @@ def finished(path):
     return run
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 def test_findings_without_their_header_are_named(tmp_path):
     run = finished(tmp_path)
     file_of(run, "header.json").unlink()
@@ -186,7 +185,6 @@ def test_a_folder_in_which_nothing_was_measured_yet_is_no_damage(tmp_path):
     assert open_run(tmp_path).experiments("ablation") == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 @pytest.mark.parametrize("table", ["profile", "coupling"])
 def test_a_table_that_is_gone_from_finished_findings_is_named(tmp_path, table):
     run = finished(tmp_path)
@@ -198,7 +196,6 @@ def test_a_table_that_is_gone_from_finished_findings_is_named(tmp_path, table):
         assert writer.missing == (table,)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 @pytest.mark.parametrize("gone", ["record", "folder"])
 def test_rows_that_are_gone_from_finished_findings_are_named(tmp_path, gone):
     run = finished(tmp_path)

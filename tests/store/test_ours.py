@@ -27,7 +27,6 @@ def folders(run):
 STRANGERS = ("x.parquet", "notes.tmp", "000000000-000000004.layers.parquet.bak", "profile (copy).parquet", "notes.json")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 @pytest.mark.parametrize("place", ["run", "survey", "findings", "pair"])
 def test_strangers_stay_and_are_mentioned_once(run, caplog, place):
     for name in STRANGERS:
@@ -46,7 +45,6 @@ def test_strangers_stay_and_are_mentioned_once(run, caplog, place):
     assert open_run(run.path).layers.collect().equals(before)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 def test_what_a_dead_writer_left_goes_whichever_experiment_opens_the_run(run):
     places = folders(run)
     left = [
@@ -64,7 +62,6 @@ def test_what_a_dead_writer_left_goes_whichever_experiment_opens_the_run(run):
     assert [file for file in left if file.exists()] == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 11")
 @pytest.mark.parametrize("place", ["survey", "findings", "pair"])
 def test_a_folder_that_is_a_link_is_not_written_into(run, tmp_path, place):
     linked = folders(run)[place]

@@ -21,7 +21,7 @@ from thalweg.advice._states import (
     why_not,
 )
 from thalweg.errors import UsageError
-from thalweg.experiments import latest_pairs, surveyed_span
+from thalweg.experiments import latest_pairs, reading, surveyed_span
 from thalweg.store import ModelFacts, Run, open_run
 
 COSTS = (1.0, 5.0, 10.0)
@@ -71,9 +71,14 @@ def advise(run: Run | str | Path, *, costs: Annotated[Sequence[float | int], BY_
     if wrong or not costs:
         raise UsageError(f"--cost takes per cents above 0, such as 1,5,10; got {wrong[0] if wrong else 'none'}.")
     opened = run if isinstance(run, Run) else open_run(run)
+    with reading(opened, "what it holds"):
+        return _advised(opened, [float(cost) for cost in costs])
+
+
+def _advised(opened: Run, costs: Sequence[float]) -> list[Advice]:
     last = {(pair.model, pair.revision) for pair in latest_pairs(opened)}  # of a training its last checkpoint
     models = [model for model in opened.header.models if (model.name, model.revision) in last or not last]
-    return [_about(opened, model, [float(cost) for cost in costs]) for model in models]
+    return [_about(opened, model, costs) for model in models]
 
 
 def _about(run: Run, model: ModelFacts, costs: Sequence[float]) -> Advice:

@@ -3,10 +3,28 @@
 An engine takes shards, cuts them into batches, has each batch measured, and hands the results of every finished shard
 to whoever stores them. Which engine ran changes no number.
 
-Reading order: :mod:`._local` (shards, batches, halving, and whether the memory is full), :mod:`._progress`.
+Reading order: :mod:`._local` (shards, batches, halving, and what can pass), :mod:`._progress`.
 """
 
-from thalweg.engines._local import OUT_OF_MEMORY, BatchOptions, is_out_of_memory, run_shards
+from thalweg.engines._local import (
+    OUT_OF_MEMORY,
+    PASSING,
+    BatchOptions,
+    is_out_of_memory,
+    passing,
+    require_all,
+    run_shards,
+)
 from thalweg.engines._progress import Progress, progress_bar
 
-__all__ = ["OUT_OF_MEMORY", "BatchOptions", "Progress", "is_out_of_memory", "progress_bar", "run_shards"]
+__all__ = [
+    "OUT_OF_MEMORY",
+    "PASSING",
+    "BatchOptions",
+    "Progress",
+    "is_out_of_memory",
+    "passing",
+    "progress_bar",
+    "require_all",
+    "run_shards",
+]

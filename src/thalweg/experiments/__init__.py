@@ -26,7 +26,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
-from thalweg.experiments._declared import Experiment, Outcome
+from thalweg.experiments._declared import Experiment, Outcome, reading
 from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
 from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
@@ -104,6 +104,7 @@ __all__ = [
     "prepare",
     "probe",
     "read",
+    "reading",
     "register",
     "shared_columns",
     "survey",

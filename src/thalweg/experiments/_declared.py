@@ -1,15 +1,34 @@
 """What an experiment is, and what the command line tells of what it returned."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from shlex import quote
 from typing import Any, Literal
 
+from thalweg.errors import RunError, ThalwegError
 from thalweg.shown import Card, Chapter, Section, Table, amount, counted, listing
 from thalweg.store import Coverage, Findings, ModelFacts, Run, RunHeader, Tables, open_run
 
+PARTLY = 3
+"""Some of it is missing, and named."""
 Group = Literal["Measure", "Intervene", "Downstream"]
+
+
+@contextmanager
+def reading(run: Run, what: str) -> Generator[None]:
+    """Say in a line that a run's tables and headers do not fit together, whatever they then run into."""
+    try:
+        yield
+    except (ThalwegError, MemoryError):
+        raise
+    except Exception as error:
+        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RunError(
+            f"{run.path}: {what} cannot be shown: its tables and headers do not fit together ({got}). Measure it "
+            "again, with another --out; if nobody changed the run, please report it."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -45,16 +64,21 @@ class Experiment:
 
     def chapters(self, run: Run) -> Iterator[Chapter]:
         """What is shown of it; chapters without a section are left out."""
-        return (chapter for chapter in import_module(self.view).chapters(run) if chapter.sections)
+        with reading(run, self.name):
+            yield from (chapter for chapter in import_module(self.view).chapters(run) if chapter.sections)
 
     def cards(self, run: Run) -> Iterator[Card]:
         """Its answers on top of the page."""
         cards: Callable[[Run], Iterator[Card]] | None = getattr(import_module(self.view), "cards", None)
-        return iter(()) if cards is None else cards(run)
+        with reading(run, self.name):
+            yield from () if cards is None else cards(run)
 
     def told(self, result: Any, asked: Mapping[str, Any]) -> Any:
-        """What the command line tells of a result, an `Outcome`, given what was asked for."""
-        return import_module(self.outcome).outcome(self, result, asked)
+        """What the command line tells of a result, an `Outcome`, given what was asked for; 3 where rows wait."""
+        outcome: Outcome = import_module(self.outcome).outcome(self, result, asked)
+        latest = [found[-1] for folder in self.tables if outcome.run and (found := outcome.run.experiments(folder))]
+        waiting = any(coverage.waiting for findings in latest for coverage in findings.header.coverage)
+        return replace(outcome, exit_code=outcome.exit_code or PARTLY) if waiting else outcome
 
 
 @dataclass(frozen=True)
@@ -137,8 +161,9 @@ def coverage_remarks(header: RunHeader, coverage: Iterable[Coverage]) -> list[st
     samples = {data.name: data.sample for data in header.data if data.sample is not None}
     said = [f"{name}: a random sample, {sample}." for name, sample in samples.items()]
     for pair in coverage:
-        if skipped := sum(pair.skipped.values()):
-            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(pair.skipped.items()))
+        without = {reason: count for reason, count in pair.skipped.items() if reason not in pair.waiting}
+        if skipped := sum(without.values()):
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(without.items()))
             said.append(f"{skipped:,} of {counted(pair.rows_read, 'row')} of {pair.data} gave no prompt: {reasons}.")
         said += [bos_remark(header, pair)] if pair.bos_twice else []
     return list(dict.fromkeys(said))  # rows give no prompt to one model as to another

@@ -10,7 +10,7 @@ import torch
 
 from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
-from thalweg.engines import progress_bar, run_shards
+from thalweg.engines import progress_bar, require_all, run_shards
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded, skip_counts
@@ -118,10 +118,10 @@ class TextFeatures:
 
     def _write(self, shard: Rows, results: list[tuple[list[str], np.ndarray]]) -> None:
         self.skipped.update(skip_counts(shard))
-        if not results:
-            return
-        digests = [digest for batch, _ in results for digest in batch]
-        self.store.write(digests, np.concatenate([values for _, values in results]))
+        if results:
+            digests = [digest for batch, _ in results for digest in batch]
+            self.store.write(digests, np.concatenate([values for _, values in results]))
+        require_all(shard)
 
 
 def features(

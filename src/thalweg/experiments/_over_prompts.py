@@ -1,6 +1,7 @@
 """Prompts of data sets through one model, shard after shard, resumed where it stopped: the survey and every experiment.
 
-A row that did not fit into memory is written down as one to be tried again, and the same command tries it again.
+A row that was not measured for a reason that can pass is written down as one to be tried again, and the same command
+tries it again.
 """
 
 import sys
@@ -13,8 +14,8 @@ from typing import TypeVar
 import polars as pl
 
 from thalweg.capture import Capability, IdentifiedModel, Subject, load_model, positions_of, require, subject_of
-from thalweg.engines import OUT_OF_MEMORY, BatchOptions, Progress, progress_bar, run_shards
-from thalweg.errors import UsageError
+from thalweg.engines import PASSING, BatchOptions, Progress, progress_bar, run_shards
+from thalweg.errors import NotMeasured, UsageError
 from thalweg.experiments._options import SurveyOptions
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import (
@@ -146,6 +147,8 @@ class Passage:
         self.writer.update()
         pair = tuple(self.key.values())
         covered = next(coverage for coverage in self.writer.header.coverage if coverage.pair == pair)
+        if covered.waiting and not covered.prompts_kept:
+            raise NotMeasured(f"{covered.not_measured} Nothing is there to be averaged.")
         require_prompts(self.source, covered.prompts_kept, covered.skipped)
 
     def _to_come(self) -> int | None:
@@ -201,10 +204,9 @@ def write_shards(
 
     def finish(shard: Rows, results: list[Result]) -> None:
         rows, skipped = tables(shard.prompts, results, key), skip_counts(shard)
-        again = {row.row: row.reason for row in shard.skipped if row.reason == OUT_OF_MEMORY}
-        skipped.pop(OUT_OF_MEMORY, None)
+        again = {row.row: row.reason for row in shard.skipped if row.reason in PASSING}
         of_rows = {
-            "skipped": skipped,
+            "skipped": {reason: count for reason, count in skipped.items() if reason not in PASSING},
             "bos_twice": sum(prompt.bos_twice for prompt in shard.prompts),
             "left_out": shard.left_out,
         }

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from thalweg import averages, metrics
 from thalweg.capture import Subject
-from thalweg.engines import run_shards
+from thalweg.engines import require_all, run_shards
 from thalweg.errors import UsageError
 from thalweg.experiments._columns import SEGMENTS
 from thalweg.experiments._over_prompts import batching
 from thalweg.experiments._pass import StateSeen, read
 from thalweg.experiments._prepare import Prepared
-from thalweg.prompts import Prompt, read_shards
+from thalweg.prompts import Prompt, Shard, read_shards
 from thalweg.shapes import Int
 from thalweg.shown import listing, span_of
 from thalweg.store import FindingsWriter
@@ -236,7 +236,8 @@ def _found(part: Prepared, subject: Subject, key: Mapping[str, str]) -> pl.DataF
         read(subject, batch, reader)
         return reader.rows
 
-    def keep(_: object, results: list[list[_Sizes]]) -> None:
+    def keep(shard: Shard, results: list[list[_Sizes]]) -> None:
+        require_all(shard)
         sizes.extend(prompt for batch in results for prompt in batch)
 
     shards = islice(read_shards(part.sources[0], part.tokenizations[0], limit=ROWS, size=ROWS), 1)

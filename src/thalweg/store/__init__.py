@@ -7,7 +7,8 @@ on where it stopped, and what was damaged is named and measured again.
 
 In reading order: ``_tables`` what a table is · ``_files`` whole files, checksums and JSON · ``_header`` run.json, and
 when two runs are one · ``_findings_header`` header.json · ``_shards`` what is finished, and its files' names ·
-``_reader`` reading · ``_writer`` and ``_open`` writing · ``_features`` pooled states of texts.
+``_own`` what is thalweg's own · ``_reader`` reading · ``_writer`` and ``_open`` writing · ``_features`` pooled states
+of texts.
 """
 
 from thalweg.store._features import Features, FeatureStore, text_hash

@@ -32,6 +32,7 @@ from thalweg.store._files import (
     make_directory,
     read_document,
     remove,
+    require_own,
     require_whole,
     write_document,
     write_whole,
@@ -128,6 +129,8 @@ class FeatureStore:
         self.settings = dict(settings)
         self.key = settings_key(self.settings)
         self.directory = Path(run) / FEATURES / self.key
+        require_own(self.directory.parent)
+        require_own(self.directory)
         self._files, self._index = list[tuple[Path, FeatureRecord]](), dict[str, tuple[int, int]]()
         self._begun = False
         for path in sorted(path for path in self.directory.glob("*.json") if _OURS.fullmatch(path.name)):

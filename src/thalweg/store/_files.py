@@ -17,6 +17,8 @@ from thalweg.errors import RunError
 TEMPORARY = ".tmp"
 CHECKSUM = "checksum"
 AGAIN = "Run the same command again: it is made anew."
+LARGEST = 2**26
+"""Bytes of a JSON file: far more than any that is written."""
 Count = Annotated[int, Field(ge=0)]
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -75,6 +77,10 @@ def os_errors_as_run_errors(path: Path) -> Generator[None]:
                 f"no space left on the disk while writing {path}; the parts that are finished stay. "
                 "Free some space and run the same command again: it goes on where it stopped."
             )
+        elif error.errno == errno.EISDIR:
+            message = f"cannot write {path}: a folder lies in its place. Move it away, or choose another --out."
+        elif error.errno == errno.ENOLCK:
+            message = f"the file system of {path} keeps no locks, which hold two writers apart. Choose another --out."
         else:
             reason = error.strerror or str(error)
             message = f"cannot write {path}: {reason}. Make it writable, or choose another --out."
@@ -91,8 +97,19 @@ def _sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
+def require_own(folder: Path) -> None:
+    """RunError for a folder of a run that is a link: what is elsewhere is nobody's to remove."""
+    if folder.is_symlink():
+        raise RunError(
+            f"{folder} is a symbolic link, and a run is written into folders of its own alone. Put the folder itself "
+            "in its place, or choose another --out."
+        )
+
+
 def make_directory(directory: Path) -> None:
-    """Make a directory, and those above it, if it is not there."""
+    """Make a directory in a folder of a run, and those above it, if it is not there."""
+    require_own(directory.parent)
+    require_own(directory)
     if directory.is_dir():
         return
     with os_errors_as_run_errors(directory):
@@ -159,8 +176,8 @@ def read_document(path: Path, kind: type[Document], *, todo: str = AGAIN) -> Doc
         document = kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or path.name
-        raise RunError(f"{path} is damaged: {where}: {first['msg']}. {todo}") from error
+        said = f"{'.'.join(map(str, first['loc'])) or path.name}: {first['msg']}"
+        raise RunError(f"{path} is damaged: {' '.join(said.split())[:300]}. {todo}") from error
     if checksum != _checksum(values):
         raise RunError(f"{path} is damaged: it does not hold what was written. {todo}")
     return document
@@ -168,9 +185,13 @@ def read_document(path: Path, kind: type[Document], *, todo: str = AGAIN) -> Doc
 
 def parsed(path: Path, *, todo: str = AGAIN) -> dict[str, Any]:
     """Read a JSON object; RunError where it is none."""
+    if not path.is_file():
+        raise RunError(f"{path} is {'damaged: it is no file' if path.exists() else 'missing'}. {todo}")
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
         values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: it is not JSON ({error}). {todo}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} is damaged: expected a JSON object. {todo}")

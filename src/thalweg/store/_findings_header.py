@@ -5,15 +5,19 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from thalweg.store._files import Count, Facts, FileFacts, read_document, write_document
+from thalweg.errors import RunError
+from thalweg.store._files import AGAIN, Count, Facts, FileFacts, read_document, write_document
 from thalweg.store._header import DataFacts
 from thalweg.store._tables import Tables, dtype_of
 
 HEADER = "header.json"
+SHOWN = 10
+TableName = Annotated[str, Field(pattern=r"\A\w[\w-]*\z")]
+"""A part of file names."""
 Kind = Literal["parts", "whole", "plan"]
 Pair = tuple[str, str, str]
 """Model, revision and data."""
@@ -65,6 +69,7 @@ class Coverage(PartCounts):
         data: the data set's name.
         rows_read: rows of the data that were read; those to be tried again are among them and among ``skipped``.
         prompts_kept: prompts that were measured.
+        waiting: rows that were not measured, by the reason, which can pass: the same command measures them.
     """
 
     model: str
@@ -72,6 +77,21 @@ class Coverage(PartCounts):
     data: str
     rows_read: Count = 0
     prompts_kept: Count = 0
+    waiting: dict[str, tuple[Count, ...]] = Field(default_factory=dict[str, tuple[int, ...]])
+
+    @property
+    def not_measured(self) -> str:
+        """Which rows wait and why, in words; empty where none does."""
+        if not self.waiting:
+            return ""
+        reasons = list[str]()
+        for reason, rows in self.waiting.items():
+            first, more = ", ".join(map(str, rows[:SHOWN])), f" and {len(rows) - SHOWN:,} more" * (len(rows) > SHOWN)
+            reasons.append(f"row{'s' * (len(rows) > 1)} {first}{more} ({reason})")
+        return (
+            f"{self.model} on {self.data}: not measured: {'; '.join(reasons)}. Run the same command again: it measures "
+            "them and nothing else."
+        )
 
     @property
     def pair(self) -> Pair:
@@ -130,7 +150,7 @@ class FindingsHeader(Session):
     experiment: str
     settings: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     status: Status = "started"
-    tables: dict[str, TableFacts] = Field(default_factory=dict[str, TableFacts])
+    tables: dict[TableName, TableFacts] = Field(default_factory=dict[str, TableFacts])
     data: tuple[DataFacts, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     definitions: Count = 1
@@ -194,5 +214,9 @@ def write_findings_header(directory: Path, header: FindingsHeader) -> FindingsHe
 
 
 def read_findings_header(directory: Path) -> FindingsHeader:
-    """Read header.json; RunError where it is damaged or of a newer thalweg."""
-    return read_document(directory / HEADER, FindingsHeader)
+    """Read header.json; RunError where it is missing, damaged, of other findings, or of a newer thalweg."""
+    header = read_document(directory / HEADER, FindingsHeader)
+    if (header.experiment, header.key) != (directory.parent.name, directory.name):
+        of = f"{header.experiment[:80]}/{header.key}"
+        raise RunError(f"{directory / HEADER} is damaged: it is that of {of}. {AGAIN}")
+    return header

@@ -14,9 +14,11 @@ from thalweg.store._files import Count, Facts, parsed, read_document, write_docu
 
 HEADER = "run.json"
 FORMAT = 2
+MOST_BLOCKS, MOST_HEADS = 10_000, 100_000
+"""What is drawn grows with them; no model comes near."""
 UNNAMED = ("main", "local")
 """Revisions that nobody asked for by name."""
-_TODO = "Restore it, or measure again with another --out."
+RESTORE = "Restore it, or measure again with another --out."
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class ModelFacts(Facts):
     adapter: str | None = None
     attention: str | None = None
     positions: str | None = None
-    blocks: Count
-    heads: Count
+    blocks: int = Field(ge=1, le=MOST_BLOCKS)
+    heads: int = Field(ge=1, le=MOST_HEADS)
     width: Count | None = None
     vocabulary: Count | None = None
     parameters: Count | None = None
@@ -243,7 +245,7 @@ def read_header(run: Path) -> RunHeader:
     if not path.is_file():
         reason = "it has no run.json" if run.is_dir() else "there is no such directory"
         raise RunError(f"{run} is no thalweg run: {reason}. Pass the directory that `thalweg survey --out` wrote.")
-    version = parsed(path, todo=_TODO).get("format")
+    version = parsed(path, todo=RESTORE).get("format")
     if isinstance(version, int) and version > FORMAT:
         raise RunError(
             f"{run} was written by a newer thalweg: format {version}, this one reads format {FORMAT}. Upgrade thalweg."
@@ -253,4 +255,4 @@ def read_header(run: Path) -> RunHeader:
             f"{run} was written by a development version of thalweg (format {version}): measure it again, with another "
             "--out."
         )
-    return read_document(path, RunHeader, todo=_TODO)
+    return read_document(path, RunHeader, todo=RESTORE)

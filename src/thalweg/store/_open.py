@@ -1,10 +1,10 @@
 """Opening findings for writing: new ones, or the same ones again, in a run that is there or in a new one."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import filelock
 from pydantic import JsonValue
@@ -22,12 +22,12 @@ from thalweg.store._files import (
 from thalweg.store._findings_header import DEFINITIONS, FindingsHeader, Pair, Session, read_findings_header, table_facts
 from thalweg.store._findings_header import HEADER as FINDINGS_HEADER
 from thalweg.store._header import HEADER, DataFacts, ModelFacts, RunHeader, read_header, write_header
-from thalweg.store._shards import Held, ShardRecord, is_ours, is_pair_folder, read_record, record_files
+from thalweg.store._own import LOCK, clear, own_folders
+from thalweg.store._shards import Held, ShardRecord, is_ours, read_record, record_files
 from thalweg.store._tables import Tables
 from thalweg.store._writer import FindingsWriter
 
 Joins = Literal["whole", "grown", "part", "models"]
-_LOCK = ".lock"
 _OF_PROMPTS = ("data", "max_length", "thresholds", "seed", "variants", "keep_text")
 """What a run has yet to be told while it holds only experiments that have data of their own."""
 _log = logging.getLogger("thalweg.store")
@@ -83,10 +83,12 @@ def open_findings(
         )
         directory = run / experiment / asked.key
         make_directory(directory)
+        _, _, *of_pairs = own_folders(directory)
         begun = _begun(directory, asked)
+        clear(run, directory, {**begun.tables, **asked.tables})
         if joins == "models":
             begun = begun.model_copy(update={"data": _own_data(run, stored, begun, header)})
-        held = _held_in(directory, begun)
+        held = _held_in(directory, of_pairs, begun)
         begun = begun.model_copy(update={"wholes": _wholes_in(directory, begun), "status": "started"})
         measured = stored if joins in ("whole", "grown") else header  # of a run that is surveyed, all
         now = set[Pair](measured.pairs if tables.parts else ())
@@ -144,7 +146,7 @@ def _make(run: Path) -> None:
         raise RunError(f"expected a directory for the run, {run} is a file. Choose another --out.")
     with os_errors_as_run_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-        left_by_us = {_LOCK, HEADER + TEMPORARY}  # killed before the header was there
+        left_by_us = {LOCK, HEADER + TEMPORARY}  # killed before the header was there
         others = sorted(entry.name for entry in run.iterdir() if entry.name not in left_by_us)
     if others and HEADER not in others:
         raise RunError(
@@ -155,7 +157,7 @@ def _make(run: Path) -> None:
 def _locked(run: Path) -> filelock.BaseFileLock:
     """Hold the run, or say that another process does."""
     # A lock of the operating system: it ends with the process that holds it, however that ends.
-    lock = filelock.FileLock(run / _LOCK)
+    lock = filelock.FileLock(run / LOCK)
     with os_errors_as_run_errors(run):
         try:
             lock.acquire(timeout=0)
@@ -180,7 +182,6 @@ def _joined(run: Path, asked: RunHeader, joins: Joins) -> RunHeader:
         header = asked.model_copy(update={"started": datetime.now(UTC)})
         write_header(run, header)  # first of all: a run is identified before it starts
         return header
-    (run / (HEADER + TEMPORARY)).unlink(missing_ok=True)
     stored = read_header(run)
     if joins == "models" or (joins == "part" and stored.data):
         _refuse_strangers(run, stored, asked, joins)
@@ -227,11 +228,11 @@ def _filled(asked: ModelFacts, known: ModelFacts) -> ModelFacts:
     return asked.model_copy(update=learned)
 
 
-def _held_in(directory: Path, header: FindingsHeader) -> dict[Pair, Held]:
+def _held_in(directory: Path, folders: Iterable[Path], header: FindingsHeader) -> dict[Pair, Held]:
     """Read what is finished; what is damaged is named and removed, and what a killed writer left is removed."""
     records = dict[Pair, list[ShardRecord]]()
-    for folder in sorted(path for path in directory.iterdir() if is_pair_folder(path.name)):
-        for record in _intact(folder):
+    for folder in folders:
+        for record in _intact(folder, header.tables):
             records.setdefault((record.model, record.revision, record.data), []).append(record)
     held = {pair: Held(directory, pair, of_pair) for pair, of_pair in records.items()}
     plans = {directory / f"{name}.parquet": header.wholes.get(name, ()) for name in header.named("plan")}
@@ -242,9 +243,8 @@ def _held_in(directory: Path, header: FindingsHeader) -> dict[Pair, Held]:
 
 
 def _wholes_in(directory: Path, header: FindingsHeader) -> dict[str, tuple[FileFacts, ...]]:
-    """The tables that are not in parts and are as they were written; others, and what a killed writer left, go."""
+    """The tables that are not in parts and are as they were written; others go."""
     whole = dict[str, tuple[FileFacts, ...]]()
-    remove(directory / f"{FINDINGS_HEADER}{TEMPORARY}")
     for name in (*header.named("whole"), *header.named("plan")):
         file = directory / f"{name}.parquet"
         if facts := tuple(each for each in header.wholes.get(name, ()) if is_whole(file, each)):
@@ -252,15 +252,14 @@ def _wholes_in(directory: Path, header: FindingsHeader) -> dict[str, tuple[FileF
         elif file.exists():
             _log.warning("%s; it is made again.", damaged(file))
             remove(file)
-        remove(directory / f"{file.name}{TEMPORARY}")
     return whole
 
 
-def _intact(folder: Path) -> Iterator[ShardRecord]:
+def _intact(folder: Path, tables: Mapping[str, Any]) -> Iterator[ShardRecord]:
     """The shards whose files hold what was written; others are named, and every other file of ours is removed."""
     intact = [record for path in record_files(folder) if (record := _checked(path))]
     kept = {path.name for record in intact for path in record.files(folder).values()} | {each.name for each in intact}
-    remove(*(path for path in folder.iterdir() if is_ours(path.name) and path.name not in kept))
+    remove(*(path for path in folder.iterdir() if is_ours(path.name, tables) and path.name not in kept))
     yield from intact
 
 

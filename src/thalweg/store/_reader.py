@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import polars as pl
 
 from thalweg.errors import RunError
 from thalweg.paths import is_there, path_here
-from thalweg.store._files import damaged, is_whole, require_whole
+from thalweg.store._files import AGAIN, damaged, is_whole, require_whole
 from thalweg.store._findings_header import (
     HEADER,
     Coverage,
@@ -21,7 +22,8 @@ from thalweg.store._findings_header import (
     read_findings_header,
 )
 from thalweg.store._header import HEADER as RUN_HEADER
-from thalweg.store._header import RunHeader, read_header
+from thalweg.store._header import RESTORE, RunHeader, read_header
+from thalweg.store._own import hold_rows, key_folders
 from thalweg.store._shards import pair_folder, records_in
 
 
@@ -49,7 +51,8 @@ class Findings:
 
     def has(self, name: str) -> bool:
         """Whether a table that is not in parts has been written."""
-        return name in self.header.wholes and not self.outdated(name) and self._whole(name).exists()
+        there = self.header.status == "finished" or self._whole(name).exists()  # a finished one that is gone is damage
+        return name in self.header.wholes and not self.outdated(name) and there
 
     def outdated(self, name: str) -> bool:
         """Whether a table was summed up by other definitions than today's; plans are not summed up."""
@@ -84,16 +87,21 @@ class Findings:
             return
         file = self._whole(name)
         if not is_whole(file, *self.header.wholes[name]):
-            now = read_findings_header(self.directory).wholes.get(name, ())  # a writer may have replaced it meanwhile
-            if not is_whole(file, *now):
-                raise RunError(f"{damaged(file)}. Run the same command again: it is made anew.")
-        yield _scan([file])
+            now = read_findings_header(self.directory)  # a writer may have replaced it meanwhile, or be about to
+            if now.status != "finished" and not file.exists():
+                return
+            if not is_whole(file, *now.wholes.get(name, ())):
+                raise RunError(f"{damaged(file)}. {AGAIN}")
+        yield _scan([file], self.header.tables[name].types)
 
     def _parts(self, name: str) -> Iterator[pl.LazyFrame]:
         schema, ordered = self.header.tables[name].types, list[Path]()
         for pair in self.header.coverage:
             folder = self.directory / pair_folder(*pair.pair)
             records = records_in(folder)
+            kept = sum(record.prompts_kept for record in records)
+            if self.header.status == "finished" and kept < pair.prompts_kept:
+                raise RunError(f"{folder} holds {kept} of {pair.prompts_kept} prompts: records are missing. {AGAIN}")
             files = [require_whole(record.files(folder)[name], record.parts[name]) for record in records]
             if any(after.first_row < before.stop_row for before, after in pairwise(records)):  # rows were tried again
                 yield from _scanned(ordered, schema)
@@ -109,9 +117,21 @@ def _scanned(files: list[Path], schema: dict[str, Any]) -> Iterator[pl.LazyFrame
         yield _scan(files, schema)
 
 
-def _scan(files: list[Path], schema: dict[str, Any] | None = None) -> pl.LazyFrame:
+def _scan(files: list[Path], schema: dict[str, Any]) -> pl.LazyFrame:
     """These files and no others: no pattern, home directory or column is read out of their names."""
+    for file in files:
+        if _columns(file, file.stat().st_mtime_ns) != schema:
+            raise RunError(f"{file} is damaged: it does not have the columns of {HEADER}. {AGAIN}")
     return pl.scan_parquet([file.absolute() for file in files], schema=schema, glob=False, hive_partitioning=False)
+
+
+@cache
+def _columns(file: Path, changed: int) -> dict[str, Any] | None:
+    del changed  # a file that was written again is another one
+    try:
+        return dict(pl.read_parquet_schema(file))
+    except pl.exceptions.PolarsError:
+        return None
 
 
 SURVEY = "survey"
@@ -167,7 +187,14 @@ class Run:
     @property
     def profile(self) -> pl.LazyFrame:
         """Means and spreads by state and block; :class:`RunError` before the run has come to its end."""
-        return self._aggregate("profile")
+        profile = self._aggregate("profile")
+        of_states = profile.filter(site="state").group_by("model", "revision").agg(pl.col("index").max())
+        for model, revision, last in of_states.collect().iter_rows():
+            facts = self.header.by_name.get((model, revision))
+            if facts is not None and facts.blocks != last:
+                said = f"{model} has {facts.blocks} blocks there, and {last} in profile.parquet"
+                raise RunError(f"{self.path / RUN_HEADER} is damaged: {said}. {RESTORE}")
+        return profile
 
     @property
     def phases(self) -> pl.LazyFrame:
@@ -236,8 +263,10 @@ class Run:
 
     def experiments(self, experiment: str) -> list[Findings]:
         """What the run holds of one experiment, such as ``ablation``: one entry for each settings, the latest last."""
-        files = sorted((self.path / experiment).glob(f"*/{HEADER}"))
-        findings = [Findings(file.parent, read_findings_header(file.parent)) for file in files]
+        folders = [
+            folder for folder in key_folders(self.path / experiment) if (folder / HEADER).exists() or hold_rows(folder)
+        ]
+        findings = [Findings(folder, read_findings_header(folder)) for folder in folders]
         return sorted(
             findings, key=lambda each: (each.header.updated is not None, each.header.updated, each.header.key)
         )
@@ -275,6 +304,14 @@ class Run:
         survey = self.survey
         if survey is None:
             return Findings(self.path / SURVEY, FindingsHeader(experiment=SURVEY, status="finished"))
+        lacking = set(self.header.pairs) - {covered.pair for covered in survey.header.coverage}
+        if lacking and survey.header.status == "finished":
+            there = ", ".join(sorted({covered.model for covered in survey.header.coverage}))
+            model, revision, data = min(lacking)
+            raise RunError(
+                f"{self.path / RUN_HEADER} names {model} at {revision} on {data}, and {SURVEY}/"
+                f"{survey.directory.name}/{HEADER} {there[:200]}. {RESTORE}"
+            )
         return survey.only(*self.header.pairs)
 
 

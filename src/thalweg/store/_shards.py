@@ -15,11 +15,11 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thalweg.errors import RunError
 from thalweg.store._files import TEMPORARY, Count, Facts, FileFacts, read_document, remove
-from thalweg.store._findings_header import Coverage, Pair, PartCounts
+from thalweg.store._findings_header import Coverage, Pair, PartCounts, TableName
 
 Rows = tuple[int, int]
 """``first <= row < stop``"""
@@ -27,7 +27,7 @@ _LONGEST = 48
 _RECORD = ".json"
 _SLUG = r"[A-Za-z0-9_-]+-[0-9a-f]{8}"
 _FOLDER = re.compile(rf"{_SLUG}\.{_SLUG}")
-_OURS = re.compile(r"\d{9,}-\d{9,}(\.\w+\.parquet|\.json)")
+_OURS = re.compile(r"\d{9,}-\d{9,}(?:\.([\w-]+)\.parquet|\.json)")
 
 
 @dataclass(frozen=True, order=True)
@@ -92,9 +92,10 @@ def is_record(name: str) -> bool:
     return _OURS.fullmatch(name) is not None and name.endswith(_RECORD)
 
 
-def is_ours(name: str) -> bool:
-    """Whether a file in a folder of parts is one that a writer makes, whole or not."""
-    return _OURS.fullmatch(name.removesuffix(TEMPORARY)) is not None
+def is_ours(name: str, tables: Collection[str]) -> bool:
+    """Whether a file in a folder of parts is one that a writer of these tables makes, whole or not."""
+    ours = _OURS.fullmatch(name.removesuffix(TEMPORARY))
+    return ours is not None and ours[1] in (None, *tables)
 
 
 class ShardRecord(Facts):
@@ -108,10 +109,18 @@ class ShardRecord(Facts):
     data: str
     first_row: Count
     stop_row: Count
-    parts: dict[str, FileFacts]
+    parts: dict[TableName, FileFacts]
     retry: dict[int, str] = Field(default_factory=dict[int, str])
     counts: PartCounts = PartCounts()
     prompts_kept: Count = 0
+
+    @model_validator(mode="after")
+    def _rows_are_a_range(self) -> "ShardRecord":
+        if not (self.first_row < self.stop_row and all(self.first_row <= row < self.stop_row for row in self.retry)):
+            raise ValueError(
+                f"rows {self.first_row} to {self.stop_row} are none, or those to be tried again are others"
+            )
+        return self
 
     @property
     def done(self) -> list[Rows]:
@@ -167,8 +176,12 @@ def done_rows(folder: Path, records: Iterable[ShardRecord]) -> list[Rows]:
 def coverage_of(pair: Pair, records: Collection[ShardRecord], done: list[Rows]) -> Coverage:
     """Add up what the finished shards of one model on one data set hold."""
     waiting = {row: reason for record in records for row, reason in record.retry.items()}
-    reasons = [reason for row, reason in waiting.items() if not any(first <= row < stop for first, stop in done)]
-    skipped = Counter(reasons)
+    rows = dict[str, list[int]]()
+    for row, reason in sorted(waiting.items()):
+        if not any(first <= row < stop for first, stop in done):
+            rows.setdefault(reason, []).append(row)
+    skipped = Counter({reason: len(some) for reason, some in rows.items()})
+    again = skipped.total()
     for record in records:
         skipped.update(record.counts.skipped)
     left_out = sum(record.counts.left_out for record in records)
@@ -177,9 +190,10 @@ def coverage_of(pair: Pair, records: Collection[ShardRecord], done: list[Rows]) 
         model=model,
         revision=revision,
         data=data,
-        rows_read=sum(stop - first for first, stop in done) + len(reasons) - left_out,
+        rows_read=sum(stop - first for first, stop in done) + again - left_out,
         prompts_kept=sum(record.prompts_kept for record in records),
         skipped=dict(sorted(skipped.items())),
+        waiting={reason: tuple(some) for reason, some in rows.items()},
         nonfinite_states=sum(record.counts.nonfinite_states for record in records),
         short_prompts=sum(record.counts.short_prompts for record in records),
         bound_violations=sum(record.counts.bound_violations for record in records),
@@ -192,8 +206,10 @@ def coverage_of(pair: Pair, records: Collection[ShardRecord], done: list[Rows]) 
 def _read(path: Path, size: int, changed: int) -> ShardRecord:
     del size, changed  # a record that was written again is another one
     record = read_document(path, ShardRecord)
-    if record.name != path.name:
-        raise RunError(f"{path} is damaged: it is the record of {record.name}. Run the same command again.")
+    folder = pair_folder(record.model, record.revision, record.data)
+    if (folder, record.name) != (path.parent.name, path.name):
+        of = record.name if record.name != path.name else f"{folder}/{record.name}"
+        raise RunError(f"{path} is damaged: it is the record of {of}. Run the same command again.")
     return record
 
 

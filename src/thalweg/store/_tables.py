@@ -74,14 +74,16 @@ class Tables:
 
 _PLAIN = ("Boolean", "Date", "Datetime", "Float32", "Float64", "Int8", "Int16", "Int32", "Int64", "String")
 _LIST = re.compile(r"List\((.+)\)\Z")
+_LONGEST = 40
 
 
 def dtype_of(name: str) -> Any:
     """Give the type of a name, such as ``Float64`` or ``List(Int64)``; ValueError where no such type is stored."""
-    if inner := _LIST.match(name):
+    if (inner := _LIST.match(name)) and len(name) <= _LONGEST:
         return pl.List(dtype_of(inner[1]))
     if name not in _PLAIN:
-        raise ValueError(f"expected one of {', '.join(_PLAIN)} or a List of one as type of a column, got {name!r}")
+        got = repr(name)[:_LONGEST]
+        raise ValueError(f"expected one of {', '.join(_PLAIN)} or a List of one as type of a column, got {got}")
     return getattr(pl, name)()
 
 

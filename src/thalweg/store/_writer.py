@@ -1,6 +1,7 @@
 """Writing findings: one writer of a run at a time, one record per finished shard, whole files only."""
 
 import io
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ from thalweg.store._header import ModelFacts, RunHeader, write_header
 from thalweg.store._reader import Findings
 from thalweg.store._shards import Held, Rows, Shard, ShardRecord
 from thalweg.store._tables import Tables, conform
+
+_log = logging.getLogger("thalweg.store")
 
 
 class FindingsWriter:
@@ -135,6 +138,9 @@ class FindingsWriter:
             seconds=self._seconds_before + time.monotonic() - self._since,
             coverage=tuple(held.coverage for held in self._held.values()),
         )
+        if status == "finished":
+            for said in (coverage.not_measured for coverage in self.header.coverage if coverage.waiting):
+                _log.warning(said)
 
     def reading(self) -> Findings:
         """The findings as they can be read now."""

@@ -21,7 +21,7 @@ from thalweg.experiments._checkpoints.axis import (
     size_ticks,
     trainings,
 )
-from thalweg.experiments._declared import Experiment, Outcome, sections_of, sentences, state_remarks
+from thalweg.experiments._declared import PARTLY, Experiment, Outcome, sections_of, sentences, state_remarks
 from thalweg.experiments._survey.view import BOUND_VIOLATED
 from thalweg.experiments._views import (
     THROUGH_DEPTH,
@@ -52,7 +52,6 @@ from thalweg.store import Findings, Run, slug
 if TYPE_CHECKING:
     from thalweg.experiments._checkpoints import Checkpoints
 
-PARTLY = 3
 """The exit code where a checkpoint is missing."""
 _MAPS = {"entropy_normalized": "state", "sink_rate": "block", "norm_ratio": "state"}
 _NOTE = (

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from thalweg import averages, metrics
-from thalweg.engines import run_shards
+from thalweg.engines import require_all, run_shards
 from thalweg.errors import UsageError
 from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
@@ -20,7 +20,7 @@ from thalweg.experiments._pass import StateSeen, read
 from thalweg.experiments._planned import Plan, SegmentRows, Target, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Clamp
-from thalweg.prompts import Prompt, read_shards
+from thalweg.prompts import Prompt, Shard, read_shards
 from thalweg.store import Findings, FindingsWriter
 
 NAME = "clip"
@@ -224,7 +224,8 @@ def _judged(clip: _Clipping, gamma: float) -> Entropies:
         read(subject, batch, reader, interventions=clamp)
         return reader.rows
 
-    def keep(_: object, results: list[Entropies]) -> None:
+    def keep(shard: Shard, results: list[Entropies]) -> None:
+        require_all(shard)
         for rows in results:
             found.update(rows)
 

@@ -17,8 +17,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from thalweg.capture import Subject
-from thalweg.engines import progress_bar
-from thalweg.errors import ModelError, RunError
+from thalweg.engines import passing, progress_bar
+from thalweg.errors import ModelError, NotMeasured, RunError
 from thalweg.experiments._lens.measure import flat_states, state_batches
 from thalweg.experiments._lens.tables import TRAINING_TABLES, trained_lens
 from thalweg.experiments._over_prompts import BlockReading, loaded, skip_counts
@@ -149,7 +149,15 @@ class _Trainer:
         how = state_batches(subject, self.prepared.options)
         total = sum(map(len, step))
         for batch in batches(step, token_budget=how.token_budget, batch_size=how.batch_size, same_side_of=how.switch):
-            training.add(flat_states(subject, batch), total)
+            try:
+                training.add(flat_states(subject, batch), total)
+            except Exception as error:
+                if reason := passing(error):
+                    raise NotMeasured(
+                        f"{reason} in step {training.done} of the training. Its last snapshot stays. Run the same "
+                        "command again; if this is said again, with a smaller --batch-tokens."
+                    ) from error
+                raise
         training.step()
 
     def restored(self, training: Training, first: int) -> int:

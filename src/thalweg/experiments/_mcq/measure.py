@@ -16,8 +16,7 @@ from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import IdentifiedModel, Subject
-from thalweg.engines import progress_bar, run_shards
-from thalweg.errors import UsageError
+from thalweg.engines import progress_bar, require_all, run_shards
 from thalweg.experiments._mcq import TABLES
 from thalweg.experiments._options import Names, SurveyOptions
 from thalweg.experiments._over_prompts import batching, loaded
@@ -161,12 +160,7 @@ class LogLikelihoods:
             if results:
                 written = [digest for digests, _ in results for digest in digests]
                 self.store.write(written, np.concatenate([values for _, values in results]))
-            if shard.skipped:
-                longest = max(len(prompts[row.row]) for row in shard.skipped)
-                raise UsageError(
-                    f"a request of {longest} tokens does not fit into memory. Try a smaller --max-length, or a smaller "
-                    "--dtype; what is answered stays."
-                )
+            require_all(shard)
 
         with progress_bar(title, len(prompts), shown=self._options.progress) as progress:
             run_shards(

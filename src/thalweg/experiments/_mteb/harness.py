@@ -10,7 +10,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ import numpy.typing as npt
 
 from thalweg.errors import DataError, UsageError
 from thalweg.prompts import uncounted
-from thalweg.store import slug
+from thalweg.store import FileFacts, facts_of, is_whole, os_errors_as_run_errors, slug, write_whole
 
+_log = logging.getLogger("thalweg.store")
 Array = npt.NDArray[Any]
 ENGLISH = ("eng",)
+FACTS = ".sum"
+"""Beside a result of the cache: checksum and size of the file."""
 BATCH = 256
 """Texts that mteb hands over together; those that are not measured yet are batched anew."""
 
@@ -188,20 +191,24 @@ def _of_state(task: Any, states: States, state: int, results: Any, load: Callabl
     encoder: Any = _StateEncoder(states, state)
     name = task.metadata.name
     places = [(split, subset) for split in task.eval_splits for subset in task.hf_subsets]
+    file: Path = results.get_task_result_path(name, encoder.mteb_model_meta)
+    _require_whole(file)
     stored: Any = results.load_task_result(name, encoder.mteb_model_meta)
     same = bool(stored) and stored.is_mergeable(task, ("mteb_version", "dataset_revision"))
     if not same or stored.get_missing_evaluations(task):
         load()
         try:
-            mteb.evaluate(
-                encoder,
-                _as_new(task),
-                cache=results,
-                overwrite_strategy="only-missing" if same else "always",
-                encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
-                co2_tracker=False,
-                show_progress_bar=False,
-            )
+            with os_errors_as_run_errors(file):
+                mteb.evaluate(
+                    encoder,
+                    _as_new(task),
+                    cache=results,
+                    overwrite_strategy="only-missing" if same else "always",
+                    encode_kwargs={"batch_size": BATCH, "show_progress_bar": False},
+                    co2_tracker=False,
+                    show_progress_bar=False,
+                )
+                write_whole(file.with_suffix(FACTS), facts_of(file.read_bytes()).model_dump_json().encode())
         except _NotFinite:
             revision = str(task.metadata.dataset.get("revision", ""))
             return [_score(task, state, *place, math.nan, revision, "not finite") for place in places]
@@ -210,6 +217,17 @@ def _of_state(task: Any, states: States, state: int, results: Any, load: Callabl
         (split, each["hf_subset"]): each["main_score"] for split, subsets in stored.scores.items() for each in subsets
     }
     return [_score(task, state, *place, float(scores[place]), stored.dataset_revision) for place in places]
+
+
+def _require_whole(file: Path) -> None:
+    """Remove what the cache knows of a task where it is not what was written; it is scored again."""
+    known = FileFacts(sha256="", size=0)
+    with suppress(OSError, ValueError):
+        known = FileFacts.model_validate_json(file.with_suffix(FACTS).read_bytes())
+    if file.exists() and not is_whole(file, known):
+        _log.warning("%s is damaged: it does not hold what was written; its task is scored again.", file)
+        with os_errors_as_run_errors(file):
+            file.unlink()
 
 
 def _score(

@@ -37,7 +37,7 @@ def probed(prepared: Prepared, data: ProbeData, recipe: Recipe, *, pooling: str)
         how = {name: how[name] for name in ("classifier", "seed", "standardize")}
     text = {"pooling": pooling, "max_length": prepared.options.max_length}
     with prepared.opened(NAME, {**prepared.key, **how, **text, **data.identity}, TABLES) as writer:
-        if not writer.reading().table("accuracy").head(1).collect().height:
+        if writer.missing:
             _fill(writer, prepared, data, measured, recipe)
         writer.update(status="finished")
     return writer.reading()
