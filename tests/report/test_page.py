@@ -196,22 +196,62 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_draws_every_open_chart_without_an_error_or_a_request(run, tmp_path):
-    file = write_report(run, tmp_path / "page.html")
+def browsed(file, place):
+    """What a browser makes of a page, whether it complains, and what it asks for."""
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    log = ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=15000", f"--user-data-dir={tmp_path / 'profile'}"]
+    log = ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=15000", f"--user-data-dir={place / 'profile'}"]
     found = subprocess.run(
-        [CHROMIUM, *quiet, *log, f"--log-net-log={tmp_path / 'net.json'}", "--dump-dom", file.as_uri()],
+        [CHROMIUM, *quiet, *log, f"--log-net-log={place / 'net.json'}", "--dump-dom", file.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
     assert "CONSOLE" not in found.stderr
+    return found.stdout, (place / "net.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_browser_draws_every_open_chart_without_an_error_or_a_request(run, tmp_path):
+    page, network = browsed(write_report(run, tmp_path / "page.html"), tmp_path)
     open_charts = 12 - 2
-    assert found.stdout.count('class="main-svg"') >= open_charts
-    assert found.stdout.count('data-drawn="yes"') == open_charts
-    assert "states 2 to 7 of 8" in found.stdout
-    network = (tmp_path / "net.json").read_text(encoding="utf-8")
+    assert page.count('class="main-svg"') >= open_charts
+    assert page.count('data-drawn="yes"') == open_charts
+    assert "states 2 to 7 of 8" in page
     assert not re.search(r'"url":"https?://[^"]*(plot|mapbox|cdn|googleapis\.com/css)', network)
+
+
+RUN = "document.documentElement.setAttribute('data-ran','yes')"
+ATTACKS = (
+    f"</script><script>{RUN}</script>",
+    f'<img src=x onerror="{RUN}">',
+    f'<svg onload="{RUN}">',
+    f"'\" autofocus onfocus={RUN} onmouseover={RUN} x='",
+    f"--></style></title></textarea><script>{RUN}</script>",
+    f'<a href="javascript:{RUN}">x</a>',
+    f"&lt;img src=x onerror={RUN}&gt;",
+    f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
+    f"\u2028{RUN}\u2029//",
+    "<!--<script>",
+    "]]><![CDATA[",
+    "{{7*7}}{% include '/etc/passwd' %}${7*7}",
+    "<iframe src=https://evil.example></iframe>",
+    "<base href=https://evil.example>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<style>@import 'https://evil.example'</style>",
+    "<img src=https://evil.example/x>",
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_hostile_names_run_nothing_in_a_browser_and_call_nobody(tmp_path):
+    models = tuple(Plant(attack, 3, 1, 1, 1, (3,), 900.0, revision=attack) for attack in ATTACKS)
+    data = (" ".join(ATTACKS[:3]),)
+    with open_survey(tmp_path / "run", header(models, data)) as writer:
+        write_parts(writer, models, data, prompts=2, token="".join(ATTACKS))
+        write_aggregates(writer, models, data)
+        writer.update(status="finished")
+    page, network = browsed(write_report(open_run(tmp_path / "run")), tmp_path)
+    assert "data-ran" not in re.search("<html[^>]*>", page)[0]
+    assert "data-drawn" in page
+    assert "evil.example" not in network

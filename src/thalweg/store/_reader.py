@@ -293,9 +293,8 @@ class Run:
 
     def _parts(self, table: str) -> pl.LazyFrame:
         if self.survey is None:
-            raise RunError(
-                f"{self.path} holds no survey, and so no {table}. Make one: `thalweg survey {shlex.quote(str(self.path))}`."
-            )
+            again = shlex.join(["thalweg", "survey", str(self.path)])
+            raise RunError(f"{self.path} holds no survey, and so no {table}. Make one: `{again}`.")
         return self._chosen.table(table)
 
     @property
