@@ -129,7 +129,8 @@ def _scan(files: list[Path], schema: dict[str, Any]) -> pl.LazyFrame:
 def _columns(file: Path, changed: int) -> dict[str, Any] | None:
     del changed  # a file that was written again is another one
     try:
-        return dict(pl.read_parquet_schema(file))
+        with file.open("rb") as opened:  # opened here: polars reads patterns out of names
+            return dict(pl.read_parquet_schema(opened))
     except pl.exceptions.PolarsError:
         return None
 
