@@ -8,7 +8,7 @@ from tests.faults.share import some
 
 from thalweg.experiments import experiments
 
-FAULTS = 16
+FAULTS = 20
 """Of each experiment; in every one it is killed twice."""
 
 

@@ -1,6 +1,7 @@
 """What is no run, cannot be read, or cannot be written, gives one clear line."""
 
 import errno
+import fcntl
 import json
 import os
 
@@ -30,6 +31,21 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
         open_survey(tmp_path / "file", header())
     with pytest.raises(RunError, match=r"cannot write .*Not a directory"):
         open_survey(tmp_path / "file" / "run", header())
+
+
+def test_a_file_system_without_locks_is_a_line(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(RunError, match=r"keeps no locks, which hold two writers apart. Choose") as error:
+        open_survey(tmp_path, header())
+    one_line(error)
+
+
+def test_a_lock_that_a_dead_writer_left_holds_nobody(tmp_path):
+    (tmp_path / ".lock").write_text("4711")
+    open_survey(tmp_path, header()).close()
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space left"), (errno.EACCES, "Permission denied")])
