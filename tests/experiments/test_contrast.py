@@ -337,7 +337,7 @@ def test_a_run_that_lost_a_shard_is_damaged(tmp_path):
     run = contrasted_run(tmp_path / "run")
     for file in run.path.glob("survey/*/*/000000020-*"):
         file.unlink()
-    with pytest.raises(RunError, match="is damaged: it holds 40 of the 60 prompts of lab/inert on words"):
+    with pytest.raises(RunError, match="holds 40 of 60 prompts: records are missing"):
         thalweg.contrast(run.path)
 
 
