@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from thalweg.experiments import mcq as mcq
     from thalweg.experiments import mteb as mteb
     from thalweg.experiments import probe as probe
+    from thalweg.experiments import scan as scan
     from thalweg.experiments import survey as survey
     from thalweg.experiments import train_tuned as train_tuned
     from thalweg.figures import save_figures as save_figures

@@ -45,7 +45,7 @@ class LoadOptions:
         dtype: "auto" (float32 on processors; as saved on accelerators, and where weights are quantized), "float32",
             "float64", "bfloat16" or "float16".
         device: where the model runs, such as "cpu", "cuda", "cuda:1" or "mps"; by default cuda where there is one.
-        device_map: "auto" spreads the model over devices, memory and disk.
+        device_map: "auto" spreads the model over devices, memory and disk; "disk" reads it block by block.
         max_memory: limits for ``device_map``, such as ``{"cpu": "8GiB"}``; on the command line cpu=8GiB or 0=20GiB, and
             may be repeated.
         offload_folder: where blocks that fit nowhere are kept.

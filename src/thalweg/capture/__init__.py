@@ -35,7 +35,7 @@ from thalweg.capture._proved import (
     unembedding_of,
 )
 from thalweg.capture._solved import HALF, AdditiveParts, Unembedding, additive_parts
-from thalweg.capture._subject import AttentionPath, Subject, subject_of
+from thalweg.capture._subject import AttentionPath, Subject, plain_subject, subject_of
 from thalweg.capture._untouched import plain_model, untouched
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "load_model",
     "observe",
     "plain_model",
+    "plain_subject",
     "positions_of",
     "prove",
     "require",

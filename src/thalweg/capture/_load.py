@@ -73,7 +73,7 @@ def _placement(options: LoadOptions) -> dict[str, Any]:
     if options.device_map is None:
         return {}
     return {
-        "device_map": options.device_map,
+        "device_map": {"": "disk"} if options.device_map == "disk" else options.device_map,
         "max_memory": dict(options.max_memory) if options.max_memory else None,
         "offload_folder": options.offload_folder,
     }

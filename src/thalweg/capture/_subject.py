@@ -77,6 +77,11 @@ def subject_of(model: PreTrainedModel, device: torch.device | None = None) -> Su
     return Subject(model, parts, path, ProjectionFactors(), device)
 
 
+def plain_subject(model: PreTrainedModel) -> Subject:
+    """The parts of a model alone, without a pass of it: its states can be watched, its attention cannot."""
+    return Subject(model.eval(), find_parts(model), "weights", ProjectionFactors(), _entrance(model))
+
+
 @torch.no_grad()
 def _unpack(model: PreTrainedModel, device: torch.device) -> None:
     """Packed weights may be unpacked by the first pass of the whole model, and by no pass of its parts."""

@@ -34,6 +34,7 @@ from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
 from thalweg.experiments._options import Data, Model, Models, Names, PromptOptions, SurveyOptions
 from thalweg.experiments._probe import Recipe, probe
+from thalweg.experiments._scan import scan
 from thalweg.experiments._session import hardware, versions
 from thalweg.experiments._survey import survey
 from thalweg.experiments._views import (
@@ -106,6 +107,7 @@ __all__ = [
     "read",
     "reading",
     "register",
+    "scan",
     "shared_columns",
     "survey",
     "surveyed_span",
@@ -122,6 +124,7 @@ __all__ = [
 BUILT_IN = (
     "_checkpoints",
     "_survey",
+    "_scan",
     "_contrast",
     "_attribute",
     "_ablate",
