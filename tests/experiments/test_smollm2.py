@@ -110,5 +110,17 @@ def test_the_coupling_is_the_papers(run):
     assert math.isnan(row["coupling_entropy_std"])
 
 
+def test_a_scan_of_its_first_tokens_is_the_surveys_course_of_position_0(run, smollm2, tmp_path):
+    """Natalia's problem and Weng's; the file's weights lie in memory, dequantized."""
+    first = run.layers.filter(pl.col("prompt") < 2).collect()
+    found = thalweg.scan(str(smollm2), first_tokens=["Natalia", "Weng"], out=tmp_path / "scan", progress=False)
+    order = dict(found.table("tokens").select("token", "id").collect().iter_rows())
+    norms = found.table("norms").collect().sort("id", "state")
+    for prompt, token in enumerate(("N", "W")):
+        (number,) = [identifier for text, identifier in order.items() if text.startswith(token)]
+        expected = first.filter(prompt=prompt).sort("state")["sink_norm"].to_list()
+        assert norms.filter(id=number)["norm"].to_list() == pytest.approx(expected, rel=1e-5), token
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(said(open_run(sys.argv[1])), encoding="utf-8")

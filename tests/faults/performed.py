@@ -26,7 +26,7 @@ from thalweg.experiments import experiments
 from thalweg.reference import Plant, planted_llama
 from thalweg.store import open_run
 
-NAMES = ("survey", "checkpoints", "contrast", "attribute", "ablate", "clip", "lens", "mcq", "probe", "mteb")
+NAMES = ("survey", "scan", "checkpoints", "contrast", "attribute", "ablate", "clip", "lens", "mcq", "probe", "mteb")
 TRAINED = "lens --train-tuned"
 OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=4)
 FITS = 15
@@ -61,6 +61,8 @@ def perform(name: str, place: Path, out: Path) -> None:
         called(model, place / "films.jsonl", out=out, options=OPTIONS)
     elif name == "mteb":
         called(model, [local_mteb.similarity_task(place / "mteb")], out=out, options=OPTIONS)
+    elif name == "scan":
+        called(model, out=out, options=OPTIONS)
     else:
         called(model, prompts, out=out, options=OPTIONS, **own)
 

@@ -1,5 +1,6 @@
 """Find a model and know it: by its name its files, its configuration and tokenizer, and what identifies its weights."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -303,11 +304,15 @@ def device_of(asked: str | None) -> str:
 def quiet() -> Iterator[None]:
     """Without transformers' own bars and remarks: progress is ours to show, and what matters is an error."""
     shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    placing = logging.getLogger("accelerate.big_modeling")  # which says that weights are where they were asked to be
+    placing_level = placing.level
+    placing.setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        placing.setLevel(placing_level)
         transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
