@@ -57,6 +57,7 @@ def test_the_verbs_are_there(thalweg):
         "mteb",
         "probe",
         "report",
+        "scan",
         "survey",
         "verify",
     ]
