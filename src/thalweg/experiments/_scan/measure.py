@@ -1,7 +1,7 @@
 """The rows of first tokens, many in one pass: each is a prompt of one token."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from thalweg.capture import IdentifiedModel, Subject, load_model, plain_subject, watch_states
-from thalweg.engines import progress_bar
+from thalweg.engines import BatchOptions, progress_bar, require_all, run_shards
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._scan import TABLES
 from thalweg.metrics import row_norms
+from thalweg.prompts import Prompt, Shard
 from thalweg.store import Findings
 
 NAME = "scan"
@@ -37,8 +38,7 @@ def scanned(prepared: Prepared, asked: Sequence[str], top: int) -> Findings:
     with prepared.opened(NAME, settings, TABLES) as writer:
         if not writer.reading().has("coordinates"):
             subject = plain_subject(load_model(_from_disk(model)))
-            with progress_bar("scan", len(ids), shown=prepared.options.progress) as progress:
-                norms = np.concatenate([_norms(subject, each) for each in _together(ids, progress)])
+            norms = _norms(subject, ids, shown=prepared.options.progress)
             order = np.argsort(-np.nan_to_num(norms.max(1), nan=-1.0), kind="stable")[:top]
             kept = [ids[place] for place in order]
             key = [pl.lit(value).alias(name) for name, value in prepared.key.items()]
@@ -76,12 +76,6 @@ def _from_disk(model: IdentifiedModel) -> IdentifiedModel:
     return replace(model, options=replace(options, device_map="disk"))
 
 
-def _together(ids: Sequence[int], progress: Any) -> Iterator[list[int]]:
-    for start in range(0, len(ids), TOGETHER):
-        yield list(each := ids[start : start + TOGETHER])
-        progress.rows(len(each))
-
-
 @torch.no_grad()
 def _rows(subject: Subject, ids: Sequence[int], see: Any) -> None:
     """One pass of these tokens, each alone; the model's own states have to be those that are seen."""
@@ -105,11 +99,21 @@ def _rows(subject: Subject, ids: Sequence[int], see: Any) -> None:
             )
 
 
-def _norms(subject: Subject, ids: Sequence[int]) -> np.ndarray:
-    """Tokens x states."""
-    norms = list[np.ndarray]()
-    _rows(subject, ids, lambda _, rows: norms.append(row_norms(rows).numpy()))
-    return np.stack(norms, axis=1)
+def _norms(subject: Subject, ids: Sequence[int], *, shown: bool = False) -> np.ndarray:
+    """Tokens x states; a pass that does not fit into memory is halved."""
+    prompts = tuple(Prompt(place, (token,), "", "", truncated=False) for place, token in enumerate(ids))
+    every = np.full((len(ids), len(subject.parts.blocks) + 1), np.nan)
+
+    def measure(batch: Sequence[Prompt]) -> None:
+        norms = list[np.ndarray]()
+        _rows(subject, [prompt.tokens[0] for prompt in batch], lambda _, rows: norms.append(row_norms(rows).numpy()))
+        every[[prompt.row for prompt in batch]] = np.stack(norms, axis=1)
+        progress.rows(len(batch))
+
+    shard = Shard(0, len(ids), prompts, ())
+    with progress_bar("scan", len(ids), shown=shown) as progress:
+        run_shards([shard], measure=measure, finish=lambda done, _: require_all(done), options=BatchOptions(TOGETHER))
+    return every
 
 
 def _tokens(model: IdentifiedModel, ids: Sequence[int], norms: np.ndarray, every: int) -> pl.DataFrame:
