@@ -74,12 +74,14 @@ class Fault:
     Attributes:
         at: in front of which file operation; None for no one.
         number: what the system says to it, as an errno; None kills the process.
-        fails: what the model says to every prompt of more than 15 tokens.
+        fails: what the model says to every prompt of more tokens than fit.
+        fits: how many that are.
     """
 
     at: int | None = None
     number: int | None = None
     fails: Exception | None = None
+    fits: int = FITS
 
 
 NONE = Fault()
@@ -98,7 +100,7 @@ class Watched:
         sys.addaudithook(self._seen)
         os.fsync = self._forced
         if self.fault.fails is not None:
-            _fail_when_long(self.fault.fails)
+            _fail_when_long(self.fault.fails, self.fault.fits)
 
     def _seen(self, event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
@@ -122,13 +124,13 @@ class Watched:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _fail_when_long(error: Exception) -> None:
+def _fail_when_long(error: Exception, fits: int) -> None:
     from transformers.models.llama.modeling_llama import LlamaModel
 
     forward: Any = LlamaModel.forward
 
     def failing(self: Any, input_ids: Any = None, **options: Any) -> Any:
-        if input_ids is not None and input_ids.shape[-1] > FITS:
+        if input_ids is not None and input_ids.shape[-1] > fits:
             raise error
         return forward(self, input_ids=input_ids, **options)
 

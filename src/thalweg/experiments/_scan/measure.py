@@ -36,7 +36,7 @@ def scanned(prepared: Prepared, asked: Sequence[str], top: int) -> Findings:
     ids = _every(model) if asked == [ALL] else [_first_token(model, text) for text in asked]
     settings = {**prepared.key, "first_tokens": ALL if asked == [ALL] else ids, "top": top}
     with prepared.opened(NAME, settings, TABLES) as writer:
-        if not writer.reading().has("coordinates"):
+        if writer.missing:
             subject = plain_subject(load_model(_from_disk(model)))
             norms = _norms(subject, ids, shown=prepared.options.progress)
             order = np.argsort(-np.nan_to_num(norms.max(1), nan=-1.0), kind="stable")[:top]
@@ -60,11 +60,11 @@ def _every(model: IdentifiedModel) -> list[int]:
 
 
 def _first_token(model: IdentifiedModel, text: str) -> int:
-    known = model.tokenizer.convert_tokens_to_ids(text) if text in model.tokenizer.get_vocab() else None
-    tokens = [known] if known is not None else model.tokenizer.encode(text, add_special_tokens=False)
+    known = model.tokenizer.get_vocab().get(text)  # as a special token is written
+    tokens = model.tokenizer.encode(text, add_special_tokens=False) if known is None else [known]
     if not tokens:
         raise UsageError(f"--first-tokens {text!r} gives no token. Name words, all, or leave it out.")
-    return int(tokens[0])
+    return tokens[0]
 
 
 def _from_disk(model: IdentifiedModel) -> IdentifiedModel:
