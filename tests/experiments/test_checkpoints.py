@@ -499,7 +499,7 @@ def places(tmp_path_factory):
         ({"models": "org/one", "revisions": ["step1", ""]}, "got an empty name"),
         ({"models": "org/one", "revisions": []}, "--revisions must name at least one"),
         ({"models": "org/one", "revisions": ["step1", "step1"]}, "--revisions step1 is given twice"),
-        ({"models": ["a", "b"], "checkpoint_dir": "x"}, "--checkpoint-dir holds checkpoints of one MODEL; got 2"),
+        ({"models": ["a", "b"], "checkpoint_dir": "empty"}, "--checkpoint-dir holds checkpoints of one MODEL; got 2"),
         ({"checkpoint_dir": "x"}, "--checkpoint-dir x is no directory"),
         ({"checkpoint_dir": "empty"}, "empty holds no checkpoint: expected directories such as checkpoint-100"),
         ({"checkpoint_dir": "started"}, "checkpoint-1: it has no weights."),
