@@ -10,7 +10,8 @@ loop over prompts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,9 @@ from thalweg.options import MASSIVE_RATIO, TAU
 STATISTICS = ("mean", "std", "low", "high", "n")
 LOGGED = ("mean", "low", "high")
 VALUES = "values"
+GROUPS = (*KEYS, "site", "index", "metric", "geometric")
+AT_ONCE = 2**17
+"""Numbers that are averaged together; changes none."""
 RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
 GEOMETRIC = [row.name for row in metrics_at("state") if row.kind == "geometric"]
 
@@ -142,16 +146,12 @@ def profile(
     Example:
         Three prompts whose entropies at state 1 are 1, 2 and NaN: mean 1.5, std 0.7071, interval 1.5 +- 6.353, n 2.
     """
-    numbers = pl.concat([_of_states(layers.lazy()), block_values(heads.lazy(), prompts.lazy(), tau)])
-    groups = [*KEYS, "site", "index", "metric", "geometric"]
-    table = (
-        numbers.with_columns(pl.col("metric").is_in(GEOMETRIC).alias("geometric"))
-        .group_by(groups)
-        .agg(gathered("value", "geometric"))
-        .sort(groups)
-        .collect()
-    )
-    table = with_statistics(table, "geometric")
+    of_blocks, in_blocks = _of_blocks(heads.lazy(), prompts.lazy(), tau)
+    averaged = [
+        *_averaged(layers.lazy(), _present(layers.lazy(), "state"), site="state"),
+        *_averaged(of_blocks.collect().lazy(), in_blocks, site="block"),
+    ]
+    table = pl.concat(averaged).sort(GROUPS)
     return _with_phase(table, layers, massive_ratio).select(
         *KEYS, "site", "index", "phase", "metric", *STATISTICS, "geometric"
     )
@@ -180,12 +180,24 @@ def _present(frame: pl.LazyFrame, site: Site) -> list[str]:
     return [name for name in averaged if name in columns]
 
 
-def _of_states(layers: pl.LazyFrame) -> pl.LazyFrame:
-    return long(layers, [*KEYS, "prompt"], _present(layers, "state"), site="state", index="state")
+def _averaged(frame: pl.LazyFrame, names: Sequence[str], *, site: Literal["state", "block"]) -> Iterator[pl.DataFrame]:
+    """Statistics of some columns at a time, of as many as do not take much memory as rows of their own."""
+    size = max(1, AT_ONCE // max(1, frame.select(pl.len()).collect().item()))
+    for start in range(0, max(1, len(names)), size):
+        numbers = long(frame, [*KEYS, "prompt"], names[start : start + size], site=site, index=site)
+        geometric = pl.col("metric").is_in(GEOMETRIC).alias("geometric")
+        lists = numbers.with_columns(geometric).group_by(GROUPS).agg(gathered("value", "geometric")).collect()
+        yield with_statistics(lists, "geometric")
 
 
 def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
     """By prompt and block, means over the heads and the three rates, as `long` gives them."""
+    blocks, names = _of_blocks(heads, prompts, tau)
+    return long(blocks, [*KEYS, "prompt"], names, site="block", index="block")
+
+
+def _of_blocks(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.LazyFrame, list[str]]:
+    """The same, a row a prompt and block, and the names of its columns."""
     keys, names = [*KEYS, "prompt"], _present(heads, "head")
     # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
     means = [_finite(name).mean().cast(pl.Float32).alias(name) for name in names]
@@ -202,7 +214,7 @@ def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.L
         .join(prompts.select(*keys, "sink_uniform"), on=keys, how="left", nulls_equal=True)
         .with_columns(pl.when(short).then(math.nan).otherwise(rate).alias(rate) for rate in sources)
     )
-    return long(blocks, keys, [*names, *sources, *dormant], site="block", index="block")
+    return blocks, [*names, *sources, *dormant]
 
 
 def ratio_of_sums(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
