@@ -2,7 +2,7 @@
 
 import pytest
 from tests.compared_run import CONDITIONS, FLAT, VALLEY, with_ablation
-from tests.synthetic_run import PLANTED, build_run
+from tests.synthetic_run import PLANTED, add_findings, build_run
 
 from thalweg.experiments._ablate.view import COLUMNS, chapters
 from thalweg.experiments._ablate.words import Condition, Judged, control_sentences, phrase
@@ -223,6 +223,8 @@ def test_without_a_massive_state_there_is_no_verdict_and_it_is_said(tmp_path):
 
 def test_what_is_measured_and_not_judged_yet_is_said_to_be(tmp_path):
     run = with_ablation(tmp_path / "run")
+    with add_findings(run.path, run.header, "ablation", {"blocks": "auto"}) as writer:
+        writer.update(status="interrupted")
     (experiment,) = run.experiments("ablation")
     (experiment.directory / "verdicts.parquet").unlink()
     (section,) = sections(run)

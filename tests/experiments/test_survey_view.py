@@ -617,6 +617,8 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
 @pytest.mark.parametrize("lost", ["phases", "segments", "claims"])
 def test_a_run_that_stopped_between_the_sums_of_its_phases_says_that_they_are_not_written(tmp_path, lost):
     run = build_run(tmp_path / "run", models=(PLANTED,), data=("words",))
+    with open_survey(run.path, header((PLANTED,), ("words",))) as writer:
+        writer.update(status="interrupted")
     next(run.path.glob(f"survey/*/{lost}.parquet")).unlink()
     run = open_run(run.path)
     assert only(shown(run)["phases"]).sentences == ["Not written yet"]
