@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from tests.synthetic_run import PLANTED, Plant, add_findings, header
 
 from thalweg.experiments import tables_of
 from thalweg.experiments._mteb.measure import task_means
 from thalweg.experiments._probe.measure import accuracy
+from thalweg.experiments._scan.measure import course
 from thalweg.store import Shard
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
@@ -162,4 +164,21 @@ def with_training(run: Path, losses: list[list[float]], *, data: str = "words", 
     with add_findings(run, header((PLANTED,), (data,)), "tuned_lens", {"steps": len(losses)}) as writer:
         writer.write_table("training", pl.DataFrame(rows, schema=tables_of("tuned_lens")["training"].schema))
         writer.update(status=status)
+    return run
+
+
+def with_scan(run: Path, norms: dict[str, list[float]]) -> Path:
+    """Add a scan of first tokens: norms by token and state."""
+    every = sorted(norms, key=lambda token: -max(norms[token]))
+    rows = [
+        {"id": place, "token": token, "rank": place + 1, "scanned": len(norms), "peak_norm": max(norms[token])}
+        | {"peak_state": norms[token].index(max(norms[token]))}
+        | course(np.array(norms[token]))
+        for place, token in enumerate(every)
+    ]
+    states = [(place, state, norm) for place, token in enumerate(every) for state, norm in enumerate(norms[token])]
+    named = [{"id": place, "state": state, "norm": norm} for place, state, norm in states]
+    largest = [{"id": place, "state": state, "rank": 0, "dim": 3, "value": -norm} for place, state, norm in states]
+    tables = {"tokens": rows, "norms": named, "coordinates": largest}
+    _write(run, PLANTED, "scan", {"first_tokens": "all", "top": 20}, tables)
     return run

@@ -65,7 +65,7 @@ def test_it_goes_on_where_it_stopped(thalweg, model, data, tmp_path, monkeypatch
         (["--sink-position", "-2"], "--sink-position counts from 0"),
         (
             ["--segment", "20"],
-            "--segment 20 is no segment on bundled: expected one of compress (states 2-8), or a state",
+            "--segment 20 is no segment on bundled: expected one of compress (states 2-5), or a state",
         ),
         (["nowhere/at-all"], "nowhere/at-all"),
         (["--data", "missing.jsonl"], "missing.jsonl"),

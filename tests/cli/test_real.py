@@ -38,4 +38,4 @@ def test_stories260k_has_no_massive_activation_and_no_sink(thalweg, tmp_path, mo
 def test_stories260k_is_proved(thalweg):
     outcome = thalweg("verify", Path(FOLDER) / "models" / "stories260k")
     assert outcome.code == 0
-    assert sum(" yes " in line for line in outcome.out.splitlines()) == 8
+    assert sum(" yes " in line for line in outcome.out.splitlines()) == 10

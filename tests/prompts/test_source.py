@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.errors import DataError
+from thalweg.errors import DataError, UsageError
 from thalweg.prompts import open_labelled, open_source
 
 
@@ -67,7 +67,7 @@ def test_a_file_that_may_not_be_read_is_refused(jsonl, monkeypatch):
 @pytest.mark.parametrize("opened", [open_source, open_labelled])
 def test_a_name_that_no_file_can_have_is_refused(opened):
     for name in ("a" * 300 + ".jsonl", "/" + "b/" * 3000 + "x.txt", "x" * 5000 + "/y"):
-        with pytest.raises(DataError, match="expected"):
+        with pytest.raises(UsageError, match="expect"):
             opened(name)
 
 
