@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import torch
 import transformers as tf
 from tests.families import tiny
 from tests.saved import llama, save
+from transformers.models.llama.modeling_llama import LlamaModel
 
 import thalweg
-from thalweg.capture import plain_subject
-from thalweg.errors import UsageError
-from thalweg.experiments._scan.measure import _norms, course
+from thalweg.capture import plain_subject, proved_states
+from thalweg.errors import ModelError, ProofError, UsageError
+from thalweg.experiments._scan.measure import _followed, course
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = {"progress": False}
@@ -92,7 +94,7 @@ def test_all_tokens_are_ranked_by_the_norm_that_they_reach(model, tmp_path):
 
 
 def test_named_tokens_are_scanned_and_kept(model, tmp_path):
-    found = thalweg.scan(model, first_tokens=["a", "bc", "<s>"], out=tmp_path / "run", **QUIET)
+    found = thalweg.scan(model, first_tokens=["a", "bc", "<s>", "ab"], out=tmp_path / "run", **QUIET)
     wanted = byte_tokenizer()("ab", add_special_tokens=False)["input_ids"]
     assert set(found.table("tokens").collect()["id"]) == {*wanted, BEGIN}
     assert found.table("tokens").collect()["rank"].to_list() == [1, 2, 3]
@@ -109,9 +111,36 @@ def test_families(family):
     own = tiny(family)
     with torch.no_grad():
         states = own.get_decoder()(torch.tensor([[5], [9]]), output_hidden_states=True).hidden_states
-    found = _norms(plain_subject(own), [5, 9])
+    found = _followed(plain_subject(own), [5, 9])
+    order = np.argsort(found.ids)
     for index, state in enumerate(states[:-1]):
-        assert found[:, index] == pytest.approx(state[:, 0].double().norm(dim=-1).numpy(), rel=1e-6)
+        assert found.norms[order, index] == pytest.approx(state[:, 0].double().norm(dim=-1).numpy(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_that_are_not_the_models_own_are_refused(dtype):
+    subject = plain_subject(tiny("llama").to(dtype))
+    assert len(proved_states(subject, torch.tensor([[5]]))) == len(subject.parts.blocks) + 1
+    for wrong in ({"blocks": subject.parts.blocks[:-1]}, {"final_norm": None}):
+        with pytest.raises(ProofError, match="are not its own states"):
+            proved_states(replace(subject, parts=replace(subject.parts, **wrong)), torch.tensor([[5]]))
+
+
+def test_one_token_takes_one_pass(model, tmp_path, monkeypatch):
+    passes, forward = [], LlamaModel.forward
+    monkeypatch.setattr(LlamaModel, "forward", lambda *given, **more: passes.append(1) or forward(*given, **more))
+    thalweg.scan(model, out=tmp_path / "run", **QUIET)
+    assert len(passes) == 1
+
+
+def test_a_weight_that_is_not_finite_is_told(model, tmp_path):
+    own = tf.AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        own.model.layers[2].mlp.down_proj.weight[0, 0] = torch.nan
+    path = save(own, tmp_path / "model")
+    for asked in ("auto", "all"):
+        with pytest.raises(ModelError, match=r"state 3 is not finite.*thalweg verify"):
+            thalweg.scan(path, first_tokens=asked, top=3, out=tmp_path / asked, **QUIET)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from thalweg.capture._load import load_model
 from thalweg.capture._named import IdentifiedModel, identify_model, weights_of
 from thalweg.capture._observe import AttentionSeen, Watcher, observe, watch_states
 from thalweg.capture._parts import Positions, positions_of, rewrap, unwrap
-from thalweg.capture._proof import Capability, Check, prove, require
+from thalweg.capture._proof import Capability, Check, prove, proved_states, require
 from thalweg.capture._proved import (
     Chosen,
     ContributionWatcher,
@@ -72,6 +72,7 @@ __all__ = [
     "plain_subject",
     "positions_of",
     "prove",
+    "proved_states",
     "require",
     "rewrap",
     "rows_at",

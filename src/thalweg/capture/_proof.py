@@ -10,6 +10,8 @@ Proofs belong to capabilities, so that only the verb that needs a failing one re
 * *unembedding* (lenses): final norm and unembedding of X(L) give the model's own logits.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -19,11 +21,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from thalweg.capture._interface import attention_implementation
-from thalweg.capture._observe import AttentionSeen, observe
+from thalweg.capture._observe import AttentionSeen, observe, watch_states
 from thalweg.capture._parts import rewrap, text_configuration, unwrap
 from thalweg.capture._solved import additive_parts, find_unembedding, tolerance
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
+from thalweg.shapes import Float, Int
 from thalweg.streaming import AttentionStatistics, statistics_of_map
 
 Capability = Literal["finite numbers", "states and attention", "additive parts", "unembedding"]
@@ -151,9 +154,7 @@ def _gap(rows: Tensor, expected: Tensor) -> float:
 
 def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, hidden: tuple[Tensor, ...]) -> list[Check]:
     last, limit = len(subject.parts.blocks), tolerance(subject.model.dtype, TOLERANCE)
-    same = max(_gap(seen.states[index], hidden[index]) for index in range(last))
-    after = subject.parts.final_norm
-    end = _gap(seen.states[last] if after is None else after(seen.states[last]), hidden[-1])
+    same, end = _own_gaps(subject, [seen.states[index] for index in range(last + 1)], hidden)
     plain = _own_run(subject, tokens, subject.model.config._attn_implementation or "eager").hidden_states
     # in the model's own run too: streamed attention is causal whatever the model is
     later = max(_gap(state[0, :-1], state[1, :-1]) for state in (*seen.states.values(), *plain))
@@ -169,6 +170,34 @@ def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, hid
         _maps(subject, tokens, seen, plain[-1]),
         Check(name, "an edit moves the output", moved > 1e-3 or not edited.isfinite().all(), f"moved by {moved:.1e}"),
     ]
+
+
+def _own_gaps(subject: Subject, states: Sequence[Tensor], hidden: Sequence[Tensor]) -> tuple[float, float]:
+    """How far states 0..L-1, and the final norm of X(L), are from what Hugging Face gives of the same pass."""
+    *before, last = states
+    after = subject.parts.final_norm
+    same = max(_gap(state, own) for state, own in zip(before, hidden[:-1], strict=True))
+    return same, _gap(last if after is None else after(last), hidden[-1])
+
+
+@torch.no_grad()
+def proved_states(subject: Subject, tokens: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch token width"]]:
+    """X(0..L) of a few short prompts, from one pass that proves them to be the model's own.
+
+    Raises:
+        ProofError: they are not; ``thalweg verify`` says more.
+    """
+    states = list[Tensor]()
+    with watch_states(subject, lambda _, state: states.append(state.clone())):
+        output = subject.parts.body(input_ids=tokens, use_cache=False, output_hidden_states=True, return_dict=True)
+    hidden = output.hidden_states or ()
+    gaps = _own_gaps(subject, states, hidden) if len(states) == len(hidden) > len(subject.parts.blocks) else (math.inf,)
+    if not max(gaps) <= SAME:
+        raise ProofError(
+            f"what is seen of {type(subject.model).__name__} are not its own states (largest gap {max(gaps):.1e}). "
+            "`thalweg verify` says which check fails, and where a row can be added."
+        )
+    return states
 
 
 def _own_run(subject: Subject, tokens: Tensor, implementation: str, **options: bool) -> Any:

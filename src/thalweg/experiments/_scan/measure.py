@@ -1,18 +1,17 @@
 """The rows of first tokens, many in one pass: each is a prompt of one token."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from thalweg.capture import IdentifiedModel, Subject, load_model, plain_subject, watch_states
+from thalweg.capture import IdentifiedModel, Subject, load_model, plain_subject, proved_states, watch_states
 from thalweg.engines import BatchOptions, progress_bar, require_all, run_shards
-from thalweg.errors import ProofError, UsageError
+from thalweg.errors import ModelError, OverflowInFloat16, UsageError
 from thalweg.experiments._prepare import Prepared
 from thalweg.experiments._scan import TABLES
 from thalweg.metrics import row_norms
@@ -21,11 +20,9 @@ from thalweg.store import Findings
 
 NAME = "scan"
 ALL, AUTO = "all", "auto"
-TOGETHER = 4096
-"""Tokens of a pass."""
+TOGETHER, FEW = 4096, 256
+"""Tokens of a pass: of one that is reduced on the way, and of one whose states are held to be proved."""
 RANKS = 4
-SAME = 1e-4
-"""How near the model's own states have to be, relative to the row, in float32; the final norm is left out."""
 
 
 def scanned(prepared: Prepared, asked: Sequence[str], top: int) -> Findings:
@@ -33,21 +30,15 @@ def scanned(prepared: Prepared, asked: Sequence[str], top: int) -> Findings:
     model, first = prepared.model, prepared.tokenizations[0].bos.token
     if asked == [AUTO]:
         asked = [ALL] if first is None else [first]
-    ids = _every(model) if asked == [ALL] else [_first_token(model, text) for text in asked]
+    named = dict.fromkeys(_first_token(model, text) for text in asked) if asked != [ALL] else _every(model)
+    ids = list(named)
     settings = {**prepared.key, "first_tokens": ALL if asked == [ALL] else ids, "top": top}
     with prepared.opened(NAME, settings, TABLES) as writer:
         if writer.missing:
-            subject = plain_subject(load_model(_from_disk(model)))
-            norms = _norms(subject, ids, shown=prepared.options.progress)
-            order = np.argsort(-np.nan_to_num(norms.max(1), nan=-1.0), kind="stable")[:top]
-            kept = [ids[place] for place in order]
+            subject, shown = plain_subject(load_model(_from_disk(model))), prepared.options.progress
+            kept = ids if len(ids) <= top else _longest(subject, ids, top, shown=shown)
             key = [pl.lit(value).alias(name) for name, value in prepared.key.items()]
-            rows = {
-                "tokens": _tokens(model, kept, norms[order], len(ids)),
-                "norms": _long(kept, {"norm": norms[order]}),
-                "coordinates": _coordinates(subject, kept),
-            }
-            for table, frame in rows.items():
+            for table, frame in _tables(model, _followed(subject, kept, shown=shown), len(ids)).items():
                 writer.write_table(table, frame.with_columns(key))
         writer.update(status="finished")
     return writer.reading()
@@ -76,47 +67,77 @@ def _from_disk(model: IdentifiedModel) -> IdentifiedModel:
     return replace(model, options=replace(options, device_map="disk"))
 
 
-@torch.no_grad()
-def _rows(subject: Subject, ids: Sequence[int], see: Any) -> None:
-    """One pass of these tokens, each alone; the model's own states have to be those that are seen."""
-    seen = list[Tensor]()
-
-    def keep(index: int, state: Tensor) -> None:
-        seen.append(state[:1, 0].double().cpu())
-        see(index, state[:, 0])
-
-    with watch_states(subject, keep):
-        tokens = torch.tensor(ids, device=subject.device)[:, None]
-        output = subject.parts.body(input_ids=tokens, use_cache=False, output_hidden_states=True, return_dict=True)
-    own = [state[:1, 0].double().cpu() for state in output.hidden_states or ()]
-    if len(seen) != len(subject.parts.blocks) + 1 or not own:
-        raise ProofError(f"{type(subject.model).__name__} shows {len(seen)} states; `thalweg verify` says more.")
-    for index, (one, other) in enumerate(zip(seen[:-1], own[:-1], strict=True)):
-        limit = SAME * float(other.norm()) if subject.model.dtype in (torch.float32, torch.float64) else math.inf
-        if float((one - other).norm()) > limit:
-            raise ProofError(
-                f"state {index} of {type(subject.model).__name__} is not the model's own; `thalweg verify` says more."
-            )
+Measure = Callable[[Tensor, list[int]], None]
+"""Given tokens, batch x 1, and their places among all."""
 
 
-def _norms(subject: Subject, ids: Sequence[int], *, shown: bool = False) -> np.ndarray:
-    """Tokens x states; a pass that does not fit into memory is halved."""
-    prompts = tuple(Prompt(place, (token,), "", "", truncated=False) for place, token in enumerate(ids))
-    every = np.full((len(ids), len(subject.parts.blocks) + 1), np.nan)
+def _passed(subject: Subject, ids: Sequence[int], measure: Measure, together: int, *, shown: bool) -> None:
+    """Tokens in passes of so many; one that does not fit into memory is halved."""
 
-    def measure(batch: Sequence[Prompt]) -> None:
-        norms = list[np.ndarray]()
-        _rows(subject, [prompt.tokens[0] for prompt in batch], lambda _, rows: norms.append(row_norms(rows).numpy()))
-        every[[prompt.row for prompt in batch]] = np.stack(norms, axis=1)
+    def measured(batch: Sequence[Prompt]) -> None:
+        tokens = torch.tensor([prompt.tokens for prompt in batch], device=subject.device)
+        measure(tokens, [prompt.row for prompt in batch])
         progress.rows(len(batch))
 
+    prompts = tuple(Prompt(place, (token,), "", "", truncated=False) for place, token in enumerate(ids))
     shard = Shard(0, len(ids), prompts, ())
     with progress_bar("scan", len(ids), shown=shown) as progress:
-        run_shards([shard], measure=measure, finish=lambda done, _: require_all(done), options=BatchOptions(TOGETHER))
-    return every
+        run_shards([shard], measure=measured, finish=lambda done, _: require_all(done), options=BatchOptions(together))
 
 
-def _tokens(model: IdentifiedModel, ids: Sequence[int], norms: np.ndarray, every: int) -> pl.DataFrame:
+@torch.no_grad()
+def _longest(subject: Subject, ids: Sequence[int], top: int, *, shown: bool) -> list[int]:
+    """The tokens whose rows become longest, the first of equal ones; what is not finite is the first of all."""
+    peaks = np.zeros(len(ids))
+
+    def measure(tokens: Tensor, places: list[int]) -> None:
+        norms = list[np.ndarray]()
+        with watch_states(subject, lambda _, state: norms.append(row_norms(state[:, 0]).numpy())):
+            subject.parts.body(input_ids=tokens, use_cache=False)
+        peaks[places] = np.max(norms, axis=0)
+
+    _passed(subject, ids, measure, TOGETHER, shown=shown)
+    return [ids[place] for place in np.argsort(-np.nan_to_num(peaks, nan=np.inf), kind="stable")[:top]]
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """Tokens, the longest row first: norms, token x state, and the largest coordinates, token x state x rank."""
+
+    ids: list[int]
+    norms: np.ndarray
+    dims: np.ndarray
+    values: np.ndarray
+
+
+def _followed(subject: Subject, ids: Sequence[int], *, shown: bool = False) -> _Followed:
+    """Tokens through the model, in passes that prove the states to be its own."""
+    shape = (len(ids), len(subject.parts.blocks) + 1)
+    norms, dims, values = np.empty(shape), np.empty((*shape, RANKS), dtype=np.int64), np.empty((*shape, RANKS))
+
+    def measure(tokens: Tensor, places: list[int]) -> None:
+        for state, padded in enumerate(proved_states(subject, tokens)):
+            rows = padded[:, 0]
+            _require_finite(rows, state)
+            largest = rows.abs().topk(RANKS).indices
+            norms[places, state] = row_norms(rows).numpy()
+            dims[places, state] = largest.cpu().numpy()
+            values[places, state] = rows.gather(1, largest).double().cpu().numpy()
+
+    _passed(subject, ids, measure, FEW, shown=shown)
+    order = np.argsort(-norms.max(1), kind="stable")
+    return _Followed([ids[place] for place in order], norms[order], dims[order], values[order])
+
+
+def _require_finite(rows: Tensor, state: int) -> None:
+    if rows.isfinite().all():
+        return
+    if rows.dtype == torch.float16:
+        raise OverflowInFloat16(f"state {state} is beyond float16. Run again with --dtype bfloat16 or float32.")
+    raise ModelError(f"state {state} is not finite: a weight is NaN or infinite. `thalweg verify` names it.")
+
+
+def _tables(model: IdentifiedModel, found: _Followed, every: int) -> dict[str, pl.DataFrame]:
     rows = [
         {
             "id": token,
@@ -127,9 +148,13 @@ def _tokens(model: IdentifiedModel, ids: Sequence[int], norms: np.ndarray, every
             "peak_state": int(own.argmax()),
             **course(own),
         }
-        for place, (token, own) in enumerate(zip(ids, norms, strict=True))
+        for place, (token, own) in enumerate(zip(found.ids, found.norms, strict=True))
     ]
-    return pl.DataFrame(rows, schema={name: TABLES["tokens"].schema[name] for name in rows[0]})
+    return {
+        "tokens": pl.DataFrame(rows, schema={name: TABLES["tokens"].schema[name] for name in rows[0]}),
+        "norms": _long(found.ids, {"norm": found.norms}),
+        "coordinates": _long(found.ids, {"dim": found.dims, "value": found.values}),
+    }
 
 
 def course(norms: np.ndarray) -> dict[str, float | int | None]:
@@ -150,18 +175,6 @@ def course(norms: np.ndarray) -> dict[str, float | int | None]:
         "death": None if death is None else death + 1,
         "fall": math.nan if death is None else math.exp(steps[death]),
     }
-
-
-def _coordinates(subject: Subject, ids: Sequence[int]) -> pl.DataFrame:
-    dims, values = list[np.ndarray](), list[np.ndarray]()
-
-    def see(_: int, rows: Tensor) -> None:
-        largest = rows.double().cpu().abs().topk(min(RANKS, rows.shape[1])).indices
-        dims.append(largest.numpy())
-        values.append(rows.double().cpu().gather(1, largest).numpy())
-
-    _rows(subject, ids, see)
-    return _long(ids, {"dim": np.stack(dims, axis=1), "value": np.stack(values, axis=1)})
 
 
 def _long(ids: Sequence[int], columns: dict[str, np.ndarray]) -> pl.DataFrame:
