@@ -84,12 +84,11 @@ def test_each_value_comes_with_the_place_where_it_is_reached():
     values = {metric: (index, value) for metric, index, value in curves.select("metric", "index", "value").iter_rows()}
     assert values == {
         "max_norm_ratio": (2, 40.0),
-        "first_norm_ratio": (1, 2.0),
         "max_sink_norm": (2, 400.0),
         "peak_value": (2, -40.0),
         "max_sink_rate": (1, 0.6),
         "min_entropy_normalized": (2, 0.2),
-        "first_entropy_normalized": (1, 0.8),
+        "earlier_entropy_normalized": (1, 0.8),
         "entropy_ratio": (2, pytest.approx(0.25)),
     }
     assert curves.select("model", "revision", "data", "step", "order").unique().rows() == [
@@ -100,7 +99,7 @@ def test_each_value_comes_with_the_place_where_it_is_reached():
 def test_a_phenomenon_emerges_where_it_comes_to_stay():
     rows = found(
         {
-            "step20": checkpoint(ratio=(0, 1, 40), entropy=(1, 0.8, 0.41)),
+            "step20": checkpoint(ratio=(0, 1, 40), entropy=(0.7, 0.8, 0.41)),
             "step0": checkpoint(ratio=(50, 1, 12)),
             "step10": checkpoint(ratio=(50, 1, 9.9), rate=(0, 0.3)),
             "step30": checkpoint(ratio=(0, 1, 10), rate=(0.35, 0), entropy=(0.1, 0.8, 0.4)),
@@ -114,7 +113,7 @@ def test_a_phenomenon_emerges_where_it_comes_to_stay():
     assert rows["massive activations"]["reason"] == "it was there at step0 and lost again"
     assert rows["sinks"]["reason"] == "it was there at step10 and lost again"
     assert rows["valley"]["reason"] is None
-    assert rows["valley"]["definition"] == "min normalized entropy <= half of state 1's"
+    assert rows["valley"]["definition"] == "min normalized entropy <= half of the largest at an earlier state"
 
 
 def test_what_is_there_from_the_beginning_may_be_older():
@@ -126,13 +125,15 @@ def test_never_says_how_far_it_came():
     rows = found({"step1": checkpoint(), "step2": checkpoint(ratio=(99, 2, 3.25))})
     assert all(row["step"] is row["order"] is row["revision"] is None for row in rows.values())
     assert rows["massive activations"]["reason"] == "at the last checkpoint it is 3.25"
-    assert rows["valley"]["reason"] == "at the last checkpoint the least is 0.7 and state 1's 0.8"
+    assert rows["valley"]["reason"] == "at the last checkpoint the least is 0.7 and the largest before it 0.9"
 
 
-def test_a_state_1_that_is_massive_itself_measures_no_valley_and_that_is_said():
+def test_a_valley_that_block_0_writes_is_one():
     low = checkpoint(ratio=(1, 300, 300), entropy=(0.9, 0.02, 0.015))
-    assert found({"step1": checkpoint(), "step2": low})["valley"]["reason"].endswith(
-        "but state 1 is massive already (norm ratio 300)"
+    assert found({"step1": checkpoint(), "step2": low})["valley"]["step"] == 2
+    least_first = checkpoint(entropy=(0.3, 0.2, 0.9))
+    assert found({"step1": checkpoint(), "step2": least_first})["valley"]["reason"].endswith(
+        "the least is 0.2 and the largest before it 0.3"  # what comes after it makes no valley
     )
 
 
@@ -140,7 +141,7 @@ def test_what_is_undefined_does_not_hold():
     rows = found(
         {
             "step1": checkpoint(rate=(0.9, 0.9)),
-            "step2": checkpoint(rate=(NAN, NAN), entropy=(1, NAN, 0.1)),
+            "step2": checkpoint(rate=(NAN, NAN), entropy=(NAN, NAN, 0.1)),
             "step3": checkpoint(rate=(0.9, NAN), entropy=(1, 0.8, 0.1)),
         }
     )
@@ -151,7 +152,7 @@ def test_what_is_undefined_does_not_hold():
 
 def test_a_single_checkpoint_has_curves_and_no_emergence():
     curves = checkpoint_curves(profile({"main": checkpoint()}))
-    assert curves["step"].to_list() == [None] * 8
+    assert curves["step"].to_list() == [None] * 7
     assert emergence(curves).height == 0
 
 
@@ -170,6 +171,12 @@ def test_models_and_data_sets_are_told_apart():
     assert sorted(rows.select("model", "data", "step").rows()) == [("a", "x", None), ("a", "y", 2), ("b", "x", 2)]
 
 
+def falls(entropy):
+    """Whether the least of states 1..L is at most half of the largest at an earlier state."""
+    least = min(entropy[1:])
+    return least <= max(entropy[: entropy.index(least, 1)]) / 2
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_definition_written_out_gives_the_same(seed):
     random = np.random.default_rng(seed)
@@ -184,7 +191,7 @@ def test_the_definition_written_out_gives_the_same(seed):
     for name, holds in {
         "massive activations": lambda one: max(one["norm_ratio"][1:]) >= 10,
         "sinks": lambda one: max(one["sink_rate"]) >= 0.3,
-        "valley": lambda one: min(one["entropy_normalized"][1:]) <= one["entropy_normalized"][1] / 2,
+        "valley": lambda one: falls(list(one["entropy_normalized"])),
     }.items():
         expected = next(
             (step for step in steps if all(holds(checkpoints[f"step{later}"]) for later in steps if later >= step)),

@@ -40,7 +40,7 @@ def test_it_says_what_each_checkpoint_reaches_and_what_emerges(run_of, thalweg, 
     assert lines[-5:-1] == [
         "massive activations from step 20 on (max norm ratio >= 10).",
         "sinks from step 20 on (max sink rate >= 0.3).",
-        "valley from step 20 on (min normalized entropy <= half of state 1's).",
+        "valley from step 20 on (min normalized entropy <= half of the largest at an earlier state).",
         "",
     ]
     assert lines[-1] == f"run: {tmp_path / 'run'}    look at it: thalweg report {tmp_path / 'run'}"

@@ -117,10 +117,11 @@ def means(profile, metric):
 def by_hand(profile):
     """Whether each phenomenon is there, from one checkpoint's averages."""
     ratio, rate, entropy = (means(profile, name) for name in ("norm_ratio", "sink_rate", "entropy_normalized"))
+    least = min((state for state in entropy if state >= 1), key=entropy.__getitem__)
     return {
         "massive activations": max(ratio[state] for state in ratio if state >= 1) >= 10,
         "sinks": max(rate.values()) >= 0.3,
-        "valley": min(entropy[state] for state in entropy if state >= 1) <= 0.5 * entropy[1],
+        "valley": entropy[least] <= 0.5 * max(entropy[state] for state in entropy if state < least),
     }
 
 

@@ -170,8 +170,10 @@ def test_emergence_is_marked_where_the_definition_says(run, axis):
         else:
             [bound] = half
             assert not threshold
-            np.testing.assert_allclose(bound.rows["mean"], [each[1] / 2 for each in values])
-            assert (bound.name, bound.color, bound.dash) == ("half of state 1's", GREY, "--")
+            np.testing.assert_allclose(
+                bound.rows["mean"], [max(each[: each.index(min(each[1:]), 1)]) / 2 for each in values]
+            )
+            assert (bound.name, bound.color, bound.dash) == ("half of the largest before", GREY, "--")
         assert (mark.value, mark.upright, mark.color, mark.dash) == (2, True, INK, ":")
         assert mark.name == "from step 100 on"
         assert panel.x == axis.title
@@ -281,7 +283,7 @@ def test_sentences_stand_under_the_name_of_model_and_data(run, tmp_path):
     assert alone.sentences == [
         "massive activations from step 100 on (max norm ratio >= 10)",
         "sinks from step 100 on (max sink rate >= 0.3)",
-        "valley from step 100 on (min normalized entropy <= half of state 1's)",
+        "valley from step 100 on (min normalized entropy <= half of the largest at an earlier state)",
     ]
     both = build_training(tmp_path / "run", CHECKPOINTS, ("words", "sums"))
     said = [section for chapter in chapters(both) for section in chapter.sections if section.sentences]

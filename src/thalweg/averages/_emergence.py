@@ -1,8 +1,9 @@
 """When do massive activations, sinks and the valley appear in training.
 
 Conventions: a checkpoint is a (model, revision); values are means over prompts, as in the profile (of ratios the
-geometric mean). State 0 does not count, since no block has written it: the largest norm ratio and the least entropy are
-those of states 1..L, the largest sink rate that of blocks 0..L-1. A phenomenon emerges at the first checkpoint from
+geometric mean). State 0 is no extreme, since no block has written it: the largest norm ratio and the least entropy are
+those of states 1..L, the largest sink rate that of blocks 0..L-1. It counts among the states before the least entropy,
+which block 0 may write. A phenomenon emerges at the first checkpoint from
 which its condition holds to the last one; a checkpoint where the value is undefined does not fulfil it. The thresholds
 are those of the definition, whatever tau and massive ratio a run was measured with. No torch.
 """
@@ -39,7 +40,9 @@ class _Phenomenon:
 
 MASSIVE = _Phenomenon("massive activations", "max_norm_ratio", f"max norm ratio >= {MASSIVE_RATIO:g}", MASSIVE_RATIO)
 SINKS = _Phenomenon("sinks", "max_sink_rate", "max sink rate >= 0.3", 0.3)
-VALLEY = _Phenomenon("valley", "entropy_ratio", "min normalized entropy <= half of state 1's", 0.5, rises=False)
+VALLEY = _Phenomenon(
+    "valley", "entropy_ratio", "min normalized entropy <= half of the largest at an earlier state", 0.5, rises=False
+)
 
 
 def training_step(revision: str, /) -> int | None:
@@ -86,11 +89,12 @@ def checkpoint_curves(profile: pl.DataFrame) -> pl.DataFrame:
         Columns model, revision, data, step (null where the name says none), order (0.. in the order of training),
         metric, index (the state or block where it is reached; the first of several), value; both are undefined
         (null, NaN) where the profile has no value. Metrics: max_norm_ratio, max_sink_norm, min_entropy_normalized,
-        peak_value (largest magnitude, with its sign) over states 1..L; max_sink_rate over blocks; first_norm_ratio
-        and first_entropy_normalized of state 1; entropy_ratio = min_entropy_normalized / first_entropy_normalized.
+        peak_value (largest magnitude, with its sign) over states 1..L; max_sink_rate over blocks;
+        earlier_entropy_normalized, the largest at the states before the least one's, 0 included; entropy_ratio =
+        min_entropy_normalized / earlier_entropy_normalized.
 
     Example:
-        Normalized entropies 0.9, 0.8, 0.2, 0.6 at states 0..3: min_entropy_normalized 0.2 at 2, entropy_ratio 0.25.
+        Normalized entropies 0.9, 0.8, 0.2, 0.6 at states 0..3: min_entropy_normalized 0.2 at 2, entropy_ratio 0.22.
     """
     rows = list[dict[str, object]]()
     for (model, data), training in profile.group_by("model", "data", maintain_order=True):
@@ -134,17 +138,16 @@ def _reached(profile: pl.DataFrame) -> dict[str, _Place]:
     """The extreme of each metric, and where."""
     named = ("norm_ratio", "sink_norm", "peak_value", "entropy_normalized")
     norm_ratio, sink_norm, peak_value, entropy = (of_written_states(profile, name) for name in named)
-    first_ratio, first = ((1, means[1]) if 1 in means else _NOWHERE for means in (norm_ratio, entropy))
-    least = _extreme(entropy, min)
-    ratio = least[1] / first[1] if first[1] > 0 else math.nan
+    every, least = trajectory(profile, "state", "entropy_normalized"), _extreme(entropy, min)
+    earlier = _extreme({state: value for state, value in every.items() if state < (least[0] or 0)}, max)
+    ratio = least[1] / earlier[1] if earlier[1] > 0 else math.nan
     return {
         "max_norm_ratio": _extreme(norm_ratio, max),
-        "first_norm_ratio": first_ratio,
         "max_sink_norm": _extreme(sink_norm, max),
         "peak_value": _extreme(peak_value, lambda values: max(values, key=abs)),
         "max_sink_rate": _extreme(trajectory(profile, "block", "sink_rate"), max),
         "min_entropy_normalized": least,
-        "first_entropy_normalized": first,
+        "earlier_entropy_normalized": earlier,
         "entropy_ratio": (None if math.isnan(ratio) else least[0], ratio),
     }
 
@@ -187,13 +190,10 @@ def _why_never(wanted: _Phenomenon, curves: pl.DataFrame, value: float) -> str:
     last = curves.filter(pl.col("order") == curves["order"].max())
     reached = dict(last.select("metric", "value").iter_rows())
     if wanted is VALLEY:
-        said = (
+        return (
             f"at the last checkpoint the least is {reached['min_entropy_normalized']:.3g} "
-            f"and state 1's {reached['first_entropy_normalized']:.3g}"
+            f"and the largest before it {reached['earlier_entropy_normalized']:.3g}"
         )
-        if reached["first_norm_ratio"] >= MASSIVE.threshold:
-            said += f"; but state 1 is massive already (norm ratio {reached['first_norm_ratio']:.3g})"
-        return said
     return f"at the last checkpoint it is {value:.3g}"
 
 

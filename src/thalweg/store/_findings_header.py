@@ -121,10 +121,10 @@ class TableFacts(Facts):
         return {name: dtype_of(dtype) for name, dtype in self.columns.items()}
 
 
-DEFINITIONS: dict[str, int] = dict.fromkeys(("survey", "attribution", "ablation", "clip"), 2)
+DEFINITIONS: dict[str, int] = dict.fromkeys(("survey", "attribution", "ablation", "clip", "checkpoints"), 2)
 """By which definitions each experiment is summed up, 1 where it is not named.
 
-The first knew compress as the first to the last massive state.
+The first knew compress as the first to the last massive state, and a valley as half of state 1's entropy.
 """
 
 

@@ -250,7 +250,8 @@ def _wholes_in(directory: Path, header: FindingsHeader) -> dict[str, tuple[FileF
         if facts := tuple(each for each in header.wholes.get(name, ()) if is_whole(file, each)):
             whole[name] = facts
         elif file.exists():
-            _log.warning("%s; it is made again.", damaged(file))
+            if name in header.wholes:  # else nobody knows what it should hold, as of one of earlier definitions
+                _log.warning("%s; it is made again.", damaged(file))
             remove(file)
     return whole
 

@@ -34,7 +34,7 @@ _REACHED = (
     "at block",
     "min normalized entropy",
     "at state",
-    "state 1's entropy",
+    "largest before",
 )
 CHECKPOINT_COLUMNS = ("step", *_REACHED)
 SIZE_COLUMNS = ("model", "parameters", *_REACHED)
@@ -193,4 +193,4 @@ def _reached(curves: pl.DataFrame, *key: str) -> list[tuple[tuple[Any, ...], lis
 
 def _values(rows: pl.DataFrame) -> list[Any]:
     places = {metric: (value, index) for metric, value, index in rows.select("metric", "value", "index").iter_rows()}
-    return [*(cell for metric in TRAINING_METRICS for cell in places[metric]), places["first_entropy_normalized"][0]]
+    return [*(cell for metric in TRAINING_METRICS for cell in places[metric]), places["earlier_entropy_normalized"][0]]

@@ -9,7 +9,7 @@ REVISION = Column(
 )
 STEP = Column("step", WHOLE, "optimizer step that the revision's name says; null where it says none", "steps")
 ORDER = Column("order", WHOLE, "place of the checkpoint in the training, from 0")
-METRIC = Column("metric", TEXT, "what is looked at: an extreme over states 1..L or over blocks, or a value at state 1")
+METRIC = Column("metric", TEXT, "what is looked at: an extreme over states or over blocks, or a ratio of two")
 
 TABLES = Tables(
     wholes={

@@ -124,8 +124,8 @@ def _over_steps(values: pl.DataFrame, emerged: pl.DataFrame, axis: TrainingAxis,
     lines, rules = [Line("measured", _reached(values, axis, metric), color, band=False)], list[Rule]()
     for row in phenomenon:
         if row["metric"] == "entropy_ratio":
-            half = _reached(values, axis, "first_entropy_normalized", row["threshold"])
-            lines.append(Line("half of state 1's", half, GREY, "--", band=False))
+            half = _reached(values, axis, "earlier_entropy_normalized", row["threshold"])
+            lines.append(Line("half of the largest before", half, GREY, "--", band=False))
         else:
             rules.append(Rule(f"threshold {row['threshold']:g}", row["threshold"]))
         rules += _mark(axis, row)
