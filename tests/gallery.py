@@ -16,6 +16,7 @@ from thalweg.shown import (
     Card,
     Chapter,
     Heat,
+    Kind,
     Line,
     Panel,
     Points,
@@ -32,6 +33,9 @@ NAN = float("nan")
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 NAMES = (EVIL, "$\\frac{x}{$", "_hidden", "two\nlines", "line\u2028separator", "模型", "a & b", "%{x} <b>bold</b>")
 """What names from outside may hold."""
+
+
+TOKENS = ("<s>", "'the'", "'the'", "</script>", "'\\n'", "$x$")
 
 
 def spread(mean, width=0.1, at=None):
@@ -55,6 +59,7 @@ def share_panel():
         rules=(Rule("chance", 0.25), Rule("emerges", 2.0, MARK, ":", upright=True)),
         spans=(Span("compress phase", 2, 4),),
         share=True,
+        kinds=(Kind("full attention", (1, 4), MARK), Kind("window of 512", (0, 2, 3), GREY)),
     )
 
 
@@ -123,6 +128,30 @@ def scale_panel(title="Entropy"):
     return Panel(title, "state", "[no unit]", tuple(lines), scale=scale)
 
 
+def tokens_panel():
+    values = np.tril(grid(6, 6))
+    values[np.triu_indices(6, 1)] = NAN
+    return Panel(
+        "Attention", "key", "query", heat=Heat(values, "no unit", 0.0, 1.0, up=TOKENS, along=TOKENS, down=True)
+    )
+
+
+def plane_panel():
+    rows = pl.DataFrame(
+        {
+            "at": [0.1, 0.9, NAN, 0.5],
+            "mean": [0.2, 0.8, 0.1, 0.3],
+            "label": ["a head", EVIL, "no place", "another"],
+            "shade": [0, 2, 1, 3],
+        }
+    )
+    scale = Scale("block", 0.0, 3.0, Ticks((0, 3), ("0", "3")), ("#fde725", "#21918c", "#440154"))
+    curve = Line("least", bare([0.1, 0.3, 0.7], at=[0.0, 0.5, 1.0]), INK, "--")
+    return Panel(
+        "Heads", "score [no unit]", "[no unit]", (curve,), points=(Points("heads", rows, named=False),), scale=scale
+    )
+
+
 def empty_panel():
     return Panel("Nothing", "state", "[nats]", (Line("first", spread([NAN, NAN])),), log_y=True)
 
@@ -155,14 +184,14 @@ def sections():
         Section(
             "",
             "gallery_maps",
-            panels=[map_panel(), change_panel(), ratio_panel()],
+            panels=[map_panel(), change_panel(), ratio_panel(), tokens_panel()],
             legend="each",
             headline="maps: of gpt2",
         ),
         Section(
             "over training",
             "gallery_gpt2",
-            panels=[scale_panel(), scale_panel("Rate")],
+            panels=[scale_panel(), scale_panel("Rate"), plane_panel()],
             columns=2,
             key="older",
             folded=True,

@@ -2,10 +2,12 @@
 
 import json
 import math
+from html import escape
 from itertools import chain, groupby, pairwise
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm, to_hex
 from matplotlib.image import AxesImage
 
@@ -79,6 +81,25 @@ def bars_beside(panel):
     ], width
 
 
+def shades(points, panel):
+    """Where each point's colour lies on the panel's scale, from 0 to 1; none where it has one colour."""
+    if panel.scale is None or "shade" not in points.rows.columns:
+        return []
+    low, high = panel.scale.low, panel.scale.high
+    return [(shade - low) / (high - low or 1) for shade in points.rows["shade"]]
+
+
+def marked(panel):
+    """Where blocks are marked as being of a kind, and in which colour."""
+    return [(place - 0.4, place + 0.4, kind.color) for kind in panel.kinds for place in kind.places]
+
+
+def some(names, most):
+    """As many names as fit, evenly apart, with their places."""
+    step = max(1, math.ceil(len(names) / most))
+    return list(range(0, len(names), step)), list(names[::step])
+
+
 def rules(panel, *, upright):
     log = panel.log_x if upright else panel.log_y
     return [rule for rule in panel.rules if rule.upright == upright and shown(rule.value, log=log) is not None]
@@ -115,14 +136,33 @@ def _check_paper(axes, panel):
             _check_paper_band(next(bands), line, panel)
     assert next(bands, None) is None
     _check_paper_bars(axes, panel)
+    clouds = iter([shape for shape in axes.collections if isinstance(shape, PathCollection)])
     for points in panel.points:
-        _same(_read(next(lines)), curve(points, panel))
+        if shades(points, panel):
+            _check_paper_shades(next(clouds), points, panel)
+        else:
+            _same(_read(next(lines)), curve(points, panel))
+    assert next(clouds, None) is None
     for rule in rules(panel, upright=False):
         assert list(next(lines).get_ydata()) == [rule.value, rule.value]
     for rule in rules(panel, upright=True):
         assert list(next(lines).get_xdata()) == [rule.value, rule.value]
     assert next(lines, None) is None
     _check_paper_axes(axes, panel)
+
+
+def _check_paper_shades(drawn, points, panel):
+    places = [
+        tuple(None if math.isnan(value) else value for value in place) for place in _unmasked(drawn.get_offsets())
+    ]
+    assert places == [(None, None) if shown(at) is None else (at, mean) for at, mean in curve(points, panel)]
+    colors = zip(drawn.get_array().tolist(), shades(points, panel), places, strict=True)
+    assert all(color == pytest.approx(wanted) for color, wanted, place in colors if None not in place)
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (0, 1)
+
+
+def _unmasked(places):
+    return np.ma.filled(places, np.nan).tolist()
 
 
 def _check_paper_line(drawn, line, panel):
@@ -163,12 +203,19 @@ def _check_paper_map(axes, heat):
     (image,) = (child for child in axes.get_children() if isinstance(child, AxesImage))
     values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
     assert [[shown(value) for value in row] for row in values.tolist()] == grid(heat)
-    assert image.origin == "lower"
+    assert image.origin == ("upper" if heat.down else "lower")
+    for names, axis in ((heat.along, axes.xaxis), (heat.up, axes.yaxis)):
+        if names:
+            places, written = some(names, 8)
+            assert axis.get_ticklocs().tolist() == places
+            assert [_undone(text.get_text()) for text in axis.get_ticklabels()] == list(map(_line, written))
     assert (image.norm.vmin, image.norm.vmax) == (heat.low, heat.high)
     assert isinstance(image.norm, LogNorm) == heat.log
     assert (image.get_cmap().name == "RdBu_r") == heat.diverging
     assert axes.patch.get_hatch() == "///"
-    assert _undone(image.colorbar.ax.get_ylabel()) == f"[{heat.unit}]"
+    assert f"[{heat.unit}]" in [
+        _undone(bar.get_ylabel()) for bar in axes.figure.axes if bar.get_label() == "<colorbar>"
+    ]
 
 
 def _check_paper_axes(axes, panel):
@@ -179,6 +226,10 @@ def _check_paper_axes(axes, panel):
     shaded = [patch for patch in axes.patches if patch.get_zorder() == 0]
     assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in shaded] == [
         (span.first - 0.5, span.last + 0.5) for span in panel.spans
+    ]
+    marks = [patch for patch in axes.patches if patch.get_y() < 0 and not patch.get_clip_on()]
+    assert [(mark.get_x(), mark.get_x() + mark.get_width(), to_hex(mark.get_facecolor())) for mark in marks] == [
+        (pytest.approx(first), pytest.approx(last), color.lower()) for first, last, color in marked(panel)
     ]
     if panel.ticks is not None:
         assert axes.get_xticks().tolist() == list(panel.ticks.places)
@@ -218,7 +269,12 @@ def _check_page(chart, panel):
     _check_page_bars(traces, panel)
     for points in panel.points:
         trace = next(traces)
-        _same(list(zip(trace["x"], trace["y"], strict=True)), curve(points, panel))
+        if shades(points, panel):
+            assert trace["marker"]["color"] == pytest.approx(shades(points, panel), rel=1e-5)
+        _same(
+            [(at, value) for at, value in zip(trace["x"], trace["y"], strict=True)],
+            [(shown(at), mean) for at, mean in curve(points, panel)],
+        )
     for rule in rules(panel, upright=False):
         assert next(traces)["y"] == pytest.approx([rule.value] * 2, rel=1e-5)
     if panel.scale is not None:
@@ -261,6 +317,8 @@ def _check_page_bars(traces, panel):
 
 
 def _check_page_map(trace, heat):
+    for axis, names in (("x", heat.along), ("y", heat.up)):
+        assert trace.get(axis, []) == [escape(f"{number} {name}", quote=False) for number, name in enumerate(names)]
     values = trace["customdata"] if heat.log else trace["z"]
     assert len(values) == len(heat.grid)
     for row, expected in zip(values, grid(heat), strict=True):
@@ -275,9 +333,19 @@ def _check_page_map(trace, heat):
 
 
 def _check_page_layout(layout, panel):
-    assert layout["xaxis"].get("type", "linear") == ("log" if panel.log_x else "linear")
-    assert layout["yaxis"].get("type", "linear") == ("log" if panel.log_y and not is_empty(panel) else "linear")
-    spans = [shape for shape in layout["shapes"] if shape["type"] == "rect"]
+    along, up = (panel.heat.along, panel.heat.up) if panel.heat is not None else ((), ())
+    plain = ["category" if names else "linear" for names in (along, up)]
+    assert layout["xaxis"].get("type", "linear") == ("log" if panel.log_x else plain[0])
+    assert layout["yaxis"].get("type", "linear") == ("log" if panel.log_y and not is_empty(panel) else plain[1])
+    assert (layout["yaxis"].get("autorange") == "reversed") == (panel.heat is not None and panel.heat.down)
+    for names, axis in ((along, layout["xaxis"]), (up, layout["yaxis"])):
+        if names:
+            places, written = some(names, 12)
+            assert axis["tickvals"] == [escape(f"{place} {names[place]}", quote=False) for place in places]
+            assert axis["ticktext"] == [escape(name, quote=False) for name in written]
+    boxes = [shape for shape in layout["shapes"] if shape["type"] == "rect"]
+    spans, marks = ([box for box in boxes if (box["y0"] < 0) == below] for below in (False, True))
+    assert [(mark["x0"], mark["x1"], mark["fillcolor"]) for mark in marks] == marked(panel)
     assert [(shape["x0"], shape["x1"]) for shape in spans] == [
         (span.first - 0.5, span.last + 0.5) for span in panel.spans
     ]

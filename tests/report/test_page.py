@@ -124,7 +124,7 @@ def test_what_is_shaded_and_what_a_mark_says_is_told(page):
 
 def test_charts_have_legends_of_their_own_where_a_section_says_so(page):
     own = [chart["layout"]["showlegend"] for chart in page.charts]
-    assert own == [False] * 5 + [True, False, False] + [False] * 2 + [True, False]
+    assert own == [False] * 5 + [True, False, False, False] + [False] * 3 + [True, False]
 
 
 def test_the_file_asks_for_nothing_outside_itself(run, page):
@@ -143,7 +143,7 @@ def test_plotly_is_embedded_once(run):
 
 
 def test_every_chart_has_a_name_and_no_impossible_number(page):
-    assert len(page.charts) == sum(len(section.panels) for section in sections()) + 1 == 12
+    assert len(page.charts) == sum(len(section.panels) for section in sections()) + 1 == 14
     assert sum(tag == "figcaption" for tag, _ in page.elements) == len(page.charts)
     for chart in page.charts:
         axes = chart["layout"]["xaxis"]["title"]["text"], chart["layout"]["yaxis"]["title"]["text"]
@@ -214,7 +214,7 @@ def browsed(file, place):
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_browser_draws_every_open_chart_without_an_error_or_a_request(run, tmp_path):
     page, network = browsed(write_report(run, tmp_path / "page.html"), tmp_path)
-    open_charts = 12 - 2
+    open_charts = 14 - 3
     assert page.count('class="main-svg"') >= open_charts
     assert page.count('data-drawn="yes"') == open_charts
     assert "states 2 to 7 of 8" in page

@@ -39,8 +39,8 @@ def drawn(axes):
 
 def test_every_axis_has_a_unit():
     for axes in (axes for section in sections()[:3] for axes in figure_of(section).axes if axes.get_xlabel()):
-        assert "[" in axes.get_ylabel() or axes.get_ylabel() in ("head", "state")
-        assert axes.get_xlabel() in ("state", "block") or "[" in axes.get_xlabel()
+        assert "[" in axes.get_ylabel() or axes.get_ylabel() in ("head", "state", "query")
+        assert axes.get_xlabel() in ("state", "block", "key") or "[" in axes.get_xlabel()
 
 
 def test_everything_is_saved_as_png_and_pdf_and_the_latest_has_the_plain_name(run, tmp_path):

@@ -77,11 +77,12 @@ def test_lines_are_shown_and_hidden_with_their_group():
 
 def test_the_keys_of_some_panels_name_each_thing_once():
     named = keys(sections()[0].panels)
+    shaded, marked = "compress phase", ["full attention", "window of 512"]
     assert [key.name for key in named] == [
-        *("first", "second", "chance", "compress phase", "threshold", "the row itself", "attention", "MLP", "peak")
+        *("first", "second", "chance", shaded, *marked, "threshold", "the row itself", "attention", "MLP", "peak")
     ]
-    assert [key.name for key in named if not key.switch] == ["compress phase"]
-    assert [key.dash for key in named][:5] == ["-", "--", "--", "-", "-."]
+    assert [key.name for key in named if not key.switch] == [shaded, *marked]
+    assert [key.dash for key in named][:7] == ["-", "--", "--", "-", "-", "-", "-."]
     assert [(key.name, key.switch) for key in keys([map_panel()])] == [("the head changes", "")]
 
 

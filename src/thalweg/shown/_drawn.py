@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
-from thalweg.shown._section import INK, Bars, Dash, Heat, Line, Panel, Rule
+from thalweg.shown._section import INK, Bars, Dash, Heat, Line, Panel, Points, Rule, Scale, Ticks
 
 PHASE = "#D9B84A"
 """Of what is shaded; thinned by whoever paints it."""
@@ -91,6 +91,19 @@ def marks(heat: Heat) -> tuple[np.ndarray, np.ndarray]:
     return columns, rows
 
 
+def named(names: Sequence[str], most: int) -> Ticks:
+    """Give some of the names of a map's rows or columns, evenly apart, and their places; all where they are few."""
+    places = range(0, len(names), max(1, -(-len(names) // most)))
+    return Ticks(places, [names[place] for place in places])
+
+
+def shades(points: Points, scale: Scale | None) -> np.ndarray | None:
+    """Give where the colour of each point lies on the scale, from 0 to 1; None where points have one colour."""
+    if scale is None or "shade" not in points.rows.columns:
+        return None
+    return np.clip((visible(points.rows["shade"]) - scale.low) / ((scale.high - scale.low) or 1.0), 0.0, 1.0)
+
+
 def rules(panel: Panel, *, upright: bool) -> list[Rule]:
     """Give the levels or the marks that the axes have a place for."""
     log = panel.log_x if upright else panel.log_y
@@ -154,6 +167,7 @@ def _keys(panel: Panel) -> Iterator[Key]:
     if panel.heat is not None and panel.heat.dots is not None and panel.heat.dotted:
         yield Key(panel.heat.dotted, INK)
     yield from (Key(span.name, PHASE) for span in panel.spans)
+    yield from (Key(kind.name, kind.color) for kind in panel.kinds)
 
 
 def _places(panel: Panel, *, steps: bool) -> Iterator[float]:

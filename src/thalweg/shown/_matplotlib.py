@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.resources import files
 from itertools import groupby
@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Section, Ticks
+from thalweg.shown._section import GREY, INK, Bars, Heat, Kind, Line, Panel, Points, Section, Ticks
 
 STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
 DIVERGING = "RdBu_r"
@@ -28,6 +30,7 @@ _SHADE = 0.16
 _LETTERS = {"headline": 12.0, "title": 12.0, "legend": 15.0}  # an inch of each, at its size
 _ENTRY = 0.5  # inches of a legend's entry beside its words
 _LINE = 0.17  # inches of a line of text
+_NAMES = 8  # at most, of the rows or columns of a map
 
 # Without dates and versions, so that the same section gives the same files.
 _METADATA: dict[str, dict[str, None]] = {
@@ -69,9 +72,11 @@ def figure_of(section: Section) -> Figure:
     every: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in every[len(section.panels) :]:
         spare.set_axis_off()
+    images = list[AxesImage]()
     for axes, panel in zip(every, section.panels, strict=False):
-        _paint(axes, panel)
+        images += _paint(axes, panel)
         axes.set_title(fill(plain(panel.title), int(_LETTERS["title"] * section.size[0])))
+    _add_colour_bars(figure, images, [panel.heat for panel in section.panels if panel.heat is not None])
     _add_scales(figure, every, section)
     more = _add_headline(figure, section, width) + _add_legend(figure, every, section, width)
     figure.set_size_inches(width, height + _LINE * more)
@@ -99,29 +104,51 @@ def plain(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _paint(axes: Axes, panel: Panel) -> None:
-    """One panel; what comes later lies on top."""
+def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
+    """One panel; what comes later lies on top. Gives its map, where it has one."""
     thinned = 1 - _SHADE * (1 - np.array(to_rgb(drawn.PHASE)))  # on white paper, as thin as the page shows it
     for span in panel.spans:
         ends = span.first - 0.5, span.last + 0.5
         axes.axvspan(*ends, color=thinned, linewidth=0, zorder=0, label=plain(span.name))
-    if panel.heat is not None:
-        _add_heat(axes, panel.heat)
+    images = [] if panel.heat is None else [_add_heat(axes, panel.heat)]
     for line in panel.lines:
         _add_line(axes, line, log=panel.log_y)
     _add_bars(axes, panel.bars)
     for points in panel.points:
-        values, label = (
-            drawn.visible(points.rows["mean"], log=panel.log_y),
-            plain(points.name) if points.named else None,
-        )
-        axes.plot(points.rows["at"].to_numpy(), values, "o", color=points.color, label=label)
+        _add_points(axes, points, panel)
     for rule in (rule for upright in (False, True) for rule in drawn.rules(panel, upright=upright)):
         draw = axes.axvline if rule.upright else axes.axhline
         draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
     axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y))
     _set_up(axes, panel)
     _set_along(axes, panel)
+    _add_kinds(axes, panel.kinds)
+    return images
+
+
+def _add_points(axes: Axes, points: Points, panel: Panel) -> None:
+    at, values = points.rows["at"].to_numpy(), drawn.visible(points.rows["mean"], log=panel.log_y)
+    label, shades = plain(points.name) if points.named else None, drawn.shades(points, panel.scale)
+    if panel.scale is None or shades is None:
+        axes.plot(at, values, "o", color=points.color, label=label)
+    else:
+        axes.scatter(
+            at, values, s=9, c=shades, cmap=_colormap(panel.scale.colors), vmin=0, vmax=1, label=label, zorder=3
+        )
+
+
+def _add_kinds(axes: Axes, kinds: tuple[Kind, ...]) -> None:
+    """Marks between the axis and its numbers."""
+    for kind in kinds:
+        for number, place in enumerate(kind.places):
+            look = {"color": kind.color, "linewidth": 0, "clip_on": False}
+            label = plain(kind.name) if number == 0 else None
+            mark = Rectangle(
+                (place - 0.4, -0.055), 0.8, 0.035, transform=axes.get_xaxis_transform(), label=label, **look
+            )
+            axes.add_patch(mark)
+    if kinds:
+        axes.tick_params(axis="x", pad=9, length=0)
 
 
 def _add_line(axes: Axes, line: Line, *, log: bool) -> None:
@@ -143,11 +170,12 @@ def _add_bars(axes: Axes, bars: tuple[Bars, ...]) -> None:
         axes.bar(at, heights, width, yerr=spread, color=each.color, ecolor="#444444", label=label)
 
 
-def _add_heat(axes: Axes, heat: Heat) -> None:
+def _add_heat(axes: Axes, heat: Heat) -> AxesImage:
     """A map; what has no value is hatched."""
     axes.patch.set(hatch="///", facecolor="#EEEEEE", edgecolor="#BBBBBB")
     scale = LogNorm(heat.low, heat.high) if heat.log else Normalize(heat.low, heat.high)
-    look = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "norm": scale}
+    origin = "upper" if heat.down else "lower"
+    look = {"origin": origin, "aspect": "auto", "interpolation": "nearest", "norm": scale}
     image = axes.imshow(drawn.cells(heat), cmap=DIVERGING if heat.diverging else None, **look)
     if heat.dots is not None:
         size = max(1.0, min(3.0, 60 / max(heat.grid.shape)))
@@ -155,7 +183,17 @@ def _add_heat(axes: Axes, heat: Heat) -> None:
         axes.plot(*drawn.marks(heat), marker="o", linestyle="", color=INK, markersize=size, label=label)
     axes.grid(visible=False)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.figure.colorbar(image, ax=axes, label=plain(f"[{heat.unit}]"))
+    if heat.up:
+        axes.set_yticks(*_named(drawn.named(heat.up, _NAMES)), fontsize=6)
+    return image
+
+
+def _add_colour_bars(figure: Figure, images: list[AxesImage], heats: list[Heat]) -> None:
+    """One for each map, or for all maps side by side that have the same."""
+    scales = ((heat.unit, heat.low, heat.high, heat.log, heat.diverging) for heat in heats)
+    for scale, group in groupby(zip(scales, images, strict=True), key=lambda pair: pair[0]):
+        alike = [image for _, image in group]
+        figure.colorbar(alike[0], ax=[image.axes for image in alike], label=plain(f"[{scale[0]}]"))
 
 
 def _set_up(axes: Axes, panel: Panel) -> None:
@@ -179,6 +217,8 @@ def _set_along(axes: Axes, panel: Panel) -> None:
     if panel.ticks is not None:
         axes.set_xticks(*_named(panel.ticks), minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
+    elif panel.heat is not None and panel.heat.along:
+        axes.set_xticks(*_named(drawn.named(panel.heat.along, _NAMES)), fontsize=6, rotation=90)
     elif not panel.log_x and drawn.in_whole_steps(panel):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -187,12 +227,14 @@ def _add_scales(figure: Figure, every: list[Axes], section: Section) -> None:
     """A colour bar for all panels whose lines follow the same colours."""
     scaled = [(axes, panel.scale) for axes, panel in zip(every, section.panels, strict=False) if panel.scale]
     for scale, group in groupby(scaled, key=lambda pair: pair[1]):
-        colors = scale.colors if len(scale.colors) > 1 else [*scale.colors] * 2
-        shades = LinearSegmentedColormap.from_list("scale", list(colors))
-        values = ScalarMappable(Normalize(scale.low, scale.high), shades)
+        values = ScalarMappable(Normalize(scale.low, scale.high), _colormap(scale.colors))
         bar = figure.colorbar(values, ax=[axes for axes, _ in group], label=plain(scale.title), pad=0.01)
         places, names = _named(scale.ticks)
         bar.set_ticks(places, labels=names)
+
+
+def _colormap(colors: Sequence[str]) -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list("scale", list(colors) if len(colors) > 1 else [*colors] * 2)
 
 
 def _add_headline(figure: Figure, section: Section, width: float) -> int:

@@ -20,6 +20,8 @@ DIVERGING = (*_BLUES, "#f7f7f7", *_REDS)
 
 _SHADE = 0.16
 _COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
+_NAMES = 12
+"""At most on an axis, of the rows or columns of a map."""
 
 _Dict = dict[str, Any]
 
@@ -125,14 +127,18 @@ def _bars(bars: Sequence[Bars], panel: Panel) -> Iterator[_Dict]:
 
 def _points(points: Points, panel: Panel) -> _Dict:
     labels = points.rows["label"] if "label" in points.rows.columns else []
+    shades, marker = drawn.shades(points, panel.scale), {"size": 6, "color": points.color}
+    if panel.scale is not None and shades is not None:
+        marker |= {"color": _numbers(shades), "cmin": 0, "cmax": 1, "colorscale": _stops(panel.scale.colors)}
+    place = "%{y:.4~g}" if shades is None else "%{x:.3~g}, %{y:.3~g}<extra></extra>"
     return _scatter(
         "markers",
         _numbers(drawn.visible(points.rows["at"], log=panel.log_x)),
         _numbers(drawn.visible(points.rows["mean"], log=panel.log_y)),
-        marker={"size": 6, "color": points.color},
+        marker=marker,
         text=[_literal(str(label)) for label in labels],
-        hovertemplate="%{text}: %{y:.4~g}" if len(labels) else "%{y:.4~g}",
-        **_inked(points.color),
+        hovertemplate=f"%{{text}}: {place}" if len(labels) else place,
+        **_inked(points.color if shades is None else ""),
         **_naming(points.name, points.name, named=points.named),
     )
 
@@ -154,8 +160,10 @@ def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
     shown, (low, high) = (np.log10(cells), map(math.log10, ends)) if heat.log else (cells, ends)
     along, up = (_literal(axis.split(" [")[0]) for axis in (panel.x, panel.y))  # without their units
     bar = {"title": {"text": _literal(heat.unit)}, **_COLOUR_BAR, **(_decades(low, high) if heat.log else {})}
+    names = {axis: _numbered(own) for axis, own in (("x", heat.along), ("y", heat.up)) if own}
     yield {
         "type": "heatmap",
+        **names,
         "z": [_numbers(row) for row in shown],
         "zmin": low,
         "zmax": high,
@@ -168,7 +176,14 @@ def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
         columns, rows = drawn.marks(heat)
         look = {"marker": {"size": 4, "color": INK}, "hovertemplate": f"{_literal(heat.dotted)}<extra></extra>"}
         named = _naming(heat.dotted, heat.dotted, named=bool(heat.dotted))
-        yield _scatter("markers", columns.tolist(), rows.tolist(), **look, **named)
+        places = {"x": columns.tolist(), "y": rows.tolist()}
+        at = {axis: [names[axis][place] for place in own] if axis in names else own for axis, own in places.items()}
+        yield _scatter("markers", at["x"], at["y"], **look, **named)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names as plotly takes them for the places on an axis: no two may be the same."""
+    return [_literal(f"{number} {name}") for number, name in enumerate(names)]
 
 
 def _decades(low: float, high: float) -> _Dict:
@@ -193,11 +208,14 @@ def _stops(colors: Sequence[str]) -> list[tuple[float, str]]:
 def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
     room = 14 * max(0, named - 4)  # for what does not fit into two rows
     height = 280 if panel.heat is None else max(240, min(620, 120 + 14 * len(panel.heat.grid)))
+    height = 360 if panel.heat is not None and panel.heat.along else height
     below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
     return {
         "height": height + (50 + room if named else 0),
         "margin": {"l": 58, "r": 12, "t": 8, "b": 100 + room if named else 44},
-        "hovermode": "x unified" if panel.heat is None else "closest",
+        "hovermode": "closest"
+        if panel.heat or any("shade" in own.rows.columns for own in panel.points)
+        else "x unified",
         "showlegend": named > 0,
         "legend": {**below, "tracegroupgap": 0},
         "barmode": "overlay",
@@ -210,16 +228,32 @@ def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
 
 def _along(panel: Panel) -> _Dict:
     axis: _Dict = {"type": "log", "exponentformat": "power", "dtick": 1} if panel.log_x else {}
+    room = {"ticklabelstandoff": 8} if panel.kinds else {}
     if panel.ticks is not None:
-        return {"type": axis.get("type", "linear"), **_marks(panel.ticks)}
+        return {"type": axis.get("type", "linear"), **room, **_marks(panel.ticks)}
+    if panel.heat is not None and panel.heat.along:
+        return _categories(panel.heat.along)
     first, last = drawn.extent(panel)
     few = not panel.log_x and drawn.in_whole_steps(panel) and last - first <= 5
-    return {**axis, "dtick": 1} if few else axis  # no halves of a state or a block
+    return {**axis, **room, **({"dtick": 1} if few else {})}  # no halves of a state or a block
+
+
+def _categories(names: Sequence[str]) -> _Dict:
+    """An axis of names; some of them stand on it, all are there to hover over."""
+    some = drawn.named(names, _NAMES)
+    places = {
+        "tickvals": [_numbered(names)[int(place)] for place in some.places],
+        "ticktext": list(map(_literal, some.names)),
+    }
+    return {"type": "category", **places}
 
 
 def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
     if drawn.is_empty(panel):
         return {"showticklabels": False}
+    if panel.heat is not None and (panel.heat.up or panel.heat.down):
+        downward = {"autorange": "reversed"} if panel.heat.down else {}
+        return {**(_categories(panel.heat.up) if panel.heat.up else {}), **downward}
     axis: _Dict = {"type": "log" if panel.log_y else "linear", "exponentformat": "power", "nticks": 7}
     if panel.share:
         axis["range"] = list(drawn.SHARE)
@@ -238,6 +272,16 @@ def _shapes(panel: Panel) -> Iterator[_Dict]:
         look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
         ends = {"x0": span.first - 0.5, "x1": span.last + 0.5, "xref": "x", **full}
         yield {**ends, "type": "rect", "name": _literal(span.name), "showlegend": True, **look}
+    for kind in panel.kinds:  # between the axis and its numbers
+        look = {
+            "fillcolor": kind.color,
+            "line": {"width": 0},
+            "y0": -0.045,
+            "y1": -0.015,
+            "yref": "y domain",
+            "xref": "x",
+        }
+        yield from ({"type": "rect", "x0": place - 0.4, "x1": place + 0.4, **look} for place in kind.places)
     for rule in drawn.rules(panel, upright=True):
         look = {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5}
         yield {"x0": rule.value, "x1": rule.value, "xref": "x", **full, "type": "line", "line": look}

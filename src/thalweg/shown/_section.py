@@ -59,7 +59,10 @@ class Bars:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points: the columns ``at mean`` and, where hovering names them, ``label``."""
+    """Single points: ``rows`` have the columns ``at mean`` and may have ``label`` and ``shade``.
+
+    Hovering names a point by its label; where there are shades, its colour is that of its own on the panel's scale.
+    """
 
     name: str
     rows: pl.DataFrame
@@ -91,6 +94,9 @@ class Heat:
         diverging: colours run to both sides of 0.
         dots: cells that are marked.
         dotted: what a mark says.
+        up: names of the rows, where they have some; an axis shows as many as there is room for.
+        along: those of the columns.
+        down: the first row is at the top.
     """
 
     grid: np.ndarray
@@ -101,6 +107,9 @@ class Heat:
     diverging: bool = False
     dots: np.ndarray | None = None
     dotted: str = ""
+    up: Sequence[str] = ()
+    along: Sequence[str] = ()
+    down: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,15 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What some of the blocks are, marked below the axis along: name, numbers, colour."""
+
+    name: str
+    places: tuple[int, ...]
+    color: str
+
+
+@dataclass(frozen=True)
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
@@ -122,7 +140,7 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours of a panel's lines stand for, where they are too many to be named: a colour bar.
+    """What the colours of a panel's lines or points stand for, where they are too many to be named: a colour bar.
 
     Attributes:
         title: of the bar, with its unit.
@@ -157,7 +175,8 @@ class Panel:
         log_y: the axis up is logarithmic; what is not above 0 is a gap.
         share: values lie between 0 and 1, and the axis shows all of that.
         ticks: of the axis along; whole numbers as there is room for by default.
-        scale: what the colours of the lines stand for.
+        scale: what the colours of lines and points stand for.
+        kinds: what blocks are, below the axis along.
     """
 
     title: str
@@ -174,6 +193,7 @@ class Panel:
     share: bool = False
     ticks: Ticks | None = None
     scale: Scale | None = None
+    kinds: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
