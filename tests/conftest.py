@@ -5,10 +5,14 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from hypothesis import settings
 
 # Tiny models gain nothing from threads and lose a lot to them where tests run side by side; set before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["THALWEG_CACHE"] = tempfile.mkdtemp(prefix="thalweg-cache-")
+# How long an example takes says how busy the machine is, and is no test.
+settings.register_profile("thalweg", deadline=None)
+settings.load_profile("thalweg")
 sys.path.insert(0, str(Path(__file__).parent))
 
 

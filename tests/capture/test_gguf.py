@@ -1,6 +1,7 @@
 """GGUF files are models; one that cannot be read is refused in one line that says what to do."""
 
 import shutil
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -148,6 +149,18 @@ def test_a_length_beyond_the_file_is_damage(tiny, tmp_path):
         path = tmp_path / f"{place}.gguf"
         path.write_bytes(content[:place] + count.to_bytes(8, "little") + content[place + 8 :])
         assert f"{place}.gguf" in refused(path)
+
+
+def test_dimensions_that_no_tensor_has_take_no_memory(tiny, tmp_path):
+    content, path = tiny.read_bytes(), tmp_path / "wide.gguf"
+    table = content.index(b"token_embd.weight") + len(b"token_embd.weight")
+    path.write_bytes(content[:table] + (2**27).to_bytes(4, "little") + content[table + 4 :])
+    tracemalloc.start()
+    try:
+        assert "wide.gguf is truncated or damaged" in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**26  # a number for each would take 2**30 bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_header_is_read_once(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_the_factor_gives_the_norm_of_what_a_head_writes(kind):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12),
     st.integers(1, 4),

@@ -173,7 +173,7 @@ def test_progress_is_told_of_every_batch_and_shard():
     assert (told.counted, told.done) == (3 + 50 + 8 + 60 + 60 + 60, 7)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(st.integers(1, 40), max_size=12), max_size=5),
     st.integers(1, 300),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from thalweg.metrics._view import SAMPLE, median
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
 def test_small_medians(values):
     assert median(torch.tensor(values)) == pytest.approx(np.median(np.array(values, dtype=np.float64)), rel=1e-12)

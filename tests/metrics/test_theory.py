@@ -52,7 +52,7 @@ def test_terms_are_the_papers(state_of, kind):
             assert found.entropy_bound == pytest.approx(h, rel=1e-7, abs=1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(seed=st.integers(0, 10**6), tokens=st.integers(1, 24), width=st.integers(1, 24))
 def test_every_inequality_holds(state_of, seed, tokens, width):
     kinds = (

@@ -116,7 +116,7 @@ def test_a_long_text_causes_no_warning(gpt2_like, caplog, monkeypatch):
     assert "longer than" not in caplog.text
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6),
     policy=st.sampled_from(["auto", "always", "never"]),
