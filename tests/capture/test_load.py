@@ -320,7 +320,6 @@ def test_a_size_that_the_weights_cannot_have_is_refused_before_anything_is_built
     assert str(good) in message
 
 
-@pytest.mark.xfail(strict=True, reason="they are left out without a word")
 def test_blocks_that_the_configuration_leaves_out_are_mentioned(good, caplog):
     load_model(identify_model(str(good)))
     assert caplog.messages == []

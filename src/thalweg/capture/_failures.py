@@ -1,5 +1,6 @@
 """What is not loaded, and what can go wrong with anyone's files or the hub: one line that says what to do."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from thalweg.capture._identity import weights_in_directory
 from thalweg.capture._stored import StoredTensor
 from thalweg.errors import ModelError, ThalwegError
+from thalweg.ranges import ranges
 
 SHARD = re.compile(r"-\d+-of-\d+(?=\.)")
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
@@ -29,7 +31,11 @@ PACKED = 8
 """Numbers that a quantized tensor keeps as one."""
 LABELS = 2**20
 """Of a classifier, which no language model is; transformers lists them before it reads anything else."""
+NUMBERED = re.compile(r"(.+?)\.(\d+)\.")
+"""A tensor of one of several alike: what holds them, and which one."""
 COUNTED = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+
+_log = logging.getLogger("thalweg.capture")
 
 
 def refuse_other_kinds(name: str, config: Any) -> None:
@@ -147,6 +153,22 @@ def refuse_invented_weights(name: str, model: Any, missing: Iterable[str]) -> No
         )
     if invented:
         model.set_output_embeddings(None)
+
+
+def mention_blocks_left_out(name: str, model: Any, unread: Iterable[str]) -> None:
+    """A configuration of fewer blocks than the files hold gives a model, though not the one that was saved."""
+    built, found = (
+        {match.groups() for key in keys if (match := NUMBERED.match(key))} for keys in (model.state_dict(), unread)
+    )
+    lists = {holder for holder, _ in built}
+    left = ranges(int(number) for holder, number in found - built if holder in lists)
+    if left:
+        _log.warning(
+            "%s comes with weights of blocks %s that its configuration leaves out, and is measured without them. Check "
+            "num_hidden_layers in its config.json.",
+            name,
+            left,
+        )
 
 
 def refuse_another_quantization(name: str, said: str, model: Any, dtype: torch.dtype) -> None:

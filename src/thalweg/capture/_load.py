@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from thalweg.capture._adapter import NOWHERE, adapted
 from thalweg.capture._failures import (
+    mention_blocks_left_out,
     readable_errors,
     refuse_another_quantization,
     refuse_impossible_sizes,
@@ -59,6 +60,7 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         )
         model, information = loaded
         refuse_invented_weights(identified.name, model, information["missing_keys"])
+        mention_blocks_left_out(identified.name, model, information["unexpected_keys"])
         if quantization is not None:
             refuse_another_quantization(identified.name, quantization, model, DTYPES[identified.dtype])
         return (model if device is None else model.to(torch.device(device))).eval()
