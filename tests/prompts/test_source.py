@@ -1,6 +1,7 @@
 import hashlib
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ def test_a_file_is_identified_by_its_bytes_not_its_place(jsonl, tmp_path):
         second.template,
     )
     assert open_source(jsonl({"text": "b"})).hash != first.hash
+
+
+@pytest.mark.xfail(strict=True, reason="it says nothing")
+@pytest.mark.parametrize("opens", [open_source, open_labelled])
+def test_a_read_that_waits_says_so_and_can_be_interrupted(opens, jsonl, monkeypatch, caplog):
+    def stuck(*_):
+        for _ in range(500):  # until it is said, five seconds at most
+            if caplog.messages:
+                raise KeyboardInterrupt
+            time.sleep(0.01)
+
+    data = jsonl({"text": "a", "label": "b"})
+    opens(data)
+    assert caplog.messages == []
+    monkeypatch.setattr("thalweg.prompts._rows.PATIENCE", 0.02, raising=False)
+    monkeypatch.setattr(hashlib, "file_digest", stuck)
+    with pytest.raises(KeyboardInterrupt):
+        opens(data)
+    assert caplog.messages == ["still reading data.jsonl after 0.02 seconds; Ctrl-C stops it."]
 
 
 def test_a_missing_file_is_answered_with_the_nearest_name(jsonl, tmp_path):
