@@ -19,7 +19,17 @@ from thalweg.prompts._hub import HubRows, parse_hub_name
 from thalweg.prompts._memory import NAME as MEMORY
 from thalweg.prompts._memory import in_memory
 from thalweg.prompts._questions import QuestionForm, form_of
-from thalweg.prompts._rows import Reader, Template, choose_template, first_found, hash_of, listed, nearest, value_of
+from thalweg.prompts._rows import (
+    Reader,
+    Template,
+    choose_template,
+    first_found,
+    hash_of,
+    listed,
+    nearest,
+    told_to_wait,
+    value_of,
+)
 from thalweg.prompts._source import local_file
 
 NO_LABEL, NO_QUESTION = "label missing", "no question with options and one right answer"
@@ -194,8 +204,13 @@ def open_labelled(
             f"--data {data}: expected a file, organisation/name on the hub, or one of {', '.join(SHORT_NAMES)}; "
             "got neither."
         )
-    layout = first_found(name, reader, lambda fields: _layout(name, fields, reader, text_field, label_field, pair=pair))
-    hashed = hash_of(reader.only(layout.columns).identity())
+
+    def choose(fields: tuple[str, ...]) -> "_Fields | _Options":
+        return _layout(name, fields, reader, text_field, label_field, pair=pair)
+
+    with told_to_wait(name):
+        layout = first_found(name, reader, choose)
+        hashed = hash_of(reader.only(layout.columns).identity())
     return LabelledData(name, layout.template, hashed, isinstance(layout, _Options), reader, layout)
 
 

@@ -8,10 +8,13 @@ own chat template makes a text of.
 
 import hashlib
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from threading import Timer
 from typing import TypeGuard, TypeVar
 
 from thalweg.errors import DataError
@@ -25,8 +28,11 @@ EMPTY = "empty text"
 NOT_UNICODE = "text is not valid Unicode"
 NO_TOKENS = "no tokens"
 PREFERRED: tuple[tuple[str, ...], ...] = (("text",), ("content",), ("question", "answer"), ("problem", "solution"))
+PATIENCE = 10.0
+"""Seconds of silence while data are read."""
 Found = TypeVar("Found")
 KNOWN_FIELDS = frozenset(field for fields in PREFERRED for field in fields)
+_log = logging.getLogger("thalweg.prompts")
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,19 @@ def first_found(name: str, reader: Reader, choose: Callable[[tuple[str, ...]], F
     raise refusal or DataError(
         f"{name}: expected at least one row with fields; got none. Check that it is the right one."
     )
+
+
+@contextmanager
+def told_to_wait(name: str) -> Iterator[None]:
+    """Say so where reading takes long: data may be large, or lie where nobody answers."""
+    said = "still reading %s after %g seconds; Ctrl-C stops it."
+    timer = Timer(PATIENCE, _log.warning, (said, name, PATIENCE))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def hash_of(origin: Mapping[str, str | None]) -> str:

@@ -19,7 +19,7 @@ from thalweg.prompts._data_sets import BUNDLED, HUB_DATA, HubData, list_data
 from thalweg.prompts._files import Jsonl, Parquet, Tsv, Txt
 from thalweg.prompts._hub import parse_hub_name
 from thalweg.prompts._memory import NAME, in_memory
-from thalweg.prompts._rows import Reader, Row, Template, choose_template, first_found, hash_of
+from thalweg.prompts._rows import Reader, Row, Template, choose_template, first_found, hash_of, told_to_wait
 
 IN_MEMORY = "memory"
 
@@ -193,6 +193,7 @@ def _open_hub(data: str, known: HubData | None, text_field: str | None, *, chat:
 
 def _opened(name: str, kind: str, reader: Reader, asked: str | None, *, chat: bool) -> Source:
     """The source, once a first row is seen to be there and a template is found for it."""
-    template = first_found(name, reader, lambda fields: choose_template(name, fields, asked, chat=chat))
-    origin = reader.only(template.columns).identity()
+    with told_to_wait(name):
+        template = first_found(name, reader, lambda fields: choose_template(name, fields, asked, chat=chat))
+        origin = reader.only(template.columns).identity()
     return Source(name, kind, template.pattern, hash_of(origin), origin, reader, template)
