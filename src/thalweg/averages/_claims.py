@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
+from polars import selectors as cs
 
 from thalweg.averages._courses import KEYS, Course, courses, is_of
 from thalweg.averages._profile import block_values, statistics
@@ -133,12 +134,11 @@ def phase_values(
     mine, counts = is_of(course.key), pl.col("prompt").is_in(course.prompts.tolist())
     states = pl.LazyFrame({"index": range(course.last + 1), "phase": course.phases()}, schema=_PLACES)
     entropy = layers.lazy().filter(*mine, counts).select("prompt", index=pl.col("state").cast(pl.Int64), value=_ENTROPY)
-    blocks = block_values(heads.lazy().filter(*mine, counts), prompts.lazy().filter(*mine), tau)
-    of_blocks = blocks.filter(pl.col("metric").is_in(["mixing_normalized", "sink_rate"])).select(
-        "prompt", "index", "metric", "value"
-    )
-    sharp = _sharp(heads.lazy().filter(*mine, counts))
-    of_blocks = pl.concat([of_blocks, sharp])
+    of_heads = heads.lazy().filter(*mine, counts)
+    needed = of_heads.select(*KEYS, "prompt", "block", cs.by_name("mixing_normalized", "sink_score", require_all=False))
+    blocks = block_values(needed, prompts.lazy().filter(*mine), tau)
+    of_blocks = blocks.filter(pl.col("metric") != "sink_score").select("prompt", "index", "metric", "value")
+    of_blocks = pl.concat([of_blocks, _sharp(of_heads)])
     last = of_blocks.filter(pl.col("index") == pl.col("index").max()).with_columns(phase=pl.lit("last block"))
     parts = [
         entropy.with_columns(metric=pl.lit("entropy_normalized")).join(states, on="index"),

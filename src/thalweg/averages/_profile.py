@@ -31,19 +31,18 @@ RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
 GEOMETRIC = [row.name for row in metrics_at("state") if row.kind == "geometric"]
 
 
-def gathered(value: str, geometric: str | None = None) -> pl.Expr:
+def gathered(value: str, *, geometric: bool = False) -> pl.Expr:
     """All finite values of a group as a list `values`; for ``group_by(...).agg``.
 
     Args:
         value: name of the column of values.
-        geometric: name of a boolean column, constant in each group: where it is true, their logarithms. None: nowhere.
+        geometric: their logarithms.
 
     Example:
         Of 1, NaN and 3: the list 1, 3.
     """
-    number = pl.col(value)
-    if geometric is not None:
-        number = pl.when(pl.col(geometric)).then(number.log()).otherwise(number)
+    number = pl.col(value).cast(pl.Float64)
+    number = number.log() if geometric else number
     return number.filter(number.is_finite()).alias(VALUES)
 
 
@@ -183,11 +182,13 @@ def _present(frame: pl.LazyFrame, site: Site) -> list[str]:
 def _averaged(frame: pl.LazyFrame, names: Sequence[str], *, site: Literal["state", "block"]) -> Iterator[pl.DataFrame]:
     """Statistics of some columns at a time, of as many as do not take much memory as rows of their own."""
     size = max(1, AT_ONCE // max(1, frame.select(pl.len()).collect().item()))
-    for start in range(0, max(1, len(names)), size):
-        numbers = long(frame, [*KEYS, "prompt"], names[start : start + size], site=site, index=site)
-        geometric = pl.col("metric").is_in(GEOMETRIC).alias("geometric")
-        lists = numbers.with_columns(geometric).group_by(GROUPS).agg(gathered("value", "geometric")).collect()
-        yield with_statistics(lists, "geometric")
+    for start in range(0, len(names), size):
+        lists = {name: gathered(name, geometric=name in GEOMETRIC) for name in names[start : start + size]}
+        places = frame.group_by(*KEYS, index=pl.col(site).cast(pl.Int64)).agg(**lists).collect()
+        for name in lists:
+            same = {"site": pl.lit(site), "metric": pl.lit(name), "geometric": pl.lit(name in GEOMETRIC)}
+            of_one = places.select(*KEYS, "index", pl.col(name).alias(VALUES), **same)
+            yield with_statistics(of_one, "geometric").select(*GROUPS, *STATISTICS)
 
 
 def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
