@@ -190,7 +190,7 @@ def test_findings_are_read_without_their_experiment(tmp_path):
     assert trial.run == tmp_path / "run"
     for name in ("rows", "losses", "means"):
         assert trial.table(name).collect_schema() == TRIAL[name].schema
-    with pytest.raises(ValueError, match="expected one of rows, losses, means as table of trial, got 'scores'"):
+    with pytest.raises(RunError, match="names no table 'scores'; expected one of rows, losses, means"):
         trial.table("scores")
 
 

@@ -132,33 +132,49 @@ def phase_values(
         Normalized entropies 0.9, 0.7, 0.1 at states 0, 1, 2, compress at 2: 0.8 for mix, 0.1 for compress.
     """
     mine, counts = is_of(course.key), pl.col("prompt").is_in(course.prompts.tolist())
-    states = pl.LazyFrame({"index": range(course.last + 1), "phase": course.phases()}, schema=_PLACES)
-    entropy = layers.lazy().filter(*mine, counts).select("prompt", index=pl.col("state").cast(pl.Int64), value=_ENTROPY)
     of_heads = heads.lazy().filter(*mine, counts)
     needed = of_heads.select(*KEYS, "prompt", "block", cs.by_name("mixing_normalized", "sink_score", require_all=False))
-    blocks = block_values(needed, prompts.lazy().filter(*mine), tau)
-    of_blocks = blocks.filter(pl.col("metric") != "sink_score").select("prompt", "index", "metric", "value")
-    of_blocks = pl.concat([of_blocks, _sharp(of_heads)])
-    last = of_blocks.filter(pl.col("index") == pl.col("index").max()).with_columns(phase=pl.lit("last block"))
-    parts = [
-        entropy.with_columns(metric=pl.lit("entropy_normalized")).join(states, on="index"),
-        of_blocks.join(states, on="index"),
-        last,
-    ]
-    columns = ["prompt", "phase", "metric", "index"]
+    blocks, names = block_values(needed, prompts.lazy().filter(*mine), tau)
+    at_block = blocks.select("prompt", pl.col("block").cast(pl.Int64).alias("index"), *names).collect().lazy()
+    measured = {
+        "entropy_normalized": layers.lazy()
+        .filter(*mine, counts)
+        .select("prompt", index=pl.col("state").cast(pl.Int64), value=_ENTROPY),
+        **{name: at_block.select("prompt", "index", value=_number(name)) for name in names if name != "sink_score"},
+        "sharp_rate": _sharp(of_heads),
+    }
+    # One after the other, since all at once take several times as much memory.
+    return pl.concat([_by_phase(rows, course, metric) for metric, rows in measured.items()])
+
+
+def _by_phase(rows: pl.LazyFrame, course: Course, metric: str) -> pl.DataFrame:
+    """Per prompt, means over each phase, and over the last block where it is a block's metric."""
+    rows = rows.collect().lazy()
+    phases = pl.LazyFrame({"index": range(course.last + 1), "phase": course.phases()}, schema=_PLACES)
+    parts = [rows.join(phases, on="index")]
+    if metric != "entropy_normalized":
+        last = rows.filter(pl.col("index") == pl.col("index").max())
+        parts.append(last.with_columns(phase=pl.lit("last block")))
     # In order, so that means are the same to the last bit however rows were cut.
-    ordered = pl.concat([part.select(*columns, "value") for part in parts]).sort(columns)
-    return ordered.group_by("prompt", "phase", "metric", maintain_order=True).agg(pl.col("value").mean()).collect()
+    ordered = pl.concat([part.select("prompt", "phase", "index", "value") for part in parts]).sort(
+        "prompt", "phase", "index"
+    )
+    means = ordered.group_by("prompt", "phase", maintain_order=True).agg(pl.col("value").mean())
+    return means.select("prompt", "phase", pl.lit(metric).alias("metric"), "value").collect()
+
+
+def _number(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Float64).fill_null(math.nan)
 
 
 def _sharp(heads: pl.LazyFrame) -> pl.LazyFrame:
     """Share of heads, by prompt and block, that look at the token itself or at the one before."""
     if not {"diagonal", "previous"} <= set(heads.collect_schema().names()):
-        schema = {"prompt": pl.Int64, "index": pl.Int64, "metric": pl.String, "value": pl.Float64}
+        schema = {"prompt": pl.Int64, "index": pl.Int64, "value": pl.Float64}
         return pl.LazyFrame(schema=schema)
     sharp = pl.max_horizontal(pl.col("diagonal", "previous").fill_nan(None)) >= pl.lit(SHARP, dtype=pl.Float32)
     shares = heads.group_by("prompt", index=pl.col("block").cast(pl.Int64)).agg(value=sharp.mean())
-    return shares.select("prompt", "index", metric=pl.lit("sharp_rate"), value=pl.col("value").fill_null(math.nan))
+    return shares.select("prompt", "index", value=_number("value"))
 
 
 def _rows(course: Course, values: pl.DataFrame) -> Iterator[dict[str, Any]]:
@@ -341,7 +357,7 @@ def _given_back(rows: pl.LazyFrame, mix: pl.Expr, compress: pl.Expr) -> pl.Serie
     return per_prompt.select(back=(pl.col("without") - pl.col("entropy")) / drop).collect()["back"]
 
 
-_ENTROPY = pl.col("entropy_normalized").cast(pl.Float64).fill_null(math.nan)
+_ENTROPY = _number("entropy_normalized")
 _GIVEN_BACK = ("given_back", "given_back_low", "given_back_high")
 _NEEDED = {
     "median_norm",

@@ -145,7 +145,7 @@ def profile(
     Example:
         Three prompts whose entropies at state 1 are 1, 2 and NaN: mean 1.5, std 0.7071, interval 1.5 +- 6.353, n 2.
     """
-    of_blocks, in_blocks = _of_blocks(heads.lazy(), prompts.lazy(), tau)
+    of_blocks, in_blocks = block_values(heads.lazy(), prompts.lazy(), tau)
     averaged = [
         *_averaged(layers.lazy(), _present(layers.lazy(), "state"), site="state"),
         *_averaged(of_blocks.collect().lazy(), in_blocks, site="block"),
@@ -191,14 +191,8 @@ def _averaged(frame: pl.LazyFrame, names: Sequence[str], *, site: Literal["state
             yield with_statistics(of_one, "geometric").select(*GROUPS, *STATISTICS)
 
 
-def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> pl.LazyFrame:
-    """By prompt and block, means over the heads and the three rates, as `long` gives them."""
-    blocks, names = _of_blocks(heads, prompts, tau)
-    return long(blocks, [*KEYS, "prompt"], names, site="block", index="block")
-
-
-def _of_blocks(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.LazyFrame, list[str]]:
-    """The same, a row a prompt and block, and the names of its columns."""
+def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.LazyFrame, list[str]]:
+    """By prompt and block, means over the heads and the rates, and the names of these columns."""
     keys, names = [*KEYS, "prompt"], _present(heads, "head")
     # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
     means = [_finite(name).mean().cast(pl.Float32).alias(name) for name in names]

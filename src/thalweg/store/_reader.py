@@ -64,12 +64,11 @@ class Findings:
         Rows of parts come sorted: models and data sets as listed in the header, then prompt.
 
         Raises:
-            ValueError: there is no such table.
-            RunError: a file of it is damaged or missing.
+            RunError: there is no such table, or a file of it is damaged or missing.
         """
         tables = self.header.tables
         if name not in tables:
-            raise ValueError(f"expected one of {', '.join(tables)} as table of {self.header.experiment}, got {name!r}")
+            raise RunError(f"{self.directory / HEADER} names no table {name!r}; expected one of {', '.join(tables)}.")
         frames = list(self._parts(name) if tables[name].kind == "parts" else self._written(name))
         return pl.concat(frames) if frames else pl.LazyFrame(schema=tables[name].types)
 
