@@ -1,4 +1,4 @@
-"""How much memory a survey holds after each of its shards: ``python -m tests.faults.memory MODEL PROMPTS``."""
+"""How much memory a survey holds after each of its shards, and at most: ``python -m tests.faults.memory MODEL PROMPTS``."""
 
 import resource
 import sys
@@ -10,7 +10,7 @@ from thalweg.store import FindingsWriter
 
 
 def held(model: str, prompts: int, out: Path) -> list[int]:
-    """MiB of this process after each shard of 64 prompts."""
+    """MiB of this process after each shard of 64 prompts, and the most of all, averages at the end included."""
     held, own, page = list[int](), FindingsWriter.write_part, resource.getpagesize()
 
     def write_part(*given: object, **more: object) -> None:
@@ -20,7 +20,7 @@ def held(model: str, prompts: int, out: Path) -> list[int]:
     FindingsWriter.write_part = write_part
     texts = [f"{row} green bottles " * 2 for row in range(prompts)]
     thalweg.survey(model, texts, out=out, progress=False)
-    return held
+    return [*held, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10]
 
 
 if __name__ == "__main__":
