@@ -1,4 +1,4 @@
-"""How much memory a survey holds after each of its shards, and at most: ``python -m tests.faults.memory MODEL PROMPTS``."""
+"""How much memory a survey holds after each shard, and at most: ``python -m tests.faults.memory MODEL PROMPTS``."""
 
 import resource
 import sys
