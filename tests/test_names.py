@@ -19,7 +19,8 @@ import json, sys, time
 from thalweg.cli import main
 from thalweg.cli._verbs import verbs
 taken = {}
-commands = [[verb.name, "runs/nowhere"] for verb in verbs() if verb.name != "list"]
+more = {"table": ["profile"]}
+commands = [[verb.name, "runs/nowhere", *more.get(verb.name, [])] for verb in verbs() if verb.name != "list"]
 for command in [*commands, *json.loads(sys.argv[1])]:
     sys.argv, start = ["thalweg", *command], time.perf_counter()
     try:

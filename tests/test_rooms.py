@@ -37,6 +37,7 @@ def test_the_rooms_are_there():
         "shown",
         "store",
         "streaming",
+        "tables",
     }
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from thalweg.report import write_report as write_report
     from thalweg.store import Run as Run
     from thalweg.store import open_run as open_run
+    from thalweg.tables import table as table
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _ROOMS = {
     "listing": "checks",
     "open_run": "store",
     "save_figures": "figures",
+    "table": "tables",
     "train_tuned": "experiments",
     "verify": "checks",
     "write_report": "report",

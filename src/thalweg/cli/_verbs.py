@@ -17,6 +17,7 @@ from thalweg.figures import save_figures
 from thalweg.report import write_report
 from thalweg.shown import Table, print_json, print_sections, print_table, printable
 from thalweg.store import open_run
+from thalweg.tables import RunTable, table
 
 GROUPS = ("Measure", "Intervene", "Downstream", "Look", "Check")
 
@@ -61,6 +62,11 @@ def _written(path: Path, _: Mapping[str, Any]) -> Outcome:
     return Outcome(None, lines=[str(path)])
 
 
+def _tabled(result: RunTable | str | Path, asked: Mapping[str, Any]) -> Outcome:
+    run, said = open_run(asked["run"]), str(result)
+    return Outcome(None, run, lines=[said]) if isinstance(result, Path) else Outcome(None, run, text=said)
+
+
 def _verified(verification: Verification, _: Mapping[str, Any]) -> Outcome:
     checks = verification.checks
     rows = [(check.capability, check.name, "yes" if check.passed else "NO", check.detail) for check in checks]
@@ -76,6 +82,7 @@ LOOKING = (
     Verb("advise", advise, "Downstream", _advised),
     Verb("figures", save_figures, "Look", _drawn, as_json=False),
     Verb("report", write_report, "Look", _written, as_json=False),
+    Verb("table", table, "Look", _tabled, as_json=False),
     Verb("verify", verify, "Check", _verified),
     Verb("list", listing, "Check", _listed),
 )
@@ -109,9 +116,13 @@ def command_of(verb: Verb) -> Callable[..., int]:
 def _parameters(verb: Verb) -> list[inspect.Parameter]:
     hints = get_type_hints(verb.function, include_extras=True)
     every = inspect.signature(inspect.unwrap(verb.function)).parameters.values()  # options as objects, not as keywords
-    first, *others = (parameter for parameter in every if parameter.kind is not inspect.Parameter.VAR_KEYWORD)
-    kinds = [(first, inspect.Parameter.POSITIONAL_ONLY), *((other, inspect.Parameter.KEYWORD_ONLY) for other in others)]
-    parameters = [_asked(parameter.replace(kind=kind), typed(hints[parameter.name])) for parameter, kind in kinds]
+    asked = [parameter for parameter in every if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    first, last = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY
+    kinds = [first if place == 0 or parameter.kind is first else last for place, parameter in enumerate(asked)]
+    parameters = [
+        _asked(parameter.replace(kind=kind), typed(hints[parameter.name]))
+        for parameter, kind in zip(asked, kinds, strict=True)
+    ]
     return [*parameters, AS_JSON] if verb.as_json else parameters
 
 
@@ -161,11 +172,12 @@ def show(outcome: Outcome, *, as_json: bool) -> int:
 
 def _show(outcome: Outcome) -> None:
     print_sections(outcome.sections)
-    for table in outcome.tables:
-        print_table(table.columns, table.rows, title=table.title or None)
+    for content in outcome.tables:
+        print_table(content.columns, content.rows, title=content.title or None)
     models = outcome.run.header.models if outcome.run else ()
     for name, how in {model.name: model.planted for model in models if model.planted}.items():
         _remark(f"{name} is a test model: {how}.")  # before its numbers are believed
+    sys.stdout.write("\n".join(map(printable, outcome.text.split("\n"))) if sys.stdout.isatty() else outcome.text)
     for line in outcome.lines:
         sys.stdout.write(f"{printable(line)}\n")
 

@@ -45,6 +45,7 @@ from thalweg.experiments._views import (
     latest_pairs,
     measured_pairs,
     pairs,
+    settings_words,
     surveyed_span,
 )
 from thalweg.store import Tables
@@ -108,6 +109,7 @@ __all__ = [
     "reading",
     "register",
     "scan",
+    "settings_words",
     "shared_columns",
     "survey",
     "surveyed_span",

@@ -91,6 +91,7 @@ class Outcome:
         sections: what a person sees.
         tables: the same, of what is no run.
         lines: what a person reads below, such as where the run is.
+        text: for a file or another program, which gets it as it is; a terminal is given no orders.
         remarks: what has to be known before it is believed, beside the data.
         exit_code: 0 where nothing is wrong.
     """
@@ -100,6 +101,7 @@ class Outcome:
     sections: Sequence[Section] = ()
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()
+    text: str = ""
     remarks: Sequence[str] = ()
     exit_code: int = 0
 

@@ -37,12 +37,17 @@ class Table:
         columns: in order.
         order: the columns that the rows of a part are sorted by.
         absent: float columns whose gaps stay null, since absent is not undefined there.
+        brief: the columns, or the values of ``across``, that a printed table shows where there is no room for all; all
+            of them by default.
+        across: the column whose values a printed table has side by side, as one column each.
     """
 
     row: str
     columns: tuple[Column, ...]
     order: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    brief: tuple[str, ...] = ()
+    across: str = ""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -58,11 +63,13 @@ class Tables:
         parts: written shard by shard, a row for each prompt and condition.
         wholes: made from the parts when all is measured, or written at once where there are no parts.
         plans: those of the wholes that say what is to be measured: written before the first part, and left by new ones.
+        main: the one that is meant where the experiment alone is named; by default the last.
     """
 
     parts: Mapping[str, Table] = field(default_factory=dict[str, Table])
     wholes: Mapping[str, Table] = field(default_factory=dict[str, Table])
     plans: tuple[str, ...] = ()
+    main: str = ""
 
     def __getitem__(self, name: str) -> Table:
         """Give one table; ValueError where there is no such one."""

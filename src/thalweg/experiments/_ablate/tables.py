@@ -90,8 +90,10 @@ TABLES = Tables(
         "verdicts": Table(
             "one condition, segment and phenomenon",
             (*shared.DATA_KEY, *DESCRIBED, *JUDGED, shared.REASON),
+            brief=("condition", "seed", "segment", "phenomenon", "verdict", "intact", "ablated", "difference"),
         ),
         "replacements": Table("one condition", (*shared.DATA_KEY, *CONDITION, *REPLACED)),
     },
     plans=("segments", "conditions"),
+    main="verdicts",
 )

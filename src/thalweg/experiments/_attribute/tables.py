@@ -106,6 +106,7 @@ TABLES = Tables(
         "attribution": Table(
             "one segment, part and metric, averaged over prompts",
             (*shared.DATA_KEY, shared.SEGMENT, *PART, *AVERAGED),
+            across="metric",
         ),
         "writers": Table(
             "one segment of a model on one data set",

@@ -72,5 +72,6 @@ TABLES = Tables(
                 Column("score", NUMBER, "mean of `by` over all heads"),
             ),
         ),
-    }
+    },
+    main="heads",
 )

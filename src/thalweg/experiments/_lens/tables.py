@@ -36,7 +36,7 @@ TRAINING = (
 )
 TABLES = Tables(
     parts={"lens": Table("one prompt, or block of the text, and state", ROWS, order=("prompt", "state"))},
-    wholes={"curves": Table("one state and metric", CURVES)},
+    wholes={"curves": Table("one state and metric", CURVES, across="metric")},
 )
 TRAINING_TABLES = Tables(wholes={"training": Table("one step and state", TRAINING)})
 

@@ -104,7 +104,8 @@ TABLES = Tables(
                 Column("value", NUMBER, "of the row there", "activation units"),
             ),
         ),
-    }
+    },
+    main="tokens",
 )
 
 

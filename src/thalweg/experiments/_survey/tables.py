@@ -68,7 +68,7 @@ _MASSIVE = (
     Column("token_id", WHOLE, "its id"),
     Column("token", TEXT, "its text"),
     Column("dim", WHOLE, "dimension of the entry; null for a row", "dimension"),
-    Column("value", NUMBER, "the entry, with its sign; null for a row"),
+    Column("value", NUMBER, "the entry, with its sign; null for a row", "activation units"),
     Column("row_norm", NUMBER, "norm of the row", "activation units"),
 )
 _ROW_NORMS = (
@@ -214,8 +214,18 @@ _COUPLING = (
 
 TABLES = Tables(
     parts={
-        "layers": Table("one prompt and state", _LAYERS, order=("prompt", "state")),
-        "heads": Table("one prompt, block and head", _HEADS, order=("prompt", "block", "head")),
+        "layers": Table(
+            "one prompt and state",
+            _LAYERS,
+            order=("prompt", "state"),
+            brief=("state", "entropy_normalized", "anisotropy", "sink_norm", "rest_norm", "row_ratio", "peak_value"),
+        ),
+        "heads": Table(
+            "one prompt, block and head",
+            _HEADS,
+            order=("prompt", "block", "head"),
+            brief=("block", "head", "sink_score", "top_score", "mixing_normalized", "diagonal", "previous", "svi"),
+        ),
         "massive": Table(
             "one massive entry or row, at most 16 a prompt and state, the largest first",
             _MASSIVE,
@@ -231,12 +241,18 @@ TABLES = Tables(
         "prompts": Table("one prompt", _PROMPTS, order=("prompt",)),
     },
     wholes={
-        "profile": Table("one metric at one state or block, averaged over prompts", _PROFILE),
+        "profile": Table(
+            "one metric at one state or block, averaged over prompts",
+            _PROFILE,
+            brief=("entropy_normalized", "sink_norm", "rest_norm", "row_ratio", "sink_rate", "mixing_normalized"),
+            across="metric",
+        ),
         "phases": Table("one model on one data set", _PHASES),
         "segments": Table("one segment, which is the compress phase or a wave", _SEGMENTS),
         "claims": Table("one claim of the paper about one phase", _CLAIMS),
         "coupling": Table("one model on one data set; with several models one more for all of them", _COUPLING),
     },
+    main="profile",
 )
 
 
