@@ -184,6 +184,26 @@ def target(name, **changes):
 
 
 @pytest.mark.parametrize("sink", [None, 4])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "olmo2", "granite", "gpt_oss"])
+def test_norms_after_attention_are_those_of_a_naive_recomputation(family, sink):
+    model = tiny(family)
+    plan = Plan((target("at 2", sink_position=sink),))
+    found = segment_frames(subject_of(model), plan, PROMPTS, ranks=4)
+    for one, frames in zip(PROMPTS, found, strict=True):
+        states, added = recorded(model, one.tokens, slice(None))
+        place = int(np.linalg.norm(states[2], axis=1).argmax()) if sink is None else sink
+        measured = frames["states"].sort("state").select("sink_norm_after_attention", "rest_norm_after_attention")
+        assert measured.row(TINY_BLOCKS) == (pytest.approx(math.nan, nan_ok=True),) * 2
+        for block, row in enumerate(measured.rows()[:TINY_BLOCKS]):
+            norms = np.linalg.norm(states[block] + added[2 * block], axis=1)
+            expected = math.nan, math.nan
+            if family != "gpt_neox" and place < len(one):  # in whose blocks nothing lies between the two
+                rest = np.delete(norms, place)
+                expected = norms[place], rest.mean() if len(rest) else math.nan
+            assert row == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("sink", [None, 4])
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "olmo2", "granite", "mixtral", "gpt_oss", "bloom"])
 def test_shares_in_a_mixed_batch_are_those_of_a_naive_recomputation(family, sink):
     model = tiny(family)

@@ -249,3 +249,53 @@ def test_ticks_are_some_blocks_of_the_model(blocks):
     assert list(map(str, ticks.places[1:])) == list(ticks.names[1:])
     assert 1 <= len(ticks.places) - 1 <= 10
     assert all(0 <= place < blocks for place in ticks.places[1:])
+
+
+def with_states(path, after=None):
+    """A run with an attribution of two prompts whose norms are known, and between attention and MLP ``after`` times."""
+    run, schema = with_attribution(path), tables_of("attribution")["states"].schema
+    rows = [
+        {**dict.fromkeys(schema), **KEYS, "data": "words", "prompt": prompt, "segment": "compress", "state": state}
+        | {"sink_norm": 100.0 * (state + 1) * scale, "rest_norm": 10.0 * scale}
+        | {
+            f"{name}_norm_after_attention": None if after is None else after * size * scale
+            for name, size in (("sink", 100), ("rest", 10))
+        }
+        for prompt, scale in ((1, 1.0), (2, 3.0))
+        for state in range(PLANTED.blocks + 1)
+    ]
+    empty = {
+        name: pl.DataFrame(schema=tables_of("attribution")[name].schema) for name in ("contributions", "dimensions")
+    }
+    wholes = {
+        name: run.experiments("attribution")[0].table(name).collect() for name in ("writers", "segments", "attribution")
+    }
+    with add_findings(path, header((PLANTED,), ("words",)), "attribution", {}) as writer:
+        writer.write_part(
+            Shard(PLANTED.name, "main", "words", 1, 3), {**empty, "states": pl.DataFrame(rows, schema=schema)}
+        )
+        for name, table in wholes.items():
+            writer.write_table(name, table)
+        writer.update(status="finished")
+    return open_run(path)
+
+
+def test_norms_are_means_at_every_state_and_half_way_after_its_attention(tmp_path):
+    _, between = sections(with_states(tmp_path / "run", after=5.0))
+    (panel,) = between.panels
+    row, others = panel.lines
+    assert row.rows["at"].to_list() == [place / 2 for place in range(2 * PLANTED.blocks + 2)]
+    assert row.rows["mean"].to_list()[:4] == [200.0, 1000.0, 400.0, 1000.0]
+    assert set(others.rows["mean"]) == {20.0, 100.0}
+    assert row.rows["upper"][0] == pytest.approx(200 + np.std([100, 300], ddof=1))
+    assert [points.name for points in panel.points] == [f"{line.name}, after attention" for line in panel.lines]
+    assert panel.points[0].rows["at"].to_list() == [state + 0.5 for state in range(PLANTED.blocks + 1)]
+    assert between.sentences == []
+
+
+def test_where_nothing_lies_between_the_two_that_is_said(tmp_path):
+    _, between = sections(with_states(tmp_path / "run"))
+    (panel,) = between.panels
+    assert panel.lines[0].rows["at"].to_list() == list(range(PLANTED.blocks + 1))
+    assert panel.points == ()
+    assert "no norm between attention and MLP" in between.sentences[0]

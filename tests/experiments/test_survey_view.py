@@ -393,7 +393,7 @@ def test_a_block_without_rows_is_a_gap_of_the_map(tmp_path, gone):
     run, _ = single(
         tmp_path, PLANTED, lambda tables: tables | {"heads": tables["heads"].filter(pl.col("block") != gone)}
     )
-    [panel] = only(shown(run)["heads"]).panels
+    [panel] = shown(run)["heads"].sections[0].panels
     assert np.isnan(panel.heat.grid[:, gone]).all()
     assert np.isfinite(np.delete(panel.heat.grid, gone, axis=1)).all()
     [line] = only(shown(run)["depth"]).panels[1].lines
@@ -607,7 +607,7 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
         write_parts(writer, (PLANTED,), ("words",), prompts=4)
     run = open_run(tmp_path)
     names = {section.name.split("_lab")[0] for chapter in chapters(run) for section in chapter.sections if section.name}
-    assert names == {"bounds", "sink_map"}
+    assert names == {"bounds", "sink_map", "heads"}
     for anchor in ("depth", "mixing", "norms"):
         assert only(shown(run)[anchor]).sentences == ["Not drawn: the profile is not written yet"]
     for anchor in ("phases", "coupling"):
@@ -629,7 +629,7 @@ def test_a_run_that_stopped_between_the_sums_of_its_phases_says_that_they_are_no
 def test_every_pair_and_every_data_set_has_its_figures(tmp_path):
     run = build_run(tmp_path / "run")
     names = [section.name for chapter in chapters(run) for section in chapter.sections if section.name]
-    assert len(names) == len(set(names)) == 3 * 2 + 2 * 4
+    assert len(names) == len(set(names)) == 3 * 2 + 3 * 4
     for kind in ("depth_profile_words-", "depth_profile_sums-", "mixing_words-", "mixing_sums-", "norms_words-"):
         assert sum(name.startswith(kind) for name in names) == 1
     assert [section.title for section in shown(run)["depth"].sections] == ["words", "sums"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from naive import naive_map, naive_vectors, random_heads
 
-from thalweg.streaming import LogitRule, statistics_of_map, streamed_attention
+from thalweg.streaming import LogitRule, attention_maps, statistics_of_map, streamed_attention
 
 VECTORS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum")
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -82,6 +82,35 @@ def test_scaling_softcap_sinks_and_windows_equal_the_map(options, window):
     check(result, query, value, naive_map(query, key, seen=seen, **options), lengths, 2e-5)
     expected = np.minimum(np.arange(1, 42), window or 41)
     np.testing.assert_array_equal(result.statistics.visible[1].numpy(), expected)
+
+
+@pytest.mark.parametrize("heads", [[0, 1, 2, 3], [2], [3, 1]])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("window", [None, 7])
+def test_maps_of_some_heads_are_those_of_the_whole_map(heads, options, window):
+    query, key, _ = random_heads(tokens=41, groups=2)
+    found = attention_maps(query, key, heads, rule=LogitRule(**options), window=window)
+    whole = naive_map(query, key, seen=None if window is None else banded(41, window), **options)
+    np.testing.assert_allclose(found.double().numpy(), whole[:, heads], atol=2e-5)
+
+
+@pytest.mark.parametrize("by_head", [False, True])
+def test_maps_respect_a_mask_and_a_bias_of_their_own_head(by_head):
+    query, key, _ = random_heads(tokens=23)
+    shape = (1, 4 if by_head else 1, 23, 23)
+    generator = np.random.default_rng(1)
+    seen = (generator.random(shape) < 0.6) | np.eye(23, dtype=bool)
+    bias = torch.from_numpy(generator.standard_normal(shape)).float()
+    found = attention_maps(query, key, [3, 0], rule=LogitRule(bias=bias), mask=torch.from_numpy(seen))
+    whole = naive_map(query, key, seen=seen, added=bias.double().numpy())
+    np.testing.assert_allclose(found.double().numpy(), whole[:, [3, 0]], atol=2e-5)
+
+
+def test_maps_of_a_window_that_begins_late_stand_in_their_columns():
+    query, key, _ = random_heads(tokens=12)
+    seen = np.tril(np.ones((12, 12), bool)) & (np.arange(12) > 4)
+    found = attention_maps(query, key, [1], mask=torch.from_numpy(seen)[None, None])
+    np.testing.assert_allclose(found.double().numpy(), naive_map(query, key, seen=seen)[:, [1]], atol=2e-5)
 
 
 @pytest.mark.parametrize("form", ["boolean", "function", "additive", "additive with infinities"])

@@ -33,6 +33,7 @@ from thalweg.capture._proved import (
     contributions,
     rows_at,
     unembedding_of,
+    watch_middles,
 )
 from thalweg.capture._solved import HALF, AdditiveParts, Unembedding, additive_parts
 from thalweg.capture._subject import AttentionPath, Subject, plain_subject, subject_of
@@ -80,6 +81,7 @@ __all__ = [
     "unembedding_of",
     "untouched",
     "unwrap",
+    "watch_middles",
     "watch_states",
     "weights_in_directory",
     "weights_of",

@@ -4,10 +4,11 @@ Both end in :func:`thalweg.streaming.streamed_attention`, whose output the model
 to whoever listens. While nobody listens, the registered function is never named by any configuration.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,9 +26,16 @@ from transformers.masking_utils import (
 
 from thalweg.capture._parts import configurations
 from thalweg.shapes import Float
-from thalweg.streaming import AttentionStatistics, LogitRule, RowMask, streamed_attention
+from thalweg.streaming import AttentionStatistics, LogitRule, RowMask, attention_maps, streamed_attention
 
 NAME = "thalweg"
+
+
+FAR = 2**17 - 1
+"""A row that lies behind any window, and at the end of a chunk of any size that is a power of two."""
+
+MapsOf = Callable[[Sequence[int]], Tensor]
+"""The maps of some heads of one block, ``batch chosen query key``, made when asked for, while the block is running."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,16 @@ class AttentionCall:
     key: Float[Tensor, "batch group token depth"]
     value: Float[Tensor, "batch group token breadth"]
     statistics: AttentionStatistics
+    maps: MapsOf
+    mask: RowMask | Tensor | None = None
+
+
+def window_of(mask: RowMask | Tensor | None) -> int | None:
+    """How many tokens a row sees, itself included; None for all before it, or where a mask cannot say."""
+    if mask is None or isinstance(mask, Tensor):
+        return None
+    seen = mask(torch.tensor([FAR]), torch.arange(FAR + 1)).flatten(0, -2).any(0)
+    return None if bool(seen.all()) else int(seen.sum())
 
 
 _listener: ContextVar[tuple[Tensor, Callable[[AttentionCall], None]] | None] = ContextVar("listener", default=None)
@@ -95,12 +113,20 @@ def _mask(
     return seen
 
 
-def _heard(module: nn.Module | None, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+def _heard(
+    module: nn.Module | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rule: LogitRule,
+    mask: RowMask | Tensor | None,
+) -> Tensor:
     """The output of streamed attention, whose statistics go to the listener."""
     lengths, hear = _listener.get() or (None, None)
-    result = streamed_attention(query, key, value, lengths=lengths, **options)
+    result = streamed_attention(query, key, value, lengths=lengths, rule=rule, mask=mask)
     if hear is not None:
-        hear(AttentionCall(module, key, value, result.statistics))
+        maps = partial(attention_maps, query, key, rule=rule, mask=mask)
+        hear(AttentionCall(module, key, value, result.statistics, maps, mask))
     return result.output
 
 
@@ -118,7 +144,7 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The registered function. The window is in the mask already; dropout is off in evaluation."""
     rule = LogitRule(scaling, softcap, bias=position_bias, sink_logits=s_aux)
-    return _heard(module, query, key, value, rule=rule, mask=attention_mask).transpose(1, 2).contiguous(), None
+    return _heard(module, query, key, value, rule, attention_mask).transpose(1, 2).contiguous(), None
 
 
 class TorchAttention(TorchFunctionMode):
@@ -140,7 +166,7 @@ class TorchAttention(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,  # noqa: ARG002 - streamed attention needs no telling
     ) -> Tensor:
-        return _heard(None, query, key, value, rule=LogitRule(scale), mask=attn_mask)
+        return _heard(None, query, key, value, LogitRule(scale), attn_mask)
 
 
 AttentionInterface.register(NAME, _attention)

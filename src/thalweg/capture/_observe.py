@@ -4,7 +4,7 @@ Hooks on the blocks see the states; the attention call, the heads' outputs befor
 and values are brought together and handed on while their block is running. Whatever happens, every hook is removed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from thalweg.capture._families import OWN_WEIGHTS, OwnWeights
-from thalweg.capture._interface import AttentionCall, TorchAttention, attention_implementation, listening
+from thalweg.capture._interface import AttentionCall, MapsOf, TorchAttention, attention_implementation, listening
 from thalweg.capture._parts import Block, block_hooks, hooked, state_after
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
@@ -32,6 +32,7 @@ class AttentionSeen:
         key, value: as the softmax saw them, up to a rotation of the keys on the path "weights".
         outputs: what enters the output projection, by head.
         factors: R of each head's slice of that projection.
+        maps: gives A itself of some heads, ``batch chosen query key``, pads included; to be called while it is shown.
     """
 
     statistics: AttentionStatistics
@@ -39,6 +40,7 @@ class AttentionSeen:
     value: Float[Tensor, "batch group token breadth"]
     outputs: Float[Tensor, "batch head token breadth"]
     factors: Float[Tensor, "head rank breadth"]
+    maps: MapsOf
 
 
 @runtime_checkable
@@ -158,7 +160,8 @@ class _Collector:
     def read_map(self, source: OwnWeights, module: nn.Module, _: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         key, value = source.key_values(module, self.projected)
         self.projected = {}
-        self.hear(AttentionCall(module, key, value, statistics_of_map(output[1], lengths=self.lengths)))
+        statistics, maps = statistics_of_map(output[1], lengths=self.lengths), partial(_of_heads, output[1])
+        self.hear(AttentionCall(module, key, value, statistics, maps))
         self.hand_on()
 
     def hand_on(self) -> None:
@@ -169,4 +172,9 @@ class _Collector:
         factors = self.subject.factors.of(block.projection, heads, outputs)
         by_head = outputs.unflatten(-1, (heads, -1)).transpose(1, 2)
         self.outputs, self.handed_on = None, True
-        self.watcher.attention(block.index, AttentionSeen(call.statistics, call.key, call.value, by_head, factors))
+        seen = AttentionSeen(call.statistics, call.key, call.value, by_head, factors, call.maps)
+        self.watcher.attention(block.index, seen)
+
+
+def _of_heads(maps: Tensor, heads: Sequence[int]) -> Tensor:
+    return maps[:, list(heads)]

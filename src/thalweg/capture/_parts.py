@@ -22,12 +22,17 @@ LEARNED_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_emb
 
 @dataclass(frozen=True)
 class Block:
-    """One block. ``attention`` and ``projection`` are None where it has none that looks like softmax attention."""
+    """One block.
+
+    ``attention`` and ``projection`` are None where it has none that looks like softmax attention; ``window`` is how
+    many tokens a row of it sees, itself included, None for all before it.
+    """
 
     index: int
     module: nn.Module
     attention: nn.Module | None
     projection: nn.Module | None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,16 +87,17 @@ def _lists(body: nn.Module, count: int) -> list[tuple[int, str, nn.ModuleList]]:
     ]
 
 
-def with_attention(parts: Parts, modules: Iterable[nn.Module]) -> Parts:
+def with_attention(parts: Parts, calls: Iterable[tuple[nn.Module, int | None]]) -> Parts:
     """The same parts, with the modules that were seen calling attention in the place of what names suggest.
 
-    A block that none of them belongs to, such as one of linear attention, has none.
+    A block that none of them belongs to, such as one of linear attention, has none. With each goes its window.
     """
-    called = set(map(id, modules))
+    called = {id(module): window for module, window in calls}
 
     def mended(block: Block) -> Block:
         calling = next((child for child in block.module.modules() if id(child) in called), None)
-        return Block(block.index, block.module, calling, None if calling is None else _projection(calling))
+        projection = None if calling is None else _projection(calling)
+        return Block(block.index, block.module, calling, projection, called.get(id(calling)))
 
     return replace(parts, blocks=tuple(mended(block) for block in parts.blocks))
 

@@ -5,7 +5,7 @@ that a state's row and what follows add up to the next state's row. That they do
 block, in every forward pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +83,40 @@ def additive_sites(subject: Subject) -> list[dict[str, Site]]:
         }
         for block, summands in zip(subject.parts.blocks, _solved[subject.model], strict=True)
     ]
+
+
+@contextmanager
+def watch_middles(subject: Subject, see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Show what lies between a block's attention and its MLP, as the module that reads it is given it.
+
+    Args:
+        subject: the model.
+        see: given l and X(l) plus what the attention of block l adds, batch x token x width; padded on the right,
+            must not be kept. A block in which no module reads that, as where both run in parallel, shows nothing.
+
+    Raises:
+        ProofError: a block's output is not its input plus two modules' outputs.
+    """
+    additive_sites(subject)  # proves them, where nobody has asked yet
+
+    shape = torch.Size()
+
+    def hooks() -> Iterator[RemovableHandle]:
+        for block, summands in zip(subject.parts.blocks, _solved[subject.model], strict=True):
+            if summands.middle is not None:
+                yield from block_hooks(block, enter, lambda *_: None)
+                module = block.module.get_submodule(summands.middle)
+                yield module.register_forward_pre_hook(partial(seen, block.index))
+
+    def enter(_: Block, state: Tensor) -> None:
+        nonlocal shape
+        shape = state.shape
+
+    def seen(block: int, _: nn.Module, args: tuple[Any, ...]) -> None:
+        see(block, args[0].reshape(shape))  # OPT flattens batch and token
+
+    with hooked(hooks()):
+        yield
 
 
 @runtime_checkable

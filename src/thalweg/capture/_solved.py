@@ -61,6 +61,8 @@ class AdditiveParts:
         attention_scale, mlp_scale: a and b; 1, or the model's residual multiplier.
         error: largest relative error of the sum over the tokens tried.
         limit: what rounding may take of it, in the precision in which it was tried.
+        middle: name of the first module that reads the block's input plus its attention; None where none does, as in
+            parallel blocks.
     """
 
     block: int
@@ -70,6 +72,7 @@ class AdditiveParts:
     mlp_scale: float
     error: float
     limit: float
+    middle: str | None = None
 
 
 @torch.no_grad()
@@ -143,15 +146,23 @@ class _Search:
         self.block, self.stated, self.solved = block, stated, solved
         self.entered: Tensor | None = None
         self.candidates = list[tuple[str, Tensor]]()
+        self.read = list[tuple[str, Tensor]]()
 
     def hooks(self) -> Iterator[RemovableHandle]:
         yield from block_hooks(self.block, self.enter, self.solve)
         for name, module in self.block.module.named_modules():
             if name:
+                yield module.register_forward_pre_hook(partial(self.remember, name))
                 yield module.register_forward_hook(partial(self.collect, name))
 
     def enter(self, _: Block, state: Tensor) -> None:
-        self.entered, self.candidates = state.clone(), []
+        self.entered, self.candidates, self.read = state.clone(), [], []
+
+    def remember(self, name: str, _: nn.Module, args: tuple[Any, ...]) -> None:
+        given = args[0] if args else None
+        if self.entered is not None and isinstance(given, Tensor) and given.numel() == self.entered.numel():
+            width = self.entered.shape[-1]
+            self.read += [(name, given.detach().clone().reshape(-1, width))] * (given.shape[-1] == width)
 
     def collect(self, name: str, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         tensor = unwrap(output)
@@ -181,8 +192,17 @@ class _Search:
                 least = error(fitted)
                 scales = next((tried for tried in self.tried(fitted) if error(tried) <= limit), fitted)
                 best = self.named(name, other, scales, error(scales), limit)
-        self.solved.append(best)
-        self.entered, self.candidates = None, []
+        self.solved.append(replace(best, middle=self.middle(best, before, reference)))
+        self.entered, self.candidates, self.read = None, [], []
+
+    def middle(self, best: AdditiveParts, before: Tensor, reference: Tensor) -> str | None:
+        """The first module that is given the block's input plus what its attention adds."""
+        added = dict(self.candidates).get(best.attention or "")
+        if added is None:
+            return None
+        between = before + best.attention_scale * added.double()
+        gaps = ((name, (given.double() - between).norm(dim=-1) / reference) for name, given in self.read)
+        return next((name for name, gap in gaps if float(gap.max()) <= best.limit), None)
 
     def tried(self, fitted: tuple[float, float]) -> Iterator[tuple[float, float]]:
         """1 for both, then what is stated near to what was fitted, then one of the two as it was fitted."""

@@ -16,7 +16,14 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from thalweg.capture._families import OWN_WEIGHTS
-from thalweg.capture._interface import NAME, AttentionCall, TorchAttention, attention_implementation, listening
+from thalweg.capture._interface import (
+    NAME,
+    AttentionCall,
+    TorchAttention,
+    attention_implementation,
+    listening,
+    window_of,
+)
 from thalweg.capture._parts import Parts, find_parts, with_attention
 from thalweg.errors import ModelError
 from thalweg.metrics import write_factors
@@ -105,7 +112,8 @@ def _seen_attention(model: PreTrainedModel, parts: Parts, device: torch.device) 
         with suppress(AttributeError, TypeError, KeyError, ValueError, RuntimeError):
             _run(model, parts, tokens, NAME)
             if heard:
-                return "interface", with_attention(parts, [call.module for call in heard if call.module is not None])
+                calls = [(call.module, window_of(call.mask)) for call in heard if call.module is not None]
+                return "interface", with_attention(parts, calls)
         heard.clear()
         try:
             _run(model, parts, tokens, "sdpa")

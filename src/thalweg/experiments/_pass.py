@@ -1,8 +1,9 @@
 """One way to pass prompts through a model: each batch once, read by as many readers as there are.
 
-A reader is an object with one or more of three methods, and what it has decides what the pass computes: ``state`` alone
+A reader is an object with one or more of four methods, and what it has decides what the pass computes: ``state`` alone
 costs the pass itself, ``attention`` runs the streamed attention of :func:`thalweg.capture.observe`, ``contribution``
-watches what attention and MLP of a block add. A reader leaves what it read as its ``rows``.
+watches what attention and MLP of a block add, ``middle`` what lies between the two. A reader leaves what it read as its
+``rows``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,17 @@ import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import AttentionSeen, Chosen, Subject, Summand, contributions, observe, rows_at, watch_states
+from thalweg.capture import (
+    AttentionSeen,
+    Chosen,
+    Subject,
+    Summand,
+    contributions,
+    observe,
+    rows_at,
+    watch_middles,
+    watch_states,
+)
 from thalweg.errors import ModelError, OverflowInFloat16
 from thalweg.interventions import Intervention, intervene
 from thalweg.prompts import Prompt, padded
@@ -57,7 +68,15 @@ class ContributionReader(Protocol):
         """What one part of a block adds to the rows at the chosen positions, float64 on the processor."""
 
 
-Reader = StateReader | AttentionReader | ContributionReader
+@runtime_checkable
+class MiddleReader(Protocol):
+    """Reads what lies between attention and MLP, in blocks in which something does."""
+
+    def middle(self, block: int, seen: StateSeen, /) -> None:
+        """X(block) plus what the attention of the block adds."""
+
+
+Reader = StateReader | AttentionReader | ContributionReader | MiddleReader
 
 
 @torch.no_grad()
@@ -121,12 +140,14 @@ class SinkRows:
 
     def state(self, _: int, seen: StateSeen, /) -> None:
         self.rows.append(rows_at(seen.padded, self.positions))
-        self.stand_out.append(
-            [
-                [metrics.sink_row(rows, sink_position=position if position >= 0 else len(rows)) for position in own]
-                for rows, own in zip(seen.prompts, self.positions.tolist(), strict=True)
-            ]
-        )
+        self.stand_out.append(self.standing_out(seen))
+
+    def standing_out(self, seen: StateSeen) -> list[list[metrics.SinkRow]]:
+        """How the chosen rows stand out, by prompt."""
+        return [
+            [metrics.sink_row(rows, sink_position=position if position >= 0 else len(rows)) for position in own]
+            for rows, own in zip(seen.prompts, self.positions.tolist(), strict=True)
+        ]
 
     def of(self, number: int, place: int = 0) -> tuple[Float[Tensor, "state width"], list[metrics.SinkRow]]:
         """One row of one prompt, by their places in the batch and among the chosen."""
@@ -142,16 +163,25 @@ class _Shown:
         self.of_states = [reader for reader in readers if isinstance(reader, StateReader)]
         self.of_attention = [reader for reader in readers if isinstance(reader, AttentionReader)]
         self.of_contributions = [reader for reader in readers if isinstance(reader, ContributionReader)]
+        self.of_middles = [reader for reader in readers if isinstance(reader, MiddleReader)]
+
+    def seen(self, state: Tensor) -> StateSeen:
+        prompts = tuple(rows[:length] for rows, length in zip(state, self.lengths.tolist(), strict=True))
+        return StateSeen(prompts, state, self.lengths.to(state.device))
 
     def state(self, index: int, state: Tensor, /) -> None:
-        prompts = tuple(rows[:length] for rows, length in zip(state, self.lengths.tolist(), strict=True))
-        if state.dtype == torch.float16 and any(rows.isinf().any() for rows in prompts):
+        seen = self.seen(state)
+        if state.dtype == torch.float16 and any(rows.isinf().any() for rows in seen.prompts):
             raise OverflowInFloat16(
                 f"state {index} holds an Inf: float16 ends at 65504. Run again with --dtype bfloat16 or float32."
             )
-        seen = StateSeen(prompts, state, self.lengths.to(state.device))
         for reader in self.of_states:
             reader.state(index, seen)
+
+    def middle(self, block: int, state: Tensor, /) -> None:
+        seen = self.seen(state)
+        for reader in self.of_middles:
+            reader.middle(block, seen)
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
         for reader in self.of_attention:
@@ -176,6 +206,8 @@ def _watching(subject: Subject, shown: _Shown, positions: Chosen) -> Iterator[Ab
     """As little as the readers need, every state being shown once."""
     if shown.of_contributions:  # before attention, so that what does not add up is refused before its state is shown
         yield contributions(subject, _WithoutStates(shown) if shown.of_attention else shown, positions)
+    if shown.of_middles:
+        yield watch_middles(subject, shown.middle)
     if shown.of_attention:
         yield observe(subject, shown, shown.lengths)
     if not shown.of_contributions and not shown.of_attention:

@@ -234,11 +234,13 @@ def _model_facts(model: IdentifiedModel, how: Tokenization) -> ModelFacts:
 
 def learned_facts(facts: ModelFacts, subject: Subject, blocks: tuple[int, ...]) -> ModelFacts:
     """The same with what only the loaded model tells; ``blocks`` are those with softmax attention."""
+    windows = tuple(block.window for block in subject.parts.blocks)
     return facts.model_copy(
         update={
             "attention": subject.path,
             "positions": positions_of(subject.model).kind,
             "parameters": subject.model.num_parameters(),
             "softmax_blocks": None if len(blocks) == facts.blocks else blocks,
+            "windows": windows if any(windows) else None,
         }
     )

@@ -13,12 +13,14 @@ import numpy as np
 import polars as pl
 
 from thalweg.averages import ALPHA, holm, mcnemar
-from thalweg.shown import Line, Panel, Span, from_zero_to_one, interval, span_of, title, unit
+from thalweg.shown import GREY, PALETTE, Kind, Line, Panel, Span, from_zero_to_one, interval, span_of, title, unit
 from thalweg.store import Findings, ModelFacts, Run, RunHeader, slug
 
 THROUGH_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
 """What the paper draws through depth (Figures 2 and 12 to 14), each with what it belongs to."""
 SHADED = "Shaded: the compress phase, where the run has a survey of the model."
+KINDS = (PALETTE[2], GREY, PALETTE[3], PALETTE[5])
+"""Of blocks that see all tokens before, and of sliding windows, the widest first."""
 _COLUMNS = ("series", "model", "revision", "data", "metric", "site", "index", "depth", "mean", "lower", "upper", "n")
 _NAN = float("nan")
 
@@ -32,12 +34,14 @@ class Pair:
         revision: its revision.
         data: the data set's name.
         blocks: the model's number of blocks, L.
+        kinds: which of them see all tokens before, and which a sliding window; none where all are alike.
     """
 
     model: str
     revision: str
     data: str
     blocks: int
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -53,13 +57,35 @@ class Pair:
 def pairs(run: Run, data: str | None = None) -> list[Pair]:
     """Give every model on every data set, or on the one named, in the header's order."""
     names = [facts.name for facts in run.header.data if data in (None, facts.name)]
-    return [Pair(model.name, model.revision, name, model.blocks) for name in names for model in run.header.models]
+    return [_pair(model, name) for name in names for model in run.header.models]
+
+
+def _pair(model: ModelFacts, data: str) -> Pair:
+    return Pair(model.name, model.revision, data, model.blocks, _kinds(model))
+
+
+def _kinds(model: ModelFacts) -> tuple[Kind, ...]:
+    """Blocks with softmax attention by how far they see: all tokens before first, then the widest window."""
+    places = dict[int | None, list[int]]()
+    for block, window in enumerate(model.windows or ()):
+        if model.softmax_blocks is None or block in model.softmax_blocks:
+            places.setdefault(window, []).append(block)
+    if len(places) < 2:
+        return ()
+    widest = sorted(places, key=lambda window: (window is not None, -(window or 0)))
+    names = {
+        window: "full attention" if window is None else f"sliding window of {window:,} tokens" for window in widest
+    }
+    colors = (*KINDS, *KINDS[-1:] * len(widest))
+    return tuple(
+        Kind(names[window], tuple(places[window]), color) for window, color in zip(widest, colors, strict=False)
+    )
 
 
 def pairs_with_own(run: Run, every: Sequence[Findings]) -> list[Pair]:
     """Give the same, then every model on the data sets that findings have of their own."""
     own = dict.fromkeys(facts.name for findings in every for facts in findings.header.data)
-    of_own = [Pair(model.name, model.revision, name, model.blocks) for name in own for model in run.header.models]
+    of_own = [_pair(model, name) for name in own for model in run.header.models]
     return list(dict.fromkeys([*pairs(run), *of_own]))
 
 
@@ -193,6 +219,12 @@ def metric_panel(metric: str, x: str, lines: Iterable[Line], **more: Any) -> Pan
     is_norm = metric in ("sink_norm", "norm_ratio")
     panel = Panel(title(metric), x, f"[{unit(metric)}]", tuple(lines), log_y=is_norm, share=from_zero_to_one(metric))
     return replace(panel, **more)
+
+
+def kinds_of(which: Sequence[Pair], site: str = "block") -> tuple[Kind, ...]:
+    """Give what blocks are, for an axis of blocks: what all models have in common."""
+    common = {pair.kinds for pair in which}
+    return common.pop() if site == "block" and len(common) == 1 else ()
 
 
 def share_of_depth(which: Sequence[Pair]) -> bool:

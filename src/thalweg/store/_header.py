@@ -86,6 +86,8 @@ class ModelFacts(Facts):
         vocabulary: how many tokens it chooses among, V.
         parameters: numbers in the weights, tied ones counted once.
         softmax_blocks: blocks that have softmax attention; None means all of them.
+        windows: of each block how many tokens a row of its attention sees, itself included, None for all before it;
+            None where no block has a sliding window, or it is not known.
         bos: the policy asked for: auto, always or never.
         bos_token: the token in front of every prompt, None where there is none.
         chat_template: hash of the template that makes prompts of conversations; None where rows are texts.
@@ -112,12 +114,19 @@ class ModelFacts(Facts):
     vocabulary: Count | None = None
     parameters: Count | None = None
     softmax_blocks: tuple[int, ...] | None = None
+    windows: tuple[Count | None, ...] | None = None
     bos: str = "auto"
     bos_token: str | None = None
     chat_template: str | None = None
     noise: NoiseFloor | None = None
     planted: str | None = None
     given: str | None = None
+
+    @model_validator(mode="after")
+    def _every_block_has_a_window(self) -> "ModelFacts":
+        if self.windows is not None and len(self.windows) != self.blocks:
+            raise ValueError(f"windows of {len(self.windows)} blocks are said of a model of {self.blocks}")
+        return self
 
     @property
     def asked_revision(self) -> str | None:

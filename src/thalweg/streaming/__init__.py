@@ -5,10 +5,18 @@ Reading order: :mod:`._statistics` (what is returned, and the same from a map th
 
 The contract: :func:`streamed_attention` returns the output of causal softmax attention together with
 :class:`AttentionStatistics`, holding at most O(heads x block x T) numbers. A second implementation only has to return
-the same two things.
+the same two things. :func:`attention_maps` is for those who ask for the map itself, of a few heads of a short prompt.
 """
 
-from thalweg.streaming._blockwise import AttentionResult, LogitRule, RowMask, streamed_attention
+from thalweg.streaming._blockwise import AttentionResult, LogitRule, RowMask, attention_maps, streamed_attention
 from thalweg.streaming._statistics import AttentionStatistics, statistics_of_map
 
-__all__ = ["AttentionResult", "AttentionStatistics", "LogitRule", "RowMask", "statistics_of_map", "streamed_attention"]
+__all__ = [
+    "AttentionResult",
+    "AttentionStatistics",
+    "LogitRule",
+    "RowMask",
+    "attention_maps",
+    "statistics_of_map",
+    "streamed_attention",
+]

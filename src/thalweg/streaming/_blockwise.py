@@ -16,7 +16,7 @@ largest weight, which is 1. What is unseen is set to exactly 0.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -103,6 +103,49 @@ def streamed_attention(
     for rows in _blocks(batch * heads, tokens, window, block_rows):
         _attend(problem, filled, rows, _mask_block(mask, rows, window=window, device=query.device), lengths)
     return replace(filled, output=filled.output.to(value.dtype))
+
+
+def attention_maps(
+    query: Float[Tensor, "batch head token depth"],
+    key: Float[Tensor, "batch group token depth"],
+    heads: Sequence[int],
+    *,
+    rule: LogitRule = PLAIN,
+    mask: Tensor | RowMask | None = None,
+    window: int | None = None,
+) -> Float[Tensor, "batch chosen token token"]:
+    """A itself, of some heads: what :func:`streamed_attention` computes block by block, whole.
+
+    Args:
+        query: of all heads, as there.
+        key: as there.
+        heads: which.
+        rule: how dot products become logits.
+        mask: what may be seen.
+        window: row t sees keys t - window + 1 .. t.
+
+    Returns:
+        Probabilities of real tokens, rows summing to 1, or to less under a sink logit; float32 or more precise.
+    """
+    chosen, shared, tokens = torch.as_tensor(heads, device=query.device), query.shape[1] // key.shape[1], query.shape[2]
+    own = replace(rule, bias=_of(rule.bias, chosen), sink_logits=_chosen(rule.sink_logits, chosen))
+    keys = key[:, chosen // shared]
+    problem, rows = _Problem.of(query[:, chosen], keys, keys, own), slice(0, tokens)
+    limits = _mask_block(mask, rows, window=window, device=query.device)
+    limits = _MaskBlock(limits.keys, _of(limits.seen, chosen), _of(limits.added, chosen))
+    weights = _weights(problem, rows, limits)
+    maps = problem.value.new_zeros(*query[:, chosen].shape[:3], tokens)
+    maps[..., limits.keys] = weights.shares / weights.denominator[..., None]
+    return maps
+
+
+def _chosen(by_head: Tensor | None, heads: Tensor) -> Tensor | None:
+    return None if by_head is None else by_head[heads]
+
+
+def _of(block: Tensor | None, heads: Tensor) -> Tensor | None:
+    """Some heads of what may differ by head, ``batch head|1 ...``."""
+    return block if block is None or block.shape[1] == 1 else block[:, heads]
 
 
 def _blocks(width: int, tokens: int, window: int | None, block_rows: int | None) -> Iterator[slice]:
@@ -217,21 +260,37 @@ def _hide(block: Tensor, seen: _MaskBlock, count: int, value: float) -> None:
         block[..., -count:].masked_fill_(later, value)
 
 
-def _attend(problem: _Problem, filled: AttentionResult, rows: slice, seen: _MaskBlock, lengths: Tensor) -> None:
-    """Leave the rows of one block complete: output, vectors, and their share of the column mass."""
-    keys, vectors = seen.keys, filled.statistics
+@dataclass(frozen=True)
+class _Weights:
+    """P, S, l and l + e^z of a block of rows, by the names of the formulas above."""
+
+    shares: Float[Tensor, "batch head query key"]
+    logits: Float[Tensor, "batch head query key"]
+    total: Float[Tensor, "batch head query"]
+    denominator: Float[Tensor, "batch head query"]
+
+
+def _weights(problem: _Problem, rows: slice, seen: _MaskBlock) -> _Weights:
     logits = _logits(problem, rows, seen)
-    batch, heads, count, width = logits.shape
+    count = logits.shape[2]
     _hide(logits, seen, count, UNSEEN)
     highest = logits.amax(-1, keepdim=True)
     logits.sub_(highest).clamp_(min=LEAST_EXPONENT[logits.dtype])
     weights = torch.exp2(logits)
     _hide(weights, seen, count, 0.0)
     total = weights.sum(-1)
-    vectors.row_entropy[:, :, rows] = total.log() - logits.mul_(weights).sum(-1).mul_(LN_2) / total
     denominator = total.masked_fill(total == 0, 1.0)
     if problem.sink_logits is not None:
         denominator = denominator + torch.exp2(problem.sink_logits - highest[..., 0])
+    return _Weights(weights, logits, total, denominator)
+
+
+def _attend(problem: _Problem, filled: AttentionResult, rows: slice, seen: _MaskBlock, lengths: Tensor) -> None:
+    """Leave the rows of one block complete: output, vectors, and their share of the column mass."""
+    keys, vectors, found = seen.keys, filled.statistics, _weights(problem, rows, seen)
+    weights, logits, total, denominator = found.shares, found.logits, found.total, found.denominator
+    batch, heads, count, width = weights.shape
+    vectors.row_entropy[:, :, rows] = total.log() - logits.mul_(weights).sum(-1).mul_(LN_2) / total
     vectors.row_sum[:, :, rows] = total / denominator
     position = torch.arange(rows.start, rows.stop, device=logits.device)
     share = (position < lengths[:, None])[:, None] / denominator

@@ -19,7 +19,7 @@ from thalweg.experiments._ablate.words import (
     remark,
     share,
 )
-from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded_segments
+from thalweg.experiments._views import MeasuredPair, kinds_of, measured_pairs, settings_words, shaded_segments
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -122,6 +122,7 @@ def _panel(
         spans=spans,
         log_y=log,
         share=from_zero_to_one(metric),
+        kinds=kinds_of([measured.pair], site),
     )
 
 

@@ -4,6 +4,7 @@ A first pass of a batch finds the rows, a second one sees what is added to them.
 width are held, never whole states.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, partial
@@ -18,7 +19,7 @@ from thalweg.errors import RunError
 from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._attribute.writers import THRESHOLD, Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
-from thalweg.experiments._pass import SinkRows, read
+from thalweg.experiments._pass import SinkRows, StateSeen, read
 from thalweg.experiments._planned import Plan, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt
@@ -106,11 +107,15 @@ def segment_frames(subject: Subject, plan: Plan, batch: Sequence[Prompt], *, ran
 
 
 class _WrittenRows(SinkRows):
-    """Chosen rows of every state and what is added to them; of the other rows norms alone."""
+    """Chosen rows of every state and what is added to them; of the other rows, and between the two, norms alone."""
 
     def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
         super().__init__(positions)
         self.added = dict[tuple[int, str], Tensor]()
+        self.between = dict[int, list[list[metrics.SinkRow]]]()
+
+    def middle(self, block: int, seen: StateSeen, /) -> None:
+        self.between[block] = self.standing_out(seen)
 
     def contribution(self, block: int, part: Summand, rows: Tensor, /) -> None:
         self.added[block, part] = rows
@@ -124,10 +129,23 @@ class _WrittenRows(SinkRows):
         names = pl.DataFrame([(None, "embedding"), *parts], schema={"block": pl.Int64, "part": pl.String}, orient="row")
         before = pl.col("block").fill_null(-1) < reference_state
         return {
-            "states": _states(written, stand_out).with_columns(position=_place(self.positions[number, place])),
+            "states": _states(written, stand_out).with_columns(
+                *self._after_attention(number, place), position=_place(self.positions[number, place])
+            ),
             "contributions": _contributions(written, names.with_columns(before=before)),
             "dimensions": _dimensions(written, names),
         }
+
+    def _after_attention(self, number: int, place: int) -> list[pl.Series]:
+        """Norms between attention and MLP of the block that reads each state, NaN where nothing lies there."""
+        found = {block: rows[number][place] for block, rows in self.between.items()}
+        return [
+            pl.Series(
+                f"{name}_after_attention",
+                [getattr(found.get(state), name, math.nan) for state in range(len(self.rows))],
+            )
+            for name in ("sink_norm", "rest_norm")
+        ]
 
 
 def _place(position: Tensor) -> pl.Expr:

@@ -29,6 +29,16 @@ SINK = (
     *metrics(NUMBER, "row_ratio"),
     *metrics(WHOLE, "row_position"),
 )
+AFTER_ATTENTION = tuple(
+    Column(
+        f"{name}_after_attention",
+        NUMBER,
+        f"`{name}` of what the block that reads this state is given plus what its attention adds, before its MLP; NaN "
+        "where no module reads that, as in parallel blocks, and at the last state",
+        "activation units",
+    )
+    for name in ("sink_norm", "rest_norm")
+)
 WRITTEN = (
     Column("rank", SMALL, "0 for the dimension in which the part writes most, and so on"),
     Column("dim", WHOLE, "dimension that is written to", "dimension"),
@@ -87,7 +97,7 @@ TABLES = Tables(
     parts={
         "states": Table(
             "one prompt, segment and state",
-            (*shared.KEY, shared.SEGMENT, shared.STATE, POSITION, *SINK, ALONG, SUM_ERROR),
+            (*shared.KEY, shared.SEGMENT, shared.STATE, POSITION, *SINK, *AFTER_ATTENTION, ALONG, SUM_ERROR),
             order=("prompt", "segment", "state"),
         ),
         "dimensions": Table(

@@ -9,6 +9,8 @@ import polars as pl
 from thalweg.experiments._views import MeasuredPair, measured_pairs, settings_words, shaded_segments
 from thalweg.shown import (
     GREY,
+    INK,
+    MARK,
     PALETTE,
     Bars,
     Chapter,
@@ -37,13 +39,15 @@ NOTE = (
     "longest, and the norm. The row itself, between the blocks, is the sum of all that was added before. Whiskers and "
     "bands reach one standard deviation to each side. Shaded: the segment's states. Writers: the fewest MLPs before "
     "that state that write 90% of the row; erasers: the fewest parts after it and before the next segment that take "
-    "90% of all that is taken away."
+    "90% of all that is taken away. Norms are shown at the input of every block and, half-way to the next one, after "
+    "its attention and before its MLP."
 )
 
 
 def chapters(run: Run) -> Iterator[Chapter]:
     """What writes and what erases the massive rows of every model on every data set."""
-    sections = [_section(measured) for measured in measured_pairs(run, "attribution", "writers")]
+    every = list(measured_pairs(run, "attribution", "writers"))
+    sections = [section for measured in every for section in (_section(measured), _between(measured)) if section]
     yield Chapter("Attribution", "attribution", sections, NOTE)
 
 
@@ -81,6 +85,66 @@ def _added(means: pl.DataFrame) -> pl.DataFrame:
     return means.select("part", "metric", "mean", at=pl.col("block").fill_null(EMBEDDING), **spread).sort("at", "part")
 
 
+def _between(measured: MeasuredPair) -> Section | None:
+    """Norms at every block's input, after its attention and after its MLP, which is the next one's input (Fig. 22).
+
+    None where no prompt is measured.
+    """
+    segments = measured.table("segments")["name"].to_list()
+    segment = "compress" if "compress" in segments else next(iter(segments), "none")
+    norms = _norms_on_the_way(measured, segment)
+    if norms.is_empty():
+        return None
+    row = "the sink token" if segment == "none" else f"the row of {segment}"
+    lines, points = list[Line](), list[Points]()
+    for name, column, color in ((row, "sink_norm", PALETTE[0]), ("mean of the others", "rest_norm", GREY)):
+        rows = norms.filter(metric=column)
+        lines.append(Line(name, rows, color))
+        inside = rows.filter(pl.col("at") % 1 > 0).select("at", "mean")
+        points.append(
+            Points(f"{name}, after attention", inside, MARK if column == "sink_norm" else INK, named=inside.height > 0)
+        )
+    there = any(each.named for each in points)
+    nothing = (
+        "No module of a block reads its input plus its attention, so that there is no norm between attention and MLP"
+    )
+    steps = _ticks(measured.pair.blocks + 1)
+    return Section(
+        "",
+        f"{measured.stem}_norms",
+        [] if there else [nothing],
+        [
+            Panel(
+                f"Norm of {row}, before and after attention",
+                "state",
+                f"norm [{unit('sink_norm')}]",
+                tuple(lines),
+                points=tuple(points) if there else (),
+                log_y=True,
+                ticks=Ticks(steps.places[1:], steps.names[1:]),
+            )
+        ],
+        key=measured.key,
+        headline=measured.name,
+        columns=2,
+        size=(6.4, 3.4),
+        only="page" if measured.latest else "terminal",
+    )
+
+
+def _norms_on_the_way(measured: MeasuredPair, segment: str) -> pl.DataFrame:
+    """Means over prompts, one standard deviation to each side, in order of depth; between two states where one is."""
+    states = measured.findings.table("states").filter(measured.pair.rows, segment=segment)
+    frames = []
+    for metric in ("sink_norm", "rest_norm"):
+        for suffix, shift in (("", 0.0), ("_after_attention", 0.5)):
+            value = pl.col(f"{metric}{suffix}").fill_nan(None)
+            averages = states.group_by("state").agg(mean=value.mean(), std=value.std().fill_null(0.0))
+            frames.append(averages.with_columns(at=pl.col("state") + shift, metric=pl.lit(metric)))
+    rows = pl.concat(frames).drop_nulls("mean").sort("at").collect()
+    return rows.with_columns(lower=pl.col("mean") - pl.col("std"), upper=pl.col("mean") + pl.col("std"))
+
+
 def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any]) -> Panel:
     rows = added.filter(metric="along")
     sums = rows.group_by("at").agg(pl.col("mean").sum()).sort("at")
@@ -97,6 +161,7 @@ def _along(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
         points=(_embedding(rows),),
         spans=shaded_segments([(writers["segment"], writers["first"], writers["last"])]),
         ticks=_ticks(measured.pair.blocks),
+        kinds=measured.pair.kinds,
     )
 
 
@@ -113,6 +178,7 @@ def _norms(measured: MeasuredPair, added: pl.DataFrame, writers: dict[str, Any])
         spans=shaded_segments([(writers["segment"], writers["first"], writers["last"])]),
         log_y=True,
         ticks=_ticks(measured.pair.blocks),
+        kinds=measured.pair.kinds,
     )
 
 

@@ -28,6 +28,7 @@ from thalweg.experiments._views import (
     along,
     curves,
     ending,
+    kinds_of,
     label_of,
     metric_panel,
     pairs,
@@ -178,13 +179,14 @@ def _heat(grid: np.ndarray, metric: str) -> Heat:
 
 def _training_profile(run: Run, axis: TrainingAxis) -> Section:
     """Three panels through depth, a line a checkpoint: the later, the darker."""
-    rows = curves(run, axis.pairs(run), [*THROUGH_DEPTH, "rest_norm"])
+    which = axis.pairs(run)
+    rows = curves(run, which, [*THROUGH_DEPTH, "rest_norm"])
     scale = Scale(axis.title, *axis.span, axis.ticks(12), shades(np.linspace(0, 1, 64)))
     return Section(
         "",
         name=f"training_profile_{_file_name(run, axis)}",
         panels=[
-            metric_panel(metric, site, _through_depth(rows, axis, metric), scale=scale)
+            metric_panel(metric, site, _through_depth(rows, axis, metric), scale=scale, kinds=kinds_of(which, site))
             for metric, site in THROUGH_DEPTH.items()
         ],
         headline=f"{_heading(run, axis)}, by checkpoint",

@@ -82,18 +82,19 @@ def _panels(measured: MeasuredPair, heads: pl.DataFrame, by: str) -> list[Panel]
     """What prompts are ranked by for the top prompts, then the differences of it, of the sink score and of mixing."""
     blocks, rows = measured.pair.blocks, heads.with_columns(changed=pl.col("changes").cast(pl.Float64))
     top = head_grid(rows.filter(metric=by), "overall_top", blocks)
-    maps = [_map(f"{title(by)}: top prompts", Heat(top, unit(by), 0.0, 1.0 if from_zero_to_one(by) else _largest(top)))]
+    highest = 1.0 if from_zero_to_one(by) else _largest(top)
+    maps = [_map(measured, f"{title(by)}: top prompts", Heat(top, unit(by), 0.0, highest))]
     for metric in dict.fromkeys((by, "sink_score", "mixing")):
         of_metric = rows.filter(metric=metric)
         grid, dots = (head_grid(of_metric, column, blocks) for column in ("overall_difference", "changed"))
         largest = _largest(grid)
         changed = Heat(grid, unit(metric), -largest, largest, diverging=True, dots=dots == 1, dotted=CHANGES)
-        maps.append(_map(f"{title(metric)}: top minus bottom prompts", changed))
+        maps.append(_map(measured, f"{title(metric)}: top minus bottom prompts", changed))
     return maps
 
 
-def _map(name: str, heat: Heat) -> Panel:
-    return Panel(name, "block", "head", heat=heat)
+def _map(measured: MeasuredPair, name: str, heat: Heat) -> Panel:
+    return Panel(name, "block", "head", heat=heat, kinds=measured.pair.kinds)
 
 
 def _largest(grid: np.ndarray) -> float:

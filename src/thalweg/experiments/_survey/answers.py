@@ -139,7 +139,7 @@ def head_section(run: Run, pair: Pair) -> Section | None:
     return Section(
         heading(run, pair),
         name=f"sink_map_{file_name(run, pair)}",
-        panels=[Panel("Mean sink score by block and head", "block", "head", heat=heat)],
+        panels=[Panel("Mean sink score by block and head", "block", "head", heat=heat, kinds=pair.kinds)],
         size=(max(4.0, min(9.0, 2.0 + 0.22 * blocks)), max(2.6, min(7.0, 1.2 + 0.16 * heads))),
     )
 
@@ -168,9 +168,8 @@ def sink_scores(run: Run, pair: Pair) -> pl.DataFrame:
     ``top_position`` is the most frequent one, the lowest of several. Heads without a value carry NaN, blocks without
     softmax attention are left out. ``heads`` and ``prompts`` of a run are enough, finished or not.
     """
-    long_enough = run.prompts.filter(pair.rows & (pl.col("sink_uniform") < run.header.thresholds.tau)).select("prompt")
     heads = run.heads.filter(pair.rows)
-    by_head = heads.join(long_enough, on="prompt", how="semi").group_by("block", "head")
+    by_head = heads.join(long_prompts(run, pair), on="prompt", how="semi").group_by("block", "head")
     scores = by_head.agg(
         pl.col("sink_score", "top_score").cast(pl.Float64).fill_nan(None).mean(),
         pl.col("top_position").mode().min(),
@@ -179,6 +178,11 @@ def sink_scores(run: Run, pair: Pair) -> pl.DataFrame:
     every = heads.select("block", "head").unique()
     table = every.join(scores, on=["block", "head"], how="left").sort("block", "head").collect()
     return table.with_columns(pl.col("sink_score", "top_score").fill_null(float("nan")), pl.col("n").fill_null(0))
+
+
+def long_prompts(run: Run, pair: Pair) -> pl.LazyFrame:
+    """Give the prompts with which a uniform head scores below tau."""
+    return run.prompts.filter(pair.rows & (pl.col("sink_uniform") < run.header.thresholds.tau))
 
 
 def reaches_tau(score: str, run: Run) -> pl.Expr:

@@ -17,6 +17,7 @@ from thalweg.experiments._survey.phases import (
     row_answer,
     where_answer,
 )
+from thalweg.experiments._survey.planes import planes_section
 from thalweg.experiments._survey.theorem import theorem_section
 from thalweg.experiments._views import (
     THROUGH_DEPTH,
@@ -26,6 +27,7 @@ from thalweg.experiments._views import (
     curves,
     ending,
     heading,
+    kinds_of,
     label_of,
     latest_pairs,
     metric_panel,
@@ -46,6 +48,9 @@ from thalweg.shown import (
     Table,
     counted,
     line_of,
+    listing,
+    percent,
+    spans,
     title,
     unit,
 )
@@ -105,11 +110,20 @@ def chapters(run: Run) -> Iterator[Chapter]:
     yield Chapter(
         "Heads",
         "heads",
-        [section for pair in every if (section := answers.head_section(run, pair)) is not None],
-        f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty.",
+        [section for pair in every for section in _heads(run, pair)],
+        f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty. Above the "
+        "curve C_min, the least concentration that a sink score leaves, other tokens collect attention too; B is the "
+        "sink score, D the mean attention of a token to itself.",
     )
     yield Chapter("Massive activations", "massive", [answers.massive_section(run, pair) for pair in every])
     yield Chapter("Coupling", "coupling", [coupling_section(run, every)])
+
+
+def _heads(run: Run, pair: Pair) -> Iterator[Section]:
+    """All heads as a map, then as points."""
+    for section in (answers.head_section(run, pair), planes_section(run, pair)):
+        if section is not None:
+            yield section
 
 
 _QUESTIONS: tuple[Callable[[Run, Pair], Answer | None], ...] = (
@@ -154,7 +168,28 @@ def _by_data(run: Run, every: Sequence[Pair], section: Callable[[Run, Sequence[P
 def _depth(run: Run, which: Sequence[Pair], data: str) -> Section:
     tables = [table for pair in which if (table := _depth_table(run, pair)) is not None]
     panels, key = list(_depth_panels(run, which, THROUGH_DEPTH)), run.survey.header.key if run.survey else ""
-    return Section("", name=f"depth_profile{ending(run, data)}", panels=panels, tables=tables, key=key)
+    said = [sentence for pair in which if (sentence := _by_kind(run, pair))]
+    name = f"depth_profile{ending(run, data)}"
+    return Section("", name=name, sentences=said, panels=panels, tables=tables, key=key, rests="profile")
+
+
+def _by_kind(run: Run, pair: Pair) -> str:
+    """Tell the sink rates of blocks that see all tokens before apart from those with a sliding window."""
+    if not pair.kinds:
+        return ""
+    rates = (
+        run.profile.filter(pair.rows, pl.col("mean").is_finite(), metric="sink_rate").select("index", "mean").collect()
+    )
+    said = list[str]()
+    for kind in pair.kinds:
+        mean: Any = rates.filter(pl.col("index").is_in(kind.places))["mean"].mean()
+        named = f"{'a ' * kind.name.startswith('sliding')}{kind.name}"
+        said.append(f"{percent(mean)} with {named} (block{'s' * (len(kind.places) > 1)} {spans(kind.places)})")
+    longest = run.prompts.filter(pair.rows).select(pl.col("tokens").max()).collect().item()
+    windows = run.header.by_name[pair.model, pair.revision].windows or ()
+    alike = longest is not None and longest <= min(filter(None, windows), default=0)
+    remark = f"; no prompt is longer than {longest:,} tokens, so all see the same" if alike else ""
+    return f"{heading(run, pair)}: the mean sink rate is {listing(said)}{remark}"
 
 
 def _mixing(run: Run, which: Sequence[Pair], data: str) -> Section:
@@ -173,7 +208,8 @@ def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> I
     for metric, site in metrics.items():
         name = f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric)
         axis = f"share of depth [{site} / blocks]" if shared else site
-        yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans)
+        kinds = () if shared else kinds_of(which, site)
+        yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans, kinds=kinds)
 
 
 def _depth_lines(run: Run, which: Sequence[Pair], rows: pl.DataFrame, metric: str) -> Iterator[Line]:
