@@ -182,3 +182,23 @@ def test_phases_of_states_and_of_the_blocks_that_read_them():
 def test_no_rows_at_all():
     table = averages.profile(layer_rows({"row_ratio": [[1.0]]}).clear(), NO_HEADS, prompt_rows([20]).clear())
     assert table.is_empty()
+
+
+def test_how_much_is_averaged_at_once_changes_nothing(monkeypatch):
+    random = np.random.default_rng(0)
+    layers = layer_rows({"row_ratio": random.uniform(1, 30, (7, 5)), "entropy_normalized": random.uniform(0, 1, (7, 5))})
+    heads = head_rows(
+        {name: random.uniform(0, 1, (7, 4, 3)) for name in ("sink_score", "mixing_normalized", "diagonal", "previous")}
+    )
+    whole = [
+        averages.profile(layers, heads, prompt_rows([20] * 7)),
+        averages.claims(layers, heads, prompt_rows([20] * 7)),
+    ]
+    monkeypatch.setattr("thalweg.averages._profile.ROWS_AT_ONCE", 30)
+    monkeypatch.setattr("thalweg.averages._profile.AT_ONCE", 1)
+    again = [
+        averages.profile(layers, heads, prompt_rows([20] * 7)),
+        averages.claims(layers, heads, prompt_rows([20] * 7)),
+    ]
+    assert all(one.equals(other) for one, other in zip(whole, again, strict=True))
+    assert whole[0].filter(metric="sink_score")["n"].to_list() == [7] * 4

@@ -32,7 +32,7 @@ import polars as pl
 from polars import selectors as cs
 
 from thalweg.averages._courses import KEYS, Course, courses, is_of
-from thalweg.averages._profile import block_values, statistics
+from thalweg.averages._profile import block_values, by_prompts, statistics
 from thalweg.options import MASSIVE_RATIO, TAU
 
 PHASES = ("mix", "compress", "refine")
@@ -135,7 +135,7 @@ def phase_values(
     of_heads = heads.lazy().filter(*mine, counts)
     needed = of_heads.select(*KEYS, "prompt", "block", cs.by_name("mixing_normalized", "sink_score", require_all=False))
     blocks, names = block_values(needed, prompts.lazy().filter(*mine), tau)
-    at_block = blocks.select("prompt", pl.col("block").cast(pl.Int64).alias("index"), *names).collect().lazy()
+    at_block = blocks.lazy().select("prompt", pl.col("block").cast(pl.Int64).alias("index"), *names)
     measured = {
         "entropy_normalized": layers.lazy()
         .filter(*mine, counts)
@@ -173,8 +173,9 @@ def _sharp(heads: pl.LazyFrame) -> pl.LazyFrame:
         schema = {"prompt": pl.Int64, "index": pl.Int64, "value": pl.Float64}
         return pl.LazyFrame(schema=schema)
     sharp = pl.max_horizontal(pl.col("diagonal", "previous").fill_nan(None)) >= pl.lit(SHARP, dtype=pl.Float32)
-    shares = heads.group_by("prompt", index=pl.col("block").cast(pl.Int64)).agg(value=sharp.mean())
-    return shares.select("prompt", "index", value=_number("value"))
+    places = ["prompt", pl.col("block").cast(pl.Int64).alias("index")]
+    shares = by_prompts(heads, lambda some: some.group_by(places).agg(value=sharp.mean()))
+    return shares.lazy().select("prompt", "index", value=_number("value"))
 
 
 def _rows(course: Course, values: pl.DataFrame) -> Iterator[dict[str, Any]]:

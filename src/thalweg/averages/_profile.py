@@ -10,7 +10,7 @@ loop over prompts.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ VALUES = "values"
 GROUPS = (*KEYS, "site", "index", "metric", "geometric")
 AT_ONCE = 2**17
 """Numbers that are averaged together; changes none."""
+ROWS_AT_ONCE = 2**15
+"""Rows of heads; changes none either, since those of a prompt stay together."""
 RATES = {"sink_rate": "sink_score", "colsum_rate": "colsum_concentration"}
 GEOMETRIC = [row.name for row in metrics_at("state") if row.kind == "geometric"]
 
@@ -148,7 +150,7 @@ def profile(
     of_blocks, in_blocks = block_values(heads.lazy(), prompts.lazy(), tau)
     averaged = [
         *_averaged(layers.lazy(), _present(layers.lazy(), "state"), site="state"),
-        *_averaged(of_blocks.collect().lazy(), in_blocks, site="block"),
+        *_averaged(of_blocks.lazy(), in_blocks, site="block"),
     ]
     table = pl.concat(averaged).sort(GROUPS)
     return _with_phase(table, layers, massive_ratio).select(
@@ -191,7 +193,7 @@ def _averaged(frame: pl.LazyFrame, names: Sequence[str], *, site: Literal["state
             yield with_statistics(of_one, "geometric").select(*GROUPS, *STATISTICS)
 
 
-def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.LazyFrame, list[str]]:
+def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.DataFrame, list[str]]:
     """By prompt and block, means over the heads and the rates, and the names of these columns."""
     keys, names = [*KEYS, "prompt"], _present(heads, "head")
     # As precise as the scores are: the last bits of a sum in double precision depend on the order of rows.
@@ -204,12 +206,26 @@ def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tupl
     shares = [pl.col("dormant").mean().alias(rate) for rate in dormant]
     short = pl.col("sink_uniform").fill_nan(None) >= tau
     blocks = (
-        heads.group_by([*keys, "block"])
-        .agg(means + rates + shares)
+        by_prompts(heads, lambda some: some.group_by([*keys, "block"]).agg(means + rates + shares))
+        .lazy()
         .join(prompts.select(*keys, "sink_uniform"), on=keys, how="left", nulls_equal=True)
         .with_columns(pl.when(short).then(math.nan).otherwise(rate).alias(rate) for rate in sources)
     )
-    return blocks, [*names, *sources, *dormant]
+    return blocks.collect(), [*names, *sources, *dormant]
+
+
+def by_prompts(rows: pl.LazyFrame, averaged: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
+    """Average what has many rows a prompt, of some prompts at a time: all rows at once are what takes the memory."""
+    counts = rows.group_by("prompt").len().sort("prompt").collect(engine="streaming")
+    place = (counts["len"].cum_sum() - 1) // ROWS_AT_ONCE
+    ends = counts.group_by(place.alias("place"), maintain_order=True).agg(
+        pl.col("prompt").min().alias("first"), pl.col("prompt").max().alias("last")
+    )
+    some = [
+        rows.filter(pl.col("prompt").is_between(first, last))
+        for first, last in ends.select("first", "last").iter_rows()
+    ]
+    return pl.concat([averaged(each).collect() for each in some or [rows]])
 
 
 def ratio_of_sums(sums: np.ndarray, counts: np.ndarray) -> dict[str, float | int]:
