@@ -26,6 +26,7 @@ from thalweg.shown import (
     Span,
     Table,
     Ticks,
+    Track,
     line_of,
 )
 
@@ -69,7 +70,9 @@ def log_panel():
     grouped = Line("others of second", bare([2.0, 3.0, NAN, 4.0, 5.0, 6.0]), GREY, "--", named=False, group="second")
     level, never = Rule("threshold", 10.0, dash="-."), Rule("nowhere", 0.0)
     lines = (Line("first", sink), rest, grouped)
-    return Panel("Norms", "state", "norm [activation units]", lines, rules=(level, never), log_y=True)
+    bars = (Track("mix", -0.5, 1.5, lines[0].color, "first"), Track("mix", 2.0, 3.0, MARK, "second"))
+    axis = "norm [activation units]"
+    return Panel("Norms", "state", axis, lines, rules=(level, never), tracks=bars, log_y=True)
 
 
 def gamma_panel():
@@ -105,7 +108,7 @@ def map_panel():
     dots = np.zeros((4, 6), dtype=bool)
     dots[3, 1] = dots[0, 5] = True
     heat = Heat(grid(), "no unit", 0.0, 1.0, dots=dots, dotted="the head changes")
-    return Panel("Sink score", "block", "head", heat=heat)
+    return Panel("Sink score", "block", "head", heat=heat, tracks=(Track("compress phase", 1.5, 5.5),))
 
 
 def change_panel():

@@ -7,7 +7,7 @@ from itertools import chain, groupby, pairwise
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm, to_hex
 from matplotlib.image import AxesImage
 
@@ -89,9 +89,10 @@ def shades(points, panel):
     return [(shade - low) / (high - low or 1) for shade in points.rows["shade"]]
 
 
-def marked(panel):
-    """Where blocks are marked as being of a kind, and in which colour."""
-    return [(place - 0.4, place + 0.4, kind.color) for kind in panel.kinds for place in kind.places]
+def below(panel):
+    """What stands in rows under the axis: what blocks are, in one, and a row for each track."""
+    kinds = [[(place - 0.4, place + 0.4, kind.color) for kind in panel.kinds for place in kind.places]]
+    return (kinds if panel.kinds else []) + [[(track.first, track.last, track.color)] for track in panel.tracks]
 
 
 def some(names, most):
@@ -227,15 +228,22 @@ def _check_paper_axes(axes, panel):
     assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in shaded] == [
         (span.first - 0.5, span.last + 0.5) for span in panel.spans
     ]
-    marks = [patch for patch in axes.patches if patch.get_y() < 0 and not patch.get_clip_on()]
-    assert [(mark.get_x(), mark.get_x() + mark.get_width(), to_hex(mark.get_facecolor())) for mark in marks] == [
-        (pytest.approx(first), pytest.approx(last), color.lower()) for first, last, color in marked(panel)
-    ]
+    _check_paper_strip(axes, panel)
     if panel.ticks is not None:
         assert axes.get_xticks().tolist() == list(panel.ticks.places)
         assert [_undone(text.get_text()) for text in axes.get_xticklabels()] == list(map(_line, panel.ticks.names))
     if panel.share and panel.heat is None and not is_empty(panel) and not panel.log_y:
         assert axes.get_ylim() == (-0.03, 1.03)
+
+
+def _check_paper_strip(axes, panel):
+    rows = [drawn for drawn in axes.collections if type(drawn) is LineCollection and not drawn.get_clip_on()]
+    assert [
+        [(*ends[:, 0], to_hex(color)) for ends, color in zip(row.get_segments(), row.get_color(), strict=True)]
+        for row in rows
+    ] == [[(first, last, color.lower()) for first, last, color in row] for row in below(panel)]
+    down = axes.spines["bottom"].get_position()
+    assert down == ("outward", pytest.approx(4 * (len(rows) + 1) if rows else 0))
 
 
 def _read(line):
@@ -343,12 +351,19 @@ def _check_page_layout(layout, panel):
             places, written = some(names, 12)
             assert axis["tickvals"] == [escape(f"{place} {names[place]}", quote=False) for place in places]
             assert axis["ticktext"] == [escape(name, quote=False) for name in written]
-    boxes = [shape for shape in layout["shapes"] if shape["type"] == "rect"]
-    spans, marks = ([box for box in boxes if (box["y0"] < 0) == below] for below in (False, True))
-    assert [(mark["x0"], mark["x1"], mark["fillcolor"]) for mark in marks] == marked(panel)
+    spans = [shape for shape in layout["shapes"] if (shape["type"], shape["yref"]) == ("rect", "y domain")]
     assert [(shape["x0"], shape["x1"]) for shape in spans] == [
         (span.first - 0.5, span.last + 0.5) for span in panel.spans
     ]
+    bars = [shape for shape in layout["shapes"] if (shape["type"], shape["yref"]) == ("rect", "paper")]
+    rows = [list(row) for _, row in groupby(bars, key=lambda bar: bar["y1"])]
+    assert [[(bar["x0"], bar["x1"], bar["fillcolor"]) for bar in row] for row in rows] == below(panel)
+    assert [bar["legendgroup"] for bar in bars][len(bars) - len(panel.tracks) :] == [
+        escape(track.group, quote=False) for track in panel.tracks
+    ]
+    edges = [edge for row in rows for edge in (row[0]["y1"], row[0]["y0"])]
+    assert edges == sorted(edges, reverse=True)
+    assert not bars or 0 < edges[-1] < edges[0] < layout["yaxis"]["domain"][0]
     marks = [shape["x0"] for shape in layout["shapes"] if shape["type"] == "line"]
     assert marks == [rule.value for rule in rules(panel, upright=True)]
     assert ("no value" in [remark["text"] for remark in layout["annotations"]]) == is_empty(panel)

@@ -213,7 +213,7 @@ def test_one_sentence_says_it(tmp_path, changes, said):
 
 def test_the_table_has_a_row_for_every_part(section):
     (table,) = section.tables
-    assert table.title.startswith("lab/planted on words")
+    assert table.title.startswith("planted on words")
     assert table.title.endswith("what is added to the row of compress, along its direction at state 2")
     assert table.columns == COLUMNS
     assert table.rows[0][:3] == [None, "embedding", 3.0]

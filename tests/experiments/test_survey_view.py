@@ -24,6 +24,7 @@ from thalweg.experiments import pairs
 from thalweg.experiments._survey.answers import (
     massive_answer,
     massive_rows,
+    massive_section,
     shortest_prompt,
     sink_answer,
     sink_scores,
@@ -211,6 +212,38 @@ def test_massive_activations_are_drawn_together(run):
     ]
     assert table["states"][0].to_list() == [2, 3, 4, 5, 6, 7]
     assert massive_rows(run, plain(run)).height == 0
+
+
+@pytest.mark.parametrize("positions", [3, 4])
+def test_positions_at_which_one_dimension_is_massive_share_a_line_where_they_are_many(tmp_path, positions):
+    def more(tables):
+        rows = tables["massive"].filter(pl.col("kind") == "entry", pl.col("dim") == 12)
+        at = pl.lit(list(range(1, positions + 1)), dtype=pl.List(tables["massive"].schema["position"]))
+        others = rows.with_columns(position=at, value=pl.col("value") / 2).explode("position")
+        return tables | {"massive": pl.concat([tables["massive"], others.select(rows.columns)])}
+
+    run, pair = single(tmp_path, PLANTED, more)
+    [table] = massive_section(run, pair).tables
+    told = [row[1] for row in table.rows if row[3] == "12"]
+    if positions == 3:
+        assert told == ["0", "1", "2", "3"]
+        assert "share a line" not in table.note
+    else:
+        assert told == ["0", "4 positions, 1 to 4"]
+        assert [row[5] for row in table.rows if row[3] == "12"] == ["1,498", "749"]
+        assert table.note.endswith("at more than 3 positions, the sink apart, they share a line.")
+    assert massive_rows(run, pair).height == 3 + positions
+
+
+def test_of_several_models_a_bar_under_the_axis_shows_each_compress_phase(run):
+    sections = {chapter.title: chapter.sections for chapter in chapters(run)}
+    depth, heads = sections["Through depth"][0], sections["Heads"][0]
+    for panel in depth.panels:
+        assert not panel.spans
+        assert [(bar.first, bar.last, bar.group) for bar in panel.tracks] == [(1.5 / 8, 7.5 / 8, "planted")]
+        assert panel.tracks[0].color == next(line.color for line in panel.lines if line.name == "planted")
+    assert [(bar.first, bar.last) for bar in heads.panels[0].tracks] == [(1.5, 7.5)]
+    assert heads.panels[0].heads == planted(run).key
 
 
 def test_the_shortest_prompt_is_where_a_uniform_head_passes_tau():

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -14,8 +12,6 @@ from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.report import write_report
 from thalweg.store import open_run
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):
@@ -28,7 +24,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        self._inside = dict(attrs).get("type", "program") if tag == "script" else tag
+        kind = dict(attrs).get("type", "program") if tag == "script" else tag
+        self._inside = "numbers" if (tag, "id") in {(tag, name) for name, _ in attrs} and tag == "script" else kind
 
     def handle_endtag(self, _tag):
         self._inside = None
@@ -36,7 +33,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._inside == "application/json":
             self.charts.append(json.loads(data))
-        elif self._inside not in ("program", "style"):
+        elif self._inside not in ("program", "style", "numbers"):
             self.words.append(data)
 
     @property
@@ -66,7 +63,7 @@ def page(run):
 
 def test_the_answers_come_first(page):
     text = page.text
-    assert text.index("states 2 to 7 of 8") < text.index("Which heads sink?") < text.index("Gallery")
+    assert text.index("states 2 to 7 of 8") < text.index("Which heads sink?") < text.index("Entropy falls to 0.2")
     assert "A test model: planted." in text
     assert "A note. Another." in text
     assert "The strongest: block 2" in text
@@ -74,7 +71,9 @@ def test_the_answers_come_first(page):
 
 def test_every_chapter_is_there_with_all_its_sections(page):
     links = [attrs["href"] for tag, attrs in page.elements if tag == "a"]
-    assert links == ["#gallery", "#only", "#run", "#definitions"]
+    assert [link for link in links if not link.startswith("#def-")] == [
+        *("#answers", "#answers", "#gallery", "#only", "#run", "#definitions")
+    ]
     headings = [attrs["id"] for tag, attrs in page.elements if tag == "section"]
     assert headings == ["answers", "gallery", "only", "run", "definitions"]
     for words in ("Entropy falls to 0.2 at state 4.", "gamma: 1, 10.", "Everything there is.", "1 more."):
@@ -98,8 +97,8 @@ def test_what_is_for_the_terminal_alone_is_not_on_the_page(page):
 
 def test_folded_things_have_a_name(page):
     folds = [attrs for tag, attrs in page.elements if tag == "details"]
-    assert [attrs.get("class") for attrs in folds] == [None, "shown", None]
-    assert not [attrs for attrs in folds if "open" in attrs]
+    assert [attrs.get("class") for attrs in folds] == [None, None, "shown", None]
+    assert [attrs.get("id") for attrs in folds if "open" in attrs] == ["contents"]
     assert "Every row folded" in page.text
 
 
@@ -138,8 +137,8 @@ def test_the_file_asks_for_nothing_outside_itself(run, page):
 
 def test_plotly_is_embedded_once(run):
     html = write_report(run).read_text(encoding="utf-8")
-    assert html.count("plotly.js v") == 1
-    assert len(html) < 6_000_000
+    assert html.count("plotly.js (cartesian") == 1
+    assert len(html.encode()) < 2_000_000
 
 
 def test_every_chart_has_a_name_and_no_impossible_number(page):
@@ -165,7 +164,7 @@ def test_every_string_from_outside_is_escaped(tmp_path):
         writer.update(status="finished")
     page = page_of(open_run(tmp_path))
     scripts = [attrs.get("type", "code") for tag, attrs in page.elements if tag == "script"]
-    assert scripts.count("code") == 2
+    assert scripts.count("code") == 3
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert EVIL in page.text
     names = [trace["name"] for chart in page.charts for trace in chart["data"] if "name" in trace]
@@ -194,64 +193,3 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(run, tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         write_report(run, tmp_path / "file" / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def browsed(file, place):
-    """What a browser makes of a page, whether it complains, and what it asks for."""
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    log = ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=15000", f"--user-data-dir={place / 'profile'}"]
-    found = subprocess.run(
-        [CHROMIUM, *quiet, *log, f"--log-net-log={place / 'net.json'}", "--dump-dom", file.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in found.stderr
-    return found.stdout, (place / "net.json").read_text(encoding="utf-8")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_draws_every_open_chart_without_an_error_or_a_request(run, tmp_path):
-    page, network = browsed(write_report(run, tmp_path / "page.html"), tmp_path)
-    open_charts = 14 - 3
-    assert page.count('class="main-svg"') >= open_charts
-    assert page.count('data-drawn="yes"') == open_charts
-    assert "states 2 to 7 of 8" in page
-    assert not re.search(r'"url":"https?://[^"]*(plot|mapbox|cdn|googleapis\.com/css)', network)
-
-
-RUN = "document.documentElement.setAttribute('data-ran','yes')"
-ATTACKS = (
-    f"</script><script>{RUN}</script>",
-    f'<img src=x onerror="{RUN}">',
-    f'<svg onload="{RUN}">',
-    f"'\" autofocus onfocus={RUN} onmouseover={RUN} x='",
-    f"--></style></title></textarea><script>{RUN}</script>",
-    f'<a href="javascript:{RUN}">x</a>',
-    f"&lt;img src=x onerror={RUN}&gt;",
-    f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
-    f"\u2028{RUN}\u2029//",
-    "<!--<script>",
-    "]]><![CDATA[",
-    "{{7*7}}{% include '/etc/passwd' %}${7*7}",
-    "<iframe src=https://evil.example></iframe>",
-    "<base href=https://evil.example>",
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    "<style>@import 'https://evil.example'</style>",
-    "<img src=https://evil.example/x>",
-)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_hostile_names_run_nothing_in_a_browser_and_call_nobody(tmp_path):
-    models = tuple(Plant(attack, 3, 1, 1, 1, (3,), 900.0, revision=attack) for attack in ATTACKS)
-    data = (" ".join(ATTACKS[:3]),)
-    with open_survey(tmp_path / "run", header(models, data)) as writer:
-        write_parts(writer, models, data, prompts=2, token="".join(ATTACKS))
-        write_aggregates(writer, models, data)
-        writer.update(status="finished")
-    page, network = browsed(write_report(open_run(tmp_path / "run")), tmp_path)
-    assert "data-ran" not in re.search("<html[^>]*>", page)[0]
-    assert "data-drawn" in page
-    assert "evil.example" not in network

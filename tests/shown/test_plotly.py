@@ -1,12 +1,26 @@
 """Charts are plotly's own JSON, safe wherever their names come from."""
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 
 import plotly.graph_objects as go
 import pytest
-from tests.gallery import EVIL, NAMES, NAN, evil_panel, log_panel, map_panel, ratio_panel, sections, share_panel, spread
+from tests.gallery import (
+    EVIL,
+    NAMES,
+    NAN,
+    evil_panel,
+    gamma_panel,
+    log_panel,
+    map_panel,
+    ratio_panel,
+    sections,
+    share_panel,
+    spread,
+)
 
-from thalweg.shown import INK, Heat, Line, Panel, chart_of, keys
+from thalweg.shown import GREY, INK, PHASE, Heat, Line, Panel, chart_of, keys
 from thalweg.shown._plotly import DIVERGING, _inside_script
 
 
@@ -79,11 +93,25 @@ def test_the_keys_of_some_panels_name_each_thing_once():
     named = keys(sections()[0].panels)
     shaded, marked = "compress phase", ["full attention", "window of 512"]
     assert [key.name for key in named] == [
-        *("first", "second", "chance", shaded, *marked, "threshold", "the row itself", "attention", "MLP", "peak")
+        *(
+            "first",
+            "second",
+            "chance",
+            shaded,
+            *marked,
+            "threshold",
+            "mix",
+            "the row itself",
+            "attention",
+            "MLP",
+            "peak",
+        )
     ]
-    assert [key.name for key in named if not key.switch] == [shaded, *marked]
+    assert [key.name for key in named if not key.switch] == [shaded, *marked, "mix"]
+    assert next(key for key in named if key.name == "mix").color == GREY
     assert [key.dash for key in named][:7] == ["-", "--", "--", "-", "-", "-", "-."]
-    assert [(key.name, key.switch) for key in keys([map_panel()])] == [("the head changes", "")]
+    assert [(key.name, key.switch) for key in keys([map_panel()])] == [("the head changes", ""), (shaded, "")]
+    assert keys([map_panel()])[1].color == PHASE
 
 
 def test_levels_run_along_the_whole_panel():
@@ -115,9 +143,22 @@ def test_changes_are_blue_below_and_red_above():
     assert len(DIVERGING) == 11
 
 
-def test_ink_follows_the_page():
-    inked, other = (
-        content(Panel("x", "state", "[y]", (Line("x", spread([1.0]), c),)))["data"][-1] for c in (INK, "#0072B2")
-    )
-    assert inked["meta"] == "ink"
-    assert "meta" not in other
+def test_ink_is_told_from_other_colours_by_the_pages_style_sheet():
+    panel = Panel("x", "state", "[y]", (Line("x", spread([1.0]), INK),))
+    assert content(panel)["data"][-1]["line"]["color"] == INK == "#222222"
+    assert "rgb(34, 34, 34)" in (files("thalweg.report") / "page.css").read_text()
+
+
+def test_bars_under_the_axis_stand_in_rows_between_panel_and_axis():
+    layout = content(log_panel())["layout"]
+    assert (layout["xaxis"]["anchor"], layout["xaxis"]["position"]) == ("free", 0)
+    first, second = layout["shapes"]
+    assert layout["yaxis"]["domain"][0] > first["y1"] > first["y0"] > second["y1"] > second["y0"] > 0
+    assert [first["showlegend"], second["showlegend"]] == [True, False]
+    assert content(gamma_panel())["layout"]["yaxis"]["domain"] == [0, 1]
+
+
+def test_a_screen_reader_hears_the_axes_and_a_map_knows_its_heads():
+    chart = chart_of(replace(map_panel(), heads=("gpt2", "main", "words")))
+    assert chart.label == "Sink score. Along: block. Up: head."
+    assert chart.heads == ("gpt2", "main", "words")

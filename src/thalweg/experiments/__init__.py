@@ -10,7 +10,7 @@ from a run), :mod:`._prepare` (models and data) with :mod:`._session` (how a com
 through a model, whoever reads it), :mod:`._over_prompts` (shards of prompts, or of blocks of text, to parts of a run),
 :mod:`._features` (texts at every state, each measured once), :mod:`._planned` (the rows that interventions act on),
 :mod:`._intervened` (one batch under an intervention), and for views :mod:`._views` (models, data and their names,
-curves through depth, what a run holds of an experiment).
+curves through depth, what a run holds of an experiment) and :mod:`._head_numbers` (what it knows of every head).
 """
 
 import logging
@@ -27,6 +27,7 @@ from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
 from thalweg.experiments._declared import Experiment, Outcome, reading
+from thalweg.experiments._head_numbers import head_numbers
 from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
 from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
@@ -91,6 +92,7 @@ __all__ = [
     "experiments",
     "features",
     "hardware",
+    "head_numbers",
     "labels",
     "latest_pairs",
     "learned_facts",

@@ -13,7 +13,21 @@ import numpy as np
 import polars as pl
 
 from thalweg.averages import ALPHA, holm, mcnemar
-from thalweg.shown import GREY, PALETTE, Kind, Line, Panel, Span, from_zero_to_one, interval, span_of, title, unit
+from thalweg.shown import (
+    GREY,
+    PALETTE,
+    PHASE,
+    Kind,
+    Line,
+    Panel,
+    Span,
+    Track,
+    from_zero_to_one,
+    interval,
+    span_of,
+    title,
+    unit,
+)
 from thalweg.store import Findings, ModelFacts, Run, RunHeader, slug
 
 THROUGH_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
@@ -362,6 +376,29 @@ def shaded_segments(segments: Iterable[tuple[str, int | None, int | None]]) -> t
         for name, first, last in segments
         if first is not None and last is not None
     )
+
+
+def tracks(run: Run, lines: Iterable[tuple[Pair, str]], site: str, *, share: bool = False) -> tuple[Track, ...]:
+    """Give the compress phases of models as bars under an axis of states or blocks, each in its line's colour.
+
+    Args:
+        run: that may hold a survey of them.
+        lines: models on data sets, each with the colour of its line.
+        site: what the axis counts, ``state`` or ``block``; the last state is read by no block.
+        share: the axis counts the share of depth.
+    """
+    return tuple(
+        Track("compress phase", first / whole, last / whole, color, label_of(run, pair))
+        for pair, color in lines
+        if (span := compress_span(run, pair)) is not None
+        for whole in (max(pair.blocks, 1) if share else 1,)
+        for first, last in ((span[0] - 0.5, min(span[1], pair.blocks - (site == "block")) + 0.5),)
+    )
+
+
+def map_tracks(run: Run, pair: Pair) -> tuple[Track, ...]:
+    """Give the compress phase of a model as a bar under a map of its blocks."""
+    return tracks(run, [(pair, PHASE)], "block")
 
 
 def phase_of(state: int, span: tuple[int, int]) -> str:

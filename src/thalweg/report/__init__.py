@@ -3,8 +3,8 @@
 ``report.html`` answers first, in words and numbers, on cards; the chapters of every experiment follow, and the run's
 facts and definitions. One file, no network, and no experiment known by name.
 
-In reading order: ``_page`` the file, with ``page.html.j2``, ``page.css`` and ``page.js`` · ``_watch`` the same over
-HTTP, for a run that grows.
+In reading order: ``_page`` the page, ``_facts`` how the run was made · ``_watch`` the same over HTTP, for a run that
+grows; ``page.html.j2`` and ``page.css``, ``charts.js`` and ``page.js`` are what a browser reads.
 """
 
 import logging

@@ -2,12 +2,10 @@
 
 import base64
 import hashlib
-import shlex
+import re
 import time
-from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from thalweg.catalogue import METRICS
-from thalweg.experiments import Experiment, experiments, labels
-from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, counted, keys, listing, plotly_script
-from thalweg.store import Coverage, DataFacts, ModelFacts, Run, open_run, os_errors_as_run_errors, write_whole
+from thalweg.experiments import Experiment, experiments, head_numbers, labels
+from thalweg.report._facts import Made, how_to_finish, how_to_survey, made_of, run_facts
+from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, keys, listing, plotly_script
+from thalweg.store import Findings, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
 _HERE = Path(__file__).parent
@@ -48,8 +47,11 @@ def _render(run: Run) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": _cell, "charts": _charts, "keys": _keys}
-    scripts = {"plotly": plotly_script(), "page": (_HERE / "page.js").read_text(encoding="utf-8")}
+    environment.filters |= {"cell": _cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
+    scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
+    chapters = _chapters(run)
+    panels = [panel for chapter, _ in chapters for section in chapter.sections for panel in section.panels]
+    heads = list(dict.fromkeys(panel.heads for panel in panels if panel.heads))
     return environment.get_template("page.html.j2").render(
         version=version("thalweg"),
         header=run.header,
@@ -61,13 +63,15 @@ def _render(run: Run) -> str:
         survey=how_to_survey(run),
         finish=how_to_finish(run),
         cards=[card for experiment in experiments() for card in experiment.cards(run)],
-        chapters=_chapters(run),
+        chapters=chapters,
+        heads=heads,
+        head_numbers=[asdict(head_numbers(run, key)) for key in heads],
         facts=run_facts(run),
         metrics=METRICS,
         ink=INK,
-        policy=_policy(*scripts.values()),
+        policy=_policy(*scripts),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-        scripts={name: Markup(script) for name, script in scripts.items()},
+        scripts=list(map(Markup, scripts)),
     )
 
 
@@ -79,14 +83,23 @@ def _titles(run: Run) -> list[str]:
     return [shown[0] if len(shown) == 1 else f"{name}, {len(shown)} checkpoints" for name, shown in by_name.items()]
 
 
-def _chapters(run: Run) -> list[Chapter]:
-    """What every experiment shows, without what is for the terminal alone."""
+def _chapters(run: Run) -> list[tuple[Chapter, list[Made]]]:
+    """What every experiment shows, without what is for the terminal alone, each with how it was made."""
     every = ((experiment, chapter) for experiment in experiments() for chapter in experiment.chapters(run))
     on_page = (
-        (chapter, [_resting(experiment, section) for section in chapter.sections if section.only != "terminal"])
+        (experiment, chapter, [section for section in chapter.sections if section.only != "terminal"])
         for experiment, chapter in every
     )
-    return [replace(chapter, sections=sections) for chapter, sections in on_page if sections]
+    return [_made(run, experiment, chapter, sections) for experiment, chapter, sections in on_page if sections]
+
+
+def _made(run: Run, experiment: Experiment, chapter: Chapter, sections: list[Section]) -> tuple[Chapter, list[Made]]:
+    """The chapter and how the findings were made that its sections are drawn from, or else the experiment's latest."""
+    findings = [each for folder in experiment.tables for each in run.experiments(folder)]
+    drawn = {section.key for section in sections}
+    which: list[Findings] = [each for each in findings if each.header.key in drawn] or findings[-1:]
+    resting = [_resting(experiment, section) for section in sections]
+    return replace(chapter, sections=resting), list(dict.fromkeys(map(made_of, which)))
 
 
 def _resting(experiment: Experiment, section: Section) -> Section:
@@ -107,6 +120,24 @@ def _keys(section: Section) -> list[Key]:
     return named if len(named) > 1 or any(not key.switch for key in named) else []
 
 
+def _steps(section: Section) -> list[str]:
+    """The lines that a section's slider chooses from: those that a scale of colours stands for."""
+    scaled = (panel.lines for panel in section.panels if panel.scale is not None)
+    return [line.name for line in next(scaled, ()) if not line.named]
+
+
+_TERMS = {metric.title.lower(): metric.name for metric in METRICS}
+_LONGEST_FIRST = re.compile("|".join(rf"\b{re.escape(title)}\b" for title in sorted(_TERMS, key=len, reverse=True)))
+_NAMES = {metric.name.replace("_", " "): metric.name for metric in METRICS if len(metric.name) > len("alpha")}
+
+
+def _term(text: str) -> str:
+    """The metric that a title or a heading names, empty for none: by its name, or by its title somewhere in it."""
+    said = text.lower()
+    found = _LONGEST_FIRST.search(said)
+    return _NAMES.get(said.split(" (")[0]) or (_TERMS[found[0]] if found else "")
+
+
 def _cell(value: Any) -> str:
     if value is None or isinstance(value, float):
         return amount(value)
@@ -116,110 +147,7 @@ def _cell(value: Any) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    # The browser runs these two scripts and nothing else, and asks no network for anything.
+    # The browser runs these scripts and nothing else, and asks no network for anything.
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
-
-
-def run_facts(run: Run) -> dict[str, dict[str, str]]:
-    """Everything the header says, in groups; checkpoints of one model together."""
-    header, session = run.header, run.session
-    models, covered = dict[str, list[ModelFacts]](), dict[str, list[Coverage]]()
-    for model in header.models:
-        models.setdefault(f"Model {model.name}", []).append(model)
-    for pair in run.coverage:
-        covered.setdefault(f"{pair.model} on {pair.data}", []).append(pair)
-    return {
-        "Run": _run(run),
-        **{title: _models(checkpoints) for title, checkpoints in models.items()},
-        **{f"Data {data.name}": _data(data) for data in header.data},
-        **{title: _coverage(pairs) for title, pairs in covered.items()},
-        "Packages": dict(sorted(session.versions.items())),
-        "Hardware": {name: str(value) for name, value in sorted(session.hardware.items())},
-    }
-
-
-def how_to_finish(run: Run) -> str | None:
-    """The command that goes on with the run; None where a monitor writes it as long as its training goes on."""
-    if "every" in run.session.resolved:
-        return None
-    command = shlex.join(run.session.command) or "thalweg survey ..."
-    out = shlex.join(["--out", str(run.path)])
-    return command if "--out" in command else f"{command} {out}"
-
-
-def how_to_survey(run: Run) -> str:
-    """The command that adds a survey to a run that experiments have made, but for its options."""
-    names = dict.fromkeys(model.name for model in run.header.models)
-    return shlex.join(["thalweg", "survey", *names, "--out", str(run.path)])
-
-
-def _run(run: Run) -> dict[str, str]:
-    header, session = run.header, run.session
-    options = ", ".join(f"{name} {value}" for name, value in session.resolved.items() if value not in (None, False))
-    return {
-        "status": run.status,
-        "command": shlex.join(session.command) or "from Python",
-        "options": options or "none",
-        "longest prompt": counted(header.max_length, "token"),
-        "tau": str(header.thresholds.tau),
-        "massive ratio": str(header.thresholds.massive_ratio),
-        "sink position": str(header.thresholds.sink_position),
-        "seed": str(header.seed),
-        "started": _moment(session.started),
-        "last written": _moment(session.updated),
-        "seconds": amount(session.seconds),
-        "format": str(header.format),
-    }
-
-
-def _models(checkpoints: Sequence[ModelFacts]) -> dict[str, str]:
-    """What they have in common is told once."""
-    common = _model(checkpoints[0])
-    if len(checkpoints) == 1:
-        return common
-    named = {counted(len(checkpoints), "checkpoint"): ", ".join(model.revision for model in checkpoints)}
-    return named | {name: value for name, value in common.items() if name not in ("revision", "weights")}
-
-
-def _model(model: ModelFacts) -> dict[str, str]:
-    blocks = "all blocks" if model.softmax_blocks is None else f"blocks {listing(model.softmax_blocks)}"
-    facts = {
-        "revision": model.revision + (f" ({model.commit})" if model.commit else ""),
-        "weights": model.weights,
-        "size": f"{model.blocks} blocks, {model.heads} heads" + (f", width {model.width}" if model.width else ""),
-        "parameters": None if model.parameters is None else f"{model.parameters:,}",
-        "dtype": model.dtype,
-        "quantization": model.quantization,
-        "adapter": model.adapter,
-        "attention read through": model.attention or "not known yet",
-        "softmax attention in": blocks,
-        "positions": model.positions or "not known yet",
-        "BOS": f"{model.bos}: {model.bos_token or 'none added'}",
-        "planted": model.planted or None,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _data(data: DataFacts) -> dict[str, str]:
-    given = "in memory, as an object" if data.given is None else data.given
-    return {"given": given, "hash": data.hash, "template": data.template, "rows": data.sample or "in their order"}
-
-
-def _coverage(pairs: Sequence[Coverage]) -> dict[str, str]:
-    """Counts of all checkpoints of a model on a data set, added up."""
-    skipped = sum((Counter(pair.skipped) for pair in pairs), Counter[str]())
-    return {
-        "rows read": f"{sum(pair.rows_read for pair in pairs):,}",
-        "prompts kept": f"{sum(pair.prompts_kept for pair in pairs):,}",
-        "skipped": "; ".join(f"{reason}: {number:,}" for reason, number in sorted(skipped.items())) or "none",
-        "too short for a sink rate": f"{sum(pair.short_prompts for pair in pairs):,}",
-        "begin with the BOS token twice": f"{sum(pair.bos_twice for pair in pairs):,}",
-        "states with NaN or infinity": f"{sum(pair.nonfinite_states for pair in pairs):,}",
-        "states that break a bound": f"{sum(pair.bound_violations for pair in pairs):,}",
-    }
-
-
-def _moment(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S %Z}" if moment else "not yet"

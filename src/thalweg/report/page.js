@@ -1,71 +1,133 @@
 "use strict";
+// The page around its charts: contents that follow, tables that sort, definitions on demand, commands to copy, one head.
 (() => {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const figures = [...document.querySelectorAll("figure.chart")];
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const made = (name, fields, ...children) => {
+    const element = Object.assign(document.createElement(name), fields);
+    element.append(...children);
+    return element;
+  };
 
-  // Colours come from the page's own style sheet, so that charts follow light, dark and print.
-  function colours() {
-    const style = getComputedStyle(document.documentElement);
-    const [ink, grid, card] = ["--ink", "--grid", "--card"].map((name) => style.getPropertyValue(name).trim());
-    const axis = { "gridcolor": grid, "linecolor": ink, "tickcolor": ink, "color": ink };
-    const flat = {
-      "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font.color": ink, "font.size": 12,
-      "font.family": getComputedStyle(document.body).fontFamily,
-      "hoverlabel.bgcolor": card, "hoverlabel.font.color": ink, "legend.bgcolor": "rgba(0,0,0,0)",
-    };
-    for (const letter of ["x", "y"])
-      for (const [name, value] of Object.entries(axis)) flat[`${letter}axis.${name}`] = value;
-    return flat;
+  const contents = document.querySelector("#contents"), wide = matchMedia("(min-width: 1180px)");
+  const unfold = () => (contents.open = wide.matches);
+  wide.addEventListener("change", unfold);
+  unfold();
+  const here = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries)
+        for (const link of all(`a[href="#${CSS.escape(target.id)}"]`, contents))
+          isIntersecting ? link.setAttribute("aria-current", "location") : link.removeAttribute("aria-current");
+    },
+    { rootMargin: "-15% 0px -84% 0px" }, // a line across the page, which one section meets
+  );
+  for (const section of all("main > section")) here.observe(section);
+
+  // Numbers as people read them: "1,234", "under 1 %", "0.5 [0.4, 0.6]"; what is missing comes last.
+  const number = (text) => {
+    const found = /^(?:under |over |x )?([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)/i.exec(text);
+    return found ? Number(found[1].replaceAll(",", "")) : NaN;
+  };
+  const missing = (text) => /^[-\u2013]?$/.test(text);
+
+  function sort(heading) {
+    const body = heading.closest("table").tBodies[0], at = heading.cellIndex;
+    const sign = heading.ariaSort === "ascending" ? -1 : 1;
+    const rows = [...body.rows].map((row) => [row.cells[at].textContent.trim(), row]);
+    const numeric = rows.every(([text]) => missing(text) || !Number.isNaN(number(text)));
+    const order = (a, b) => (numeric ? number(a) - number(b) : a.localeCompare(b, "en", { numeric: true }));
+    rows.sort(([a], [b]) => missing(a) - missing(b) || (missing(a) ? 0 : sign * order(a, b)));
+    for (const other of heading.parentElement.cells) other.ariaSort = null;
+    heading.ariaSort = sign > 0 ? "ascending" : "descending";
+    body.append(...rows.map(([, row]) => row));
   }
 
-  async function draw(figure) {
-    const plot = figure.querySelector(".plot");
-    if (plot.dataset.drawn) return;
-    plot.dataset.drawn = "yes";
-    const chart = JSON.parse(figure.querySelector("script").textContent);
-    // A name with dollar signs is a name and no formula.
-    const options = { responsive: true, displaylogo: false, displayModeBar: false, typesetMath: false };
-    await Plotly.newPlot(plot, chart.data, chart.layout, options);
-    await Plotly.relayout(plot, colours());
-    await reink(plot);
+  for (const heading of all("main thead th")) {
+    if (heading.closest("table").tBodies[0].rows.length < 2) continue;
+    const button = made("button", { type: "button", className: "sort" }, ...heading.childNodes);
+    button.addEventListener("click", () => sort(heading));
+    if (heading.dataset.term) button.dataset.term = heading.dataset.term;
+    heading.removeAttribute("data-term");
+    heading.append(button);
   }
 
-  // What is drawn in ink follows the page, as its words do.
-  async function reink(plot) {
-    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-    const traces = plot.data.flatMap((trace, at) => (trace.meta === "ink" ? [at] : []));
-    if (traces.length) await Plotly.restyle(plot, { "line.color": ink, "marker.color": ink }, traces);
+  // What a number means, where its name is pointed at, focused or clicked.
+  const tip = made("div", { id: "definition", role: "tooltip", hidden: true });
+  document.body.append(tip);
+  function define(term) {
+    const [title, , unit, range, reads] = [...document.getElementById(`def-${term.dataset.term}`).cells].map((each) => each.textContent);
+    tip.replaceChildren(made("b", {}, title), ` ${[unit, range].filter(Boolean).join(", ")}`, made("br", {}), reads);
+    tip.hidden = false;
+    const [at, size] = [term.getBoundingClientRect(), tip.getBoundingClientRect()];
+    const below = at.bottom + size.height + 8 < innerHeight;
+    tip.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - size.width - 8))}px`;
+    tip.style.top = `${below ? at.bottom + 6 : at.top - size.height - 6}px`;
+    term.setAttribute("aria-describedby", tip.id);
   }
-
-  const drawn = () => figures.map((figure) => figure.querySelector(".plot")).filter((plot) => plot.dataset.drawn);
-  const visible = (figure) => !figure.closest("details:not([open])");
-
-  // Names inside charts are escaped, since plotly reads its own small HTML in them.
-  const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
-  figures.filter(visible).forEach(draw);
-  for (const details of document.querySelectorAll("details"))
-    details.addEventListener("toggle", () => figures.filter(visible).forEach(draw));
-
-  for (const button of document.querySelectorAll(".legend button"))
-    button.addEventListener("click", () => {
-      const shown = button.getAttribute("aria-pressed") !== "true";
-      const section = button.closest(".shown");
-      for (const other of section.querySelectorAll(".legend button"))
-        if (other.dataset.series === button.dataset.series) other.setAttribute("aria-pressed", String(shown));
-      for (const plot of drawn().filter((plot) => section.contains(plot))) {
-        const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === escaped(button.dataset.series) ? [at] : []));
-        if (traces.length) Plotly.restyle(plot, { visible: shown }, traces);
-      }
+  const forget = () => (tip.hidden = true);
+  for (const term of all("[data-term]")) {
+    for (const event of ["mouseenter", "focus"]) term.addEventListener(event, () => define(term));
+    for (const event of ["mouseleave", "blur"]) term.addEventListener(event, forget);
+    term.addEventListener("click", (event) => {
+      if (term.tagName === "A") event.preventDefault();
+      define(term);
     });
+  }
+  addEventListener("scroll", forget, { passive: true });
+  addEventListener("keydown", (event) => event.key === "Escape" && forget());
 
-  dark.addEventListener("change", () => drawn().forEach((plot) => Plotly.relayout(plot, colours()).then(() => reink(plot))));
-  addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
-    figures.forEach(draw);
-    for (const plot of drawn()) Plotly.relayout(plot, { ...colours(), width: 340 });
-  });
-  addEventListener("afterprint", () => {
-    for (const plot of drawn()) Plotly.relayout(plot, { ...colours(), width: null, autosize: true });
-  });
+  function copying(code) {
+    const button = made("button", { type: "button", className: "copy" }, "Copy");
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+      } catch { // a browser that lends no clipboard to a file: what is selected can be copied by hand
+        getSelection().selectAllChildren(code);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+    code.after(" ", button);
+  }
+  for (const code of all("code.command")) copying(code);
+
+  const known = JSON.parse(document.querySelector("#head-numbers")?.textContent ?? "[]");
+  const dialog = document.querySelector("#one-head");
+  if (!known.length) return;
+  const [block, head] = all("input", dialog), [list, command] = [dialog.querySelector("dl"), dialog.querySelector("code")];
+  let of = null, opener = null;
+
+  function tell() {
+    const place = block.value * of.heads + Number(head.value);
+    const valid = block.checkValidity() && head.checkValidity();
+    dialog.querySelector(".note").textContent = valid ? of.about : `Blocks 0 to ${of.blocks - 1}, heads 0 to ${of.heads - 1}.`;
+    list.replaceChildren(
+      ...Object.entries(valid ? of.numbers : {}).flatMap(([name, values]) => [
+        made("dt", {}, name), made("dd", {}, values[place] === null ? "\u2013" : String(values[place])),
+      ]),
+    );
+    command.textContent = `${of.command} --blocks ${Number(block.value)} --heads ${Number(head.value)}${of.out}`;
+  }
+
+  function show(figure, x, y, from) {
+    of = known[figure.dataset.heads];
+    [block.max, head.max, block.value, head.value] = [of.blocks - 1, of.heads - 1, x, y];
+    dialog.querySelector("h2").textContent = of.title;
+    tell();
+    if (!dialog.open) dialog.show();
+    opener = from;
+  }
+
+  for (const input of [block, head]) input.addEventListener("input", tell);
+  dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close());
+  dialog.addEventListener("close", () => opener?.focus());
+  for (const figure of all("figure[data-heads]")) {
+    figure.addEventListener("cell", ({ detail }) => show(figure, detail.x, detail.y, null));
+    const button = made("button", { type: "button", className: "one" }, "One head's numbers");
+    button.addEventListener("click", () => {
+      show(figure, 0, 0, button);
+      block.select();
+    });
+    figure.append(button);
+  }
 })();

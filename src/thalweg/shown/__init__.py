@@ -16,6 +16,7 @@ from thalweg.shown._section import (
     INK,
     MARK,
     PALETTE,
+    PHASE,
     Answer,
     Bars,
     Card,
@@ -32,6 +33,7 @@ from thalweg.shown._section import (
     Span,
     Table,
     Ticks,
+    Track,
     line_of,
 )
 from thalweg.shown._words import (
@@ -64,6 +66,7 @@ __all__ = [
     "INK",
     "MARK",
     "PALETTE",
+    "PHASE",
     "Answer",
     "Bars",
     "Card",
@@ -82,6 +85,7 @@ __all__ = [
     "Span",
     "Table",
     "Ticks",
+    "Track",
     "amount",
     "change",
     "chart_of",

@@ -7,10 +7,21 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
-from thalweg.shown._section import INK, Bars, Dash, Heat, Line, Panel, Points, Rule, Scale, Ticks
-
-PHASE = "#D9B84A"
-"""Of what is shaded; thinned by whoever paints it."""
+from thalweg.shown._section import (
+    GREY,
+    INK,
+    PHASE,
+    Bars,
+    Dash,
+    Heat,
+    Line,
+    Panel,
+    Points,
+    Rule,
+    Scale,
+    Ticks,
+    Track,
+)
 
 SHARE = (-0.03, 1.03)
 """The axis of values between 0 and 1."""
@@ -167,7 +178,20 @@ def _keys(panel: Panel) -> Iterator[Key]:
     if panel.heat is not None and panel.heat.dots is not None and panel.heat.dotted:
         yield Key(panel.heat.dotted, INK)
     yield from (Key(span.name, PHASE) for span in panel.spans)
-    yield from (Key(kind.name, kind.color) for kind in panel.kinds)
+    yield from below(panel)
+
+
+def below(panel: Panel) -> list[Key]:
+    """Give what a legend says of the rows under an axis; grey stands for bars that each have their model's colour."""
+    colors = {track.color for track in panel.tracks}
+    tracks = [Key(panel.tracks[0].name, colors.pop() if len(colors) == 1 else GREY)] if panel.tracks else []
+    return [*(Key(kind.name, kind.color) for kind in panel.kinds), *tracks]
+
+
+def strip(panel: Panel) -> list[list[Track]]:
+    """Give the rows under an axis, from top to bottom: what blocks are, and then a row for each track."""
+    kinds = [Track(kind.name, place - 0.4, place + 0.4, kind.color) for kind in panel.kinds for place in kind.places]
+    return [*([kinds] if kinds else []), *([track] for track in panel.tracks)]
 
 
 def _places(panel: Panel, *, steps: bool) -> Iterator[float]:

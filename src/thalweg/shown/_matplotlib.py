@@ -13,14 +13,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, Bars, Heat, Kind, Line, Panel, Points, Section, Ticks
+from thalweg.shown._section import GREY, INK, PHASE, Bars, Heat, Line, Panel, Points, Section, Ticks
 
 STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
 DIVERGING = "RdBu_r"
@@ -31,6 +32,7 @@ _LETTERS = {"headline": 12.0, "title": 12.0, "legend": 15.0}  # an inch of each,
 _ENTRY = 0.5  # inches of a legend's entry beside its words
 _LINE = 0.17  # inches of a line of text
 _NAMES = 8  # at most, of the rows or columns of a map
+_TRACK = 4.0  # points of a bar under the axis
 
 # Without dates and versions, so that the same section gives the same files.
 _METADATA: dict[str, dict[str, None]] = {
@@ -106,7 +108,7 @@ def plain(text: str) -> str:
 
 def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
     """One panel; what comes later lies on top. Gives its map, where it has one."""
-    thinned = 1 - _SHADE * (1 - np.array(to_rgb(drawn.PHASE)))  # on white paper, as thin as the page shows it
+    thinned = 1 - _SHADE * (1 - np.array(to_rgb(PHASE)))  # on white paper, as thin as the page shows it
     for span in panel.spans:
         ends = span.first - 0.5, span.last + 0.5
         axes.axvspan(*ends, color=thinned, linewidth=0, zorder=0, label=plain(span.name))
@@ -121,8 +123,8 @@ def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
         draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
     axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y))
     _set_up(axes, panel)
+    _add_strip(axes, panel)
     _set_along(axes, panel)
-    _add_kinds(axes, panel.kinds)
     return images
 
 
@@ -135,20 +137,6 @@ def _add_points(axes: Axes, points: Points, panel: Panel) -> None:
         axes.scatter(
             at, values, s=9, c=shades, cmap=_colormap(panel.scale.colors), vmin=0, vmax=1, label=label, zorder=3
         )
-
-
-def _add_kinds(axes: Axes, kinds: tuple[Kind, ...]) -> None:
-    """Marks between the axis and its numbers."""
-    for kind in kinds:
-        for number, place in enumerate(kind.places):
-            look = {"color": kind.color, "linewidth": 0, "clip_on": False}
-            label = plain(kind.name) if number == 0 else None
-            mark = Rectangle(
-                (place - 0.4, -0.055), 0.8, 0.035, transform=axes.get_xaxis_transform(), label=label, **look
-            )
-            axes.add_patch(mark)
-    if kinds:
-        axes.tick_params(axis="x", pad=9, length=0)
 
 
 def _add_line(axes: Axes, line: Line, *, log: bool) -> None:
@@ -194,6 +182,22 @@ def _add_colour_bars(figure: Figure, images: list[AxesImage], heats: list[Heat])
     for scale, group in groupby(zip(scales, images, strict=True), key=lambda pair: pair[0]):
         alike = [image for _, image in group]
         figure.colorbar(alike[0], ax=[image.axes for image in alike], label=plain(f"[{scale[0]}]"))
+
+
+def _add_strip(axes: Axes, panel: Panel) -> None:
+    """Rows of bars between the panel and its axis, which moves down for them."""
+    rows = drawn.strip(panel)
+    if rows:
+        axes.spines["bottom"].set_position(("outward", _TRACK * (len(rows) + 1)))
+    inches = axes.figure.dpi_scale_trans
+    for number, row in enumerate(rows, start=1):
+        down = axes.get_xaxis_transform() + ScaledTranslation(0, -_TRACK * number / 72, inches)
+        look = {"linewidths": _TRACK - 1, "transform": down, "clip_on": False}
+        ends, colors = [[(bar.first, 0), (bar.last, 0)] for bar in row], [bar.color for bar in row]
+        axes.add_collection(LineCollection(ends, colors=colors, **look), autolim=False)
+    for key in drawn.below(panel):
+        named = LineCollection([], colors=key.color, linewidths=_TRACK - 1, label=plain(key.name))
+        axes.add_collection(named, autolim=False)
 
 
 def _set_up(axes: Axes, panel: Panel) -> None:

@@ -5,12 +5,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, Bars, Heat, Line, Panel, Points, Rule, Scale, Ticks
+from thalweg.shown._section import GREY, INK, PHASE, Bars, Heat, Line, Panel, Points, Rule, Scale, Ticks
 
 STYLES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _BLUES = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0")
@@ -19,11 +20,18 @@ DIVERGING = (*_BLUES, "#f7f7f7", *_REDS)
 """Blue below, red above and nearly white for no change, as on paper."""
 
 _SHADE = 0.16
+_TRACK = 7  # pixels of a bar under the axis
 _COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
 _NAMES = 12
 """At most on an axis, of the rows or columns of a map."""
 
 _Dict = dict[str, Any]
+
+# Colours of a chart that is saved; on the page its style sheet has them follow light, dark and print.
+_CLEAR = "rgba(0,0,0,0)"
+_FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif", "size": 12}
+_ON_PAPER: _Dict = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "font": {**_FONT, "color": INK}}
+_AXIS: _Dict = {"zeroline": False, "gridcolor": "#e6e8eb", "linecolor": INK}
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,18 @@ class Chart:
     """One chart of the page.
 
     Attributes:
-        title: what stands above it, and what a screen reader says.
+        title: what stands above it.
+        label: what a screen reader says: the title and both axes.
+        height: in pixels.
         json: plotly's data and layout, safe inside a script element.
+        heads: model, revision and data set of which it shows every head.
     """
 
     title: str
+    label: str
+    height: int
     json: str
+    heads: tuple[str, str, str] | None = None
 
 
 def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
@@ -49,14 +63,13 @@ def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
     data = list(_traces(panel))
     layout = _layout(panel, data, named=len(drawn.keys([panel])) if legend else 0)
     content = json.dumps({"data": data, "layout": layout}, allow_nan=False, separators=(",", ":"))
-    return Chart(panel.title, _inside_script(content))
+    label = f"{panel.title}. Along: {panel.x}. Up: {panel.y}."
+    return Chart(panel.title, label, layout["height"], _inside_script(content), panel.heads)
 
 
 def plotly_script() -> str:
-    """Give plotly's own program, which draws the charts in a browser."""
-    from plotly.offline import get_plotlyjs  # read only where a page is written
-
-    return get_plotlyjs()
+    """Give plotly.js, its bundle of cartesian charts, which draws in a browser; NOTICE says which version."""
+    return (Path(__file__).parent / "plotly-cartesian.min.js").read_text(encoding="utf-8")
 
 
 def _traces(panel: Panel) -> Iterator[_Dict]:
@@ -90,7 +103,6 @@ def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
         marker={"size": 4, "opacity": dots},
         hovertemplate="%{y:.4~g}",
         connectgaps=False,
-        **_inked(line.color),
         **_naming(line.name, drawn.group_of(line), named=line.named),
     )
 
@@ -138,7 +150,6 @@ def _points(points: Points, panel: Panel) -> _Dict:
         marker=marker,
         text=[_literal(str(label)) for label in labels],
         hovertemplate=f"%{{text}}: {place}" if len(labels) else place,
-        **_inked(points.color if shades is None else ""),
         **_naming(points.name, points.name, named=points.named),
     )
 
@@ -150,7 +161,6 @@ def _level(rule: Rule, panel: Panel) -> _Dict:
         _numbers(np.array([rule.value] * 2)),
         line={"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
         hovertemplate="%{y:.4~g}",
-        **_inked(rule.color),
         **_naming(rule.name, rule.name, named=True),
     )
 
@@ -209,26 +219,35 @@ def _layout(panel: Panel, data: Sequence[_Dict], *, named: int) -> _Dict:
     room = 14 * max(0, named - 4)  # for what does not fit into two rows
     height = 280 if panel.heat is None else max(240, min(620, 120 + 14 * len(panel.heat.grid)))
     height = 360 if panel.heat is not None and panel.heat.along else height
+    rows = len(drawn.strip(panel))
+    strip = _TRACK * (rows + 1) / (height - 52) if rows else 0.0
     below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
     return {
+        **_ON_PAPER,
         "height": height + (50 + room if named else 0),
         "margin": {"l": 58, "r": 12, "t": 8, "b": 100 + room if named else 44},
         "hovermode": "closest"
         if panel.heat or any("shade" in own.rows.columns for own in panel.points)
         else "x unified",
         "showlegend": named > 0,
-        "legend": {**below, "tracegroupgap": 0},
+        "legend": {**below, "tracegroupgap": 0, "bgcolor": _CLEAR},
         "barmode": "overlay",
-        "xaxis": {"title": {"text": _literal(panel.x), "standoff": 6}, "zeroline": False, **_along(panel)},
-        "yaxis": {"title": {"text": _literal(panel.y)}, "zeroline": False, "automargin": True, **_up(panel, data)},
-        "shapes": list(_shapes(panel)),
+        "xaxis": {"title": {"text": _literal(panel.x), "standoff": 6}, **_AXIS, **_along(panel)},
+        "yaxis": {
+            "title": {"text": _literal(panel.y)},
+            **_AXIS,
+            "automargin": True,
+            "domain": [strip, 1],
+            **_up(panel, data),
+        },
+        "shapes": [*_shapes(panel), *_below(panel, strip)],
         "annotations": list(_remarks(panel)),
     }
 
 
 def _along(panel: Panel) -> _Dict:
     axis: _Dict = {"type": "log", "exponentformat": "power", "dtick": 1} if panel.log_x else {}
-    room = {"ticklabelstandoff": 8} if panel.kinds else {}
+    room = {"anchor": "free", "position": 0} if drawn.strip(panel) else {}
     if panel.ticks is not None:
         return {"type": axis.get("type", "linear"), **room, **_marks(panel.ticks)}
     if panel.heat is not None and panel.heat.along:
@@ -269,22 +288,25 @@ def _shapes(panel: Panel) -> Iterator[_Dict]:
     """What stands from bottom to top: shaded spans and upright rules."""
     full = {"y0": 0, "y1": 1, "yref": "y domain"}
     for span in panel.spans:
-        look = {"fillcolor": drawn.PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
+        look = {"fillcolor": PHASE, "opacity": _SHADE, "line": {"width": 0}, "layer": "below"}
         ends = {"x0": span.first - 0.5, "x1": span.last + 0.5, "xref": "x", **full}
         yield {**ends, "type": "rect", "name": _literal(span.name), "showlegend": True, **look}
-    for kind in panel.kinds:  # between the axis and its numbers
-        look = {
-            "fillcolor": kind.color,
-            "line": {"width": 0},
-            "y0": -0.045,
-            "y1": -0.015,
-            "yref": "y domain",
-            "xref": "x",
-        }
-        yield from ({"type": "rect", "x0": place - 0.4, "x1": place + 0.4, **look} for place in kind.places)
     for rule in drawn.rules(panel, upright=True):
         look = {"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5}
         yield {"x0": rule.value, "x1": rule.value, "xref": "x", **full, "type": "line", "line": look}
+
+
+def _below(panel: Panel, strip: float) -> Iterator[_Dict]:
+    """Rows of bars in the strip between the panel and its axis; the legend has each name once."""
+    rows, named = drawn.strip(panel), set[str]()
+    height = strip / (len(rows) + 1)
+    for number, row in enumerate(rows, start=1):
+        up = {"y0": strip - height * (number + 0.35), "y1": strip - height * (number - 0.35), "yref": "paper"}
+        for bar in row:
+            look = {"fillcolor": bar.color, "line": {"width": 0}, "legendgroup": _literal(bar.group)}
+            naming = {"name": _literal(bar.name), "showlegend": bar.name not in named}
+            yield {"type": "rect", "x0": bar.first, "x1": bar.last, "xref": "x", **up, **look, **naming}
+            named.add(bar.name)
 
 
 def _remarks(panel: Panel) -> Iterator[_Dict]:
@@ -301,11 +323,6 @@ def _remarks(panel: Panel) -> Iterator[_Dict]:
 
 def _naming(name: str, group: str, *, named: bool) -> _Dict:
     return {"name": _literal(name), "legendgroup": _literal(group), "showlegend": named}
-
-
-def _inked(color: str) -> _Dict:
-    """Ink follows the page: dark on light and light on dark."""
-    return {"meta": "ink"} if color == INK else {}
 
 
 def _marks(ticks: Ticks) -> _Dict:

@@ -14,6 +14,8 @@ import polars as pl
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
 """Told apart with every kind of colour blindness (Okabe and Ito)."""
 GREY, INK, MARK = "#8C8C8C", "#222222", "#D55E00"
+PHASE = "#D9B84A"
+"""Of what is shaded, thinned by whoever paints it, and of its bar where nothing can be."""
 
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
@@ -131,6 +133,25 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Track:
+    """What lies along the axis as a bar under it, in a row of its own: of one of several models, or under a map.
+
+    Attributes:
+        name: what the legend calls it, and all others of the panel.
+        first: where it begins, on the panel's axis.
+        last: where it ends.
+        color: that of its model's line.
+        group: shown and hidden with the lines of this group.
+    """
+
+    name: str
+    first: float
+    last: float
+    color: str = PHASE
+    group: str = ""
+
+
+@dataclass(frozen=True)
 class Ticks:
     """Where an axis has its marks, and what they are called."""
 
@@ -170,13 +191,15 @@ class Panel:
         points: single ones.
         rules: levels and marks.
         heat: a map; a panel with one has no lines.
+        heads: model, revision and data set of which a map shows every head; a page tells more of one that is clicked.
         spans: shaded, such as the compress phase.
+        tracks: the same as bars under the axis, below the kinds, from top to bottom.
         log_x: the axis along is logarithmic.
         log_y: the axis up is logarithmic; what is not above 0 is a gap.
         share: values lie between 0 and 1, and the axis shows all of that.
         ticks: of the axis along; whole numbers as there is room for by default.
         scale: what the colours of lines and points stand for.
-        kinds: what blocks are, below the axis along.
+        kinds: what blocks are, marked in a row under the axis along.
     """
 
     title: str
@@ -187,7 +210,9 @@ class Panel:
     points: tuple[Points, ...] = ()
     rules: tuple[Rule, ...] = ()
     heat: Heat | None = None
+    heads: tuple[str, str, str] | None = None
     spans: tuple[Span, ...] = ()
+    tracks: tuple[Track, ...] = ()
     log_x: bool = False
     log_y: bool = False
     share: bool = False

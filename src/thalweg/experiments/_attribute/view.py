@@ -69,7 +69,10 @@ def _section(measured: MeasuredPair) -> Section:
         measured.stem,
         said,
         panels,
-        [Table(_title(row), COLUMNS, _rows(of_row[row["segment"]]), folded="Every part") for row in rows],
+        [
+            Table(_title(measured.name, row), COLUMNS, _rows(of_row[row["segment"]]), folded="Every part")
+            for row in rows
+        ],
         settings_words(measured.findings),
         measured.key,
         headline=f"{measured.name}: {'; '.join(said)}",
@@ -197,8 +200,8 @@ def _ticks(blocks: int) -> Ticks:
     return Ticks((EMBEDDING, *places), ("emb", *map(str, places)))
 
 
-def _title(writers: dict[str, Any]) -> str:
-    name, state = f"{writers['model']} on {writers['data']}", writers["reference_state"]
+def _title(name: str, writers: dict[str, Any]) -> str:
+    state = writers["reference_state"]
     if writers["first"] is None:
         return f"{name}: what is added to the sink token's row, along its direction at its largest state ({state})"
     return f"{name}: what is added to the row of {writers['segment']}, along its direction at state {state}"

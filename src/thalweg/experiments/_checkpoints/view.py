@@ -26,13 +26,16 @@ from thalweg.experiments._survey.view import BOUND_VIOLATED
 from thalweg.experiments._views import (
     THROUGH_DEPTH,
     along,
+    compress_span,
     curves,
     ending,
     kinds_of,
     label_of,
     metric_panel,
     pairs,
+    shaded,
     short_names,
+    tracks,
 )
 from thalweg.shown import (
     GREY,
@@ -57,7 +60,8 @@ if TYPE_CHECKING:
 _MAPS = {"entropy_normalized": "state", "sink_rate": "block", "norm_ratio": "state"}
 _NOTE = (
     "Dashed: the threshold of the definition. Dotted: the checkpoint from which it holds to the last one. Extremes are "
-    "over states 1 to the last and over all blocks. The tables hold means over prompts. What follows shows the last "
+    "over states 1 to the last and over all blocks. Shaded: the compress phase of the last checkpoint; over sizes, a "
+    "bar under the axis in the model's colour. The tables hold means over prompts. What follows shows the last "
     "checkpoint."
 )
 
@@ -182,11 +186,12 @@ def _training_profile(run: Run, axis: TrainingAxis) -> Section:
     which = axis.pairs(run)
     rows = curves(run, which, [*THROUGH_DEPTH, "rest_norm"])
     scale = Scale(axis.title, *axis.span, axis.ticks(12), shades(np.linspace(0, 1, 64)))
+    more = {"scale": scale, "spans": shaded(compress_span(run, which[-1]))}
     return Section(
         "",
         name=f"training_profile_{_file_name(run, axis)}",
         panels=[
-            metric_panel(metric, site, _through_depth(rows, axis, metric), scale=scale, kinds=kinds_of(which, site))
+            metric_panel(metric, site, _through_depth(rows, axis, metric), **more, kinds=kinds_of(which, site))
             for metric, site in THROUGH_DEPTH.items()
         ],
         headline=f"{_heading(run, axis)}, by checkpoint",
@@ -229,7 +234,8 @@ def _by_size(run: Run, compared: pl.DataFrame, data: str) -> Iterator[Panel]:
             Line(label_of(run, pair), along(rows.filter(pair.rows, metric=metric), "depth"), color, band=False)
             for pair, color in zip(which, colors, strict=True)
         ]
-        yield metric_panel(metric, f"share of depth [{site} / blocks]", lines)
+        bars = tracks(run, zip(which, colors, strict=True), site, share=True)
+        yield metric_panel(metric, f"share of depth [{site} / blocks]", lines, tracks=bars)
 
 
 def _over_parameters(compared: pl.DataFrame) -> Iterator[Panel]:

@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from thalweg.experiments._views import MeasuredPair, head_grid, latest_pairs, measured_pairs
+from thalweg.experiments._views import MeasuredPair, head_grid, latest_pairs, map_tracks, measured_pairs
 from thalweg.shown import Chapter, Heat, Panel, Section, Table, from_zero_to_one, title, unit
 from thalweg.store import Findings, Run
 
@@ -19,7 +20,8 @@ CHANGES = "the head changes, by a ranking made without it"
 NOTE = (
     "A dot marks a head that changes: tested on a ranking of the prompts made without it, against random sets of as "
     "many prompts, the false-discovery rate controlled after Benjamini and Hochberg. The maps show one ranking by all "
-    "heads. Low and high end the 95% interval of the difference."
+    "heads. The bar under a map: the blocks that read the compress phase. Low and high end the 95% interval of the "
+    "difference."
 )
 
 
@@ -28,7 +30,7 @@ def chapters(run: Run) -> Iterator[Chapter]:
     shown, some = latest_pairs(run), pl.col("prompts") > 0
     kept = {covered.pair: covered.prompts_kept for covered in run.coverage}
     compared = [
-        _section(measured, kept.get(measured.pair.key, 0), everywhere=measured.latest and measured.pair in shown)
+        _section(run, measured, kept.get(measured.pair.key, 0), everywhere=measured.latest and measured.pair in shown)
         for measured in measured_pairs(run, "contrast", "rankings", some)
     ]
     nothing = [_nothing(measured) for measured in measured_pairs(run, "contrast", "rankings", ~some)]
@@ -48,9 +50,11 @@ def stale(contrast: Findings, ranking: dict[str, Any], kept: int) -> list[str]:
     return [f"Stale: made of {then:,} prompts, and the run holds {kept:,} by now. Run: {again}"]
 
 
-def _section(measured: MeasuredPair, kept: int, *, everywhere: bool) -> Section:
+def _section(run: Run, measured: MeasuredPair, kept: int, *, everywhere: bool) -> Section:
     ranking, heads = measured.table("rankings").row(0, named=True), measured.table("heads")
-    panels, said, scope = _panels(measured, heads, ranking["by"]), _sentence(ranking, heads), _scope(ranking)
+    bar, said, scope = map_tracks(run, measured.pair), _sentence(ranking, heads), _scope(ranking)
+    more = {"tracks": bar, "heads": measured.pair.key}
+    panels = [replace(panel, **more) for panel in _panels(measured, heads, ranking["by"])]
     return Section(
         measured.name,
         measured.stem,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from thalweg.experiments._views import labels
+from thalweg.experiments._views import SHADED, labels, shaded, surveyed_span
 from thalweg.shown import PALETTE, Chapter, Panel, Section, Table, amount, counted, line_of, title, unit
 from thalweg.store import Findings, Run
 
@@ -12,7 +12,7 @@ LINES = len(PALETTE)
 NOTE = (
     "Position 0 sees no other token, so the course of its row lies in the weights. Born: the state of the largest rise "
     "of ln(norm); dies: that of the largest fall after it. Nothing is called massive here: one token has no others to "
-    "compare with; a survey does."
+    f"compare with; a survey does. {SHADED}"
 )
 
 
@@ -30,7 +30,8 @@ def _section(run: Run, found: Findings) -> Section:
         line_of(place, repr(row["token"]), norms.filter(id=row["id"]).select(at="state", mean="norm"))
         for place, row in enumerate(tokens[:LINES])
     ]
-    panel = Panel(title("sink_norm"), "state", f"[{unit('sink_norm')}]", tuple(lines), log_y=True)
+    spans = shaded(surveyed_span(run, str(settings["model"]), str(settings["revision"])))
+    panel = Panel(title("sink_norm"), "state", f"[{unit('sink_norm')}]", tuple(lines), spans=spans, log_y=True)
     sentences = [_sentence(tokens)] if tokens else []
     table = Table(f"{name}: first tokens", COLUMNS, [_row(row) for row in tokens])
     return Section(name, "scan", sentences, [panel], [table], key=found.header.key, rests="tokens, norms")

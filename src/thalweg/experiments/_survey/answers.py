@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._survey.phases import not_known
-from thalweg.experiments._views import Pair, file_name, head_grid, heading, phases_row
+from thalweg.experiments._views import Pair, file_name, head_grid, heading, map_tracks, phases_row
 from thalweg.shown import Answer, Heat, Panel, Section, Table, amount, counted, listing, percent, spans, unit
 from thalweg.store import Run
 
@@ -17,6 +17,8 @@ SINKS = "Which heads sink?"
 MASSIVE_COLUMNS = ("kind", "position", "token", "dimension", "states", "median value", "median row norm", "prompts")
 _DIMENSIONS_LISTED = 5
 _LISTED = 20
+_ALIKE = 3
+"""Positions that each have a line of their own."""
 
 
 def massive_answer(run: Run, pair: Pair) -> Answer:
@@ -135,11 +137,12 @@ def head_section(run: Run, pair: Pair) -> Section | None:
         return None
     grid = head_grid(scores, "sink_score", pair.blocks)
     heads, blocks = grid.shape
-    heat = Heat(grid, unit("sink_score"), 0.0, 1.0)
+    heat, name = Heat(grid, unit("sink_score"), 0.0, 1.0), "Mean sink score by block and head"
+    bar = map_tracks(run, pair)
     return Section(
         heading(run, pair),
         name=f"sink_map_{file_name(run, pair)}",
-        panels=[Panel("Mean sink score by block and head", "block", "head", heat=heat, kinds=pair.kinds)],
+        panels=[Panel(name, "block", "head", heat=heat, heads=pair.key, kinds=pair.kinds, tracks=bar)],
         size=(max(4.0, min(9.0, 2.0 + 0.22 * blocks)), max(2.6, min(7.0, 1.2 + 0.16 * heads))),
     )
 
@@ -201,14 +204,16 @@ def shortest_prompt(tau: float) -> int:
 
 
 def massive_section(run: Run, pair: Pair) -> Section:
-    """Give the most common massive entries and rows of one model on one data set."""
-    rows = massive_rows(run, pair)
+    """Give the most common massive entries and rows of one model on one data set, those that are alike in one line."""
+    rows = _massive(run, pair, _alike(run.header.thresholds.sink_position))
     if not rows.height:
         return Section("", sentences=[f"{heading(run, pair)}: none in any prompt and state"], rests="massive")
     rest = max(0, rows.height - _LISTED)
     note = f"{rest:,} rarer ones are not shown. " if rest else ""
     cells = [_cells(row) for row in rows.head(_LISTED).iter_rows(named=True)]
     note += "At most 16 are stored per prompt and state, the largest first."
+    if rows["positions"].list.len().max() != 1:
+        note += f" Where one dimension is massive at more than {_ALIKE} positions, the sink apart, they share a line."
     return Section("", tables=[Table(heading(run, pair), MASSIVE_COLUMNS, cells, note)])
 
 
@@ -217,22 +222,35 @@ def massive_rows(run: Run, pair: Pair) -> pl.DataFrame:
 
     ``tokens`` are the texts met there, most common first; ``share`` is that of prompts.
     """
+    return _massive(run, pair, pl.col("position")).with_columns(position=pl.col("positions").list.first())
+
+
+def _alike(sink_position: int) -> pl.Expr:
+    """What is told apart: positions, but for those beside the sink at which one dimension or row is often massive."""
+    away = pl.col("position") != sink_position
+    many = pl.col("position").filter(away).n_unique().over("kind", "dim") > _ALIKE
+    return pl.when(away & many).then(None).otherwise("position")
+
+
+def _massive(run: Run, pair: Pair, place: pl.Expr) -> pl.DataFrame:
     prompts = run.prompts.filter(pair.rows).select(pl.len()).collect().item()
-    by_place = run.massive.filter(pair.rows).group_by("kind", "position", "dim")
+    by_place = run.massive.filter(pair.rows).with_columns(place=place).group_by("kind", "place", "dim")
     table = by_place.agg(
+        pl.col("position").unique().sort().alias("positions"),
         pl.col("token").value_counts(sort=True).struct.field("token").head(3).alias("tokens"),
         pl.col("state").unique().sort().alias("states"),
         pl.col("value", "row_norm").median(),
         (pl.col("prompt").n_unique() / max(prompts, 1)).alias("share"),
     ).collect()
     size = pl.col("value").abs().fill_null(pl.col("row_norm"))
-    return table.sort("share", "kind", size, "position", "dim", descending=[True, False, True, False, False])
+    return table.sort("share", "kind", size, "place", "dim", descending=[True, False, True, False, False])
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
+    first, *others = row["positions"]
     return [
         row["kind"],
-        str(row["position"]),
+        f"{len(others) + 1} positions, {first} to {others[-1]}" if others else str(first),
         _tokens(row["tokens"]),
         amount(None) if row["dim"] is None else str(row["dim"]),
         spans(row["states"]),

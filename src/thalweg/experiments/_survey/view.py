@@ -34,6 +34,7 @@ from thalweg.experiments._views import (
     phases_row,
     shaded,
     share_of_depth,
+    tracks,
 )
 from thalweg.shown import (
     GREY,
@@ -69,6 +70,7 @@ DEPTH_COLUMNS = {
     "normalized mixing": ("block", "mixing_normalized"),
     "phase": None,
 }
+PHASES_SHOWN = "Shaded, and with several models a bar under the axis in the model's colour: the compress phase."
 _MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
 
 
@@ -90,8 +92,8 @@ def chapters(run: Run) -> Iterator[Chapter]:
         "Through depth",
         "depth",
         _by_data(run, every, _depth),
-        "Mean over prompts; the band is one standard deviation. Shaded: the compress phase. Sink rates leave out "
-        f"prompts of fewer than {shortest} tokens.",
+        f"Mean over prompts; the band is one standard deviation. {PHASES_SHOWN} Sink rates leave out prompts of fewer "
+        f"than {shortest} tokens.",
     )
     yield Chapter("Phases", "phases", [phases_section(run, every)])
     yield Chapter("The theorem against measurement", "theorem", [theorem_section(run, pair) for pair in every])
@@ -99,13 +101,14 @@ def chapters(run: Run) -> Iterator[Chapter]:
         "Mixing and column sums",
         "mixing",
         _by_data(run, every, _mixing),
-        "By block, the mean over heads and prompts; the band is one standard deviation.",
+        f"By block, the mean over heads and prompts; the band is one standard deviation. {PHASES_SHOWN}",
     )
     yield Chapter(
         "Norms",
         "norms",
         _by_data(run, every, _norms),
-        "The norm of the sink token against the mean norm of the others, on a logarithmic axis.",
+        "The norm of the sink token against the mean norm of the others, on a logarithmic axis. Shaded: the compress "
+        "phase.",
     )
     yield Chapter(
         "Heads",
@@ -113,7 +116,8 @@ def chapters(run: Run) -> Iterator[Chapter]:
         [section for pair in every for section in _heads(run, pair)],
         f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty. Above the "
         "curve C_min, the least concentration that a sink score leaves, other tokens collect attention too; B is the "
-        "sink score, D the mean attention of a token to itself.",
+        "sink score, D the mean attention of a token to itself. The bar under the map: the blocks that read the "
+        "compress phase.",
     )
     yield Chapter("Massive activations", "massive", [answers.massive_section(run, pair) for pair in every])
     yield Chapter("Coupling", "coupling", [coupling_section(run, every)])
@@ -202,14 +206,17 @@ def _norms(run: Run, which: Sequence[Pair], data: str) -> Section:
 
 
 def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> Iterator[Panel]:
-    """All models in each panel; models of different depth by share of it, a single one with its compress phase."""
+    """All models in each panel with their compress phases; models of different depth by share of it."""
     rows = curves(run, which, [*metrics, "rest_norm"])
     shared, spans = share_of_depth(which), shaded(compress_span(run, which[0])) if len(which) == 1 else ()
+    colors = [(pair, line_of(number, "", rows).color) for number, pair in enumerate(which)]
     for metric, site in metrics.items():
         name = f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric)
         axis = f"share of depth [{site} / blocks]" if shared else site
-        kinds = () if shared else kinds_of(which, site)
-        yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans, kinds=kinds)
+        below = {"kinds": () if shared else kinds_of(which, site)}
+        if len(which) > 1:
+            below["tracks"] = tracks(run, colors, site, share=shared)
+        yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans, **below)
 
 
 def _depth_lines(run: Run, which: Sequence[Pair], rows: pl.DataFrame, metric: str) -> Iterator[Line]:

@@ -1,0 +1,332 @@
+"""What a person has before them in a browser: charts, heads, tables, keys, light, dark, print and a narrow screen."""
+
+import csv
+import re
+import shutil
+from contextlib import contextmanager
+
+import polars as pl
+import pytest
+from playwright.sync_api import sync_playwright
+from tests.gallery import alone, sections
+from tests.synthetic_run import PLANTED, Plant, build_run, header, open_survey, write_aggregates, write_parts
+from tests.synthetic_training import build_training
+
+from thalweg.catalogue import metric
+from thalweg.experiments import pairs
+from thalweg.report import write_report
+from thalweg.store import open_run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+WIDE, PHONE = (1400, 900), (375, 700)
+SETTLED = "() => [...document.querySelectorAll('.plot[data-drawn]')].every((plot) => plot.dataset.drawn === 'yes')"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return build_run(tmp_path_factory.mktemp("run") / "run", (PLANTED,), ("words",))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, run):
+    """A page of one of everything that there is to draw, one of a survey, and one of a training."""
+    place = tmp_path_factory.mktemp("pages")
+    with alone():
+        write_report(run, place / "gallery.html")
+    write_report(run, place / "survey.html")
+    write_report(build_training(place / "training"), place / "training.html")
+    return place
+
+
+@contextmanager
+def opened(browser, file, size=WIDE, **how):
+    """The file in a window of its own, and then: nothing was complained of, and nothing asked for outside the file."""
+    width, height = size
+    context = browser.new_context(viewport={"width": width, "height": height}, **how)
+    page, said, asked = context.new_page(), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+    assert not said
+    assert not [url for url in asked if not url.startswith((file.as_uri(), "data:", "blob:"))]
+
+
+def print_it(page):
+    """What a browser does before it prints."""
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function(SETTLED)
+
+
+def test_charts_are_drawn_as_they_come_into_view_and_all_before_print(browser, files):
+    with opened(browser, files / "gallery.html") as page:
+        page.wait_for_selector(".plot[data-drawn='yes']")
+        count = page.locator("figure.chart").count()
+        assert count == sum(len(section.panels) for section in sections()) + 1
+        assert page.locator(".plot[data-drawn]").count() < count
+        print_it(page)
+        assert page.locator(".plot[data-drawn='yes'] .main-svg").count() >= count
+        seen = "plots => plots.map((plot) => plot.data.length && plot.querySelector('.cartesianlayer').children.length)"
+        assert all(page.locator(".plot").evaluate_all(seen))
+        widths = page.locator(".plot").evaluate_all("plots => plots.map((plot) => plot.layout.width)")
+        assert set(widths) == {340}
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("main details[open]:not(.tools)").count() == 0
+
+
+def test_a_click_on_a_head_shows_its_numbers_and_how_to_map_it(browser, files, run):
+    (pair,) = pairs(run)
+    rows = run.heads.filter(pair.rows, block=5, head=2).join(
+        run.prompts.filter(pl.col("sink_uniform") < 0.3), on="prompt"
+    )
+    mean = rows.select(pl.col("sink_score").cast(pl.Float64).mean()).collect().item()
+    with opened(browser, files / "survey.html") as page:
+        plot = page.locator("figure[data-heads] .plot")
+        plot.scroll_into_view_if_needed()
+        page.wait_for_function(SETTLED)
+        pixel = "[5, 2][n]) + axis._offset"
+        at = plot.evaluate(f"({{_fullLayout: own}}) => [own.xaxis, own.yaxis].map((axis, n) => axis.l2p({pixel})")
+        plot.click(position={"x": at[0], "y": at[1]})
+        told = page.locator("#one-head dl").inner_text()
+        assert f"{metric('sink_score').label}\n{mean:.3g}\n" in told
+        assert page.locator("#one-head code").inner_text() == (
+            f"thalweg heads lab/planted --data words --prompt 0 --blocks 5 --heads 2 --out {run.path}"
+        )
+        page.keyboard.press("Escape")
+        assert not page.locator("#one-head").is_visible()
+        page.get_by_role("button", name="One head's numbers").press("Enter")
+        page.keyboard.type("7")  # what is focused is the block's number
+        assert "--blocks 7 --heads 0" in page.locator("#one-head code").inner_text()
+        page.get_by_label("head", exact=True).fill("4")
+        assert "heads 0 to 3" in page.locator("#one-head").inner_text()
+
+
+def column(table, place):
+    return table.locator(f"tbody tr td:nth-child({place})").all_inner_texts()
+
+
+def test_tables_sort_by_mouse_and_by_keys(browser, files):
+    with opened(browser, files / "survey.html") as page:
+        page.get_by_text("Every state").click()
+        table = page.locator("#depth table")
+        values = column(table, 2)
+        entropy = table.get_by_role("button", name="normalized entropy")
+        entropy.click()
+        assert column(table, 2) == sorted(values, key=float) != values
+        assert entropy.locator("..").get_attribute("aria-sort") == "ascending"
+        entropy.press("Enter")
+        assert column(table, 2) == sorted(values, key=float, reverse=True)
+        rate = table.get_by_role("button", name="sink rate")
+        rate.press("Enter")
+        assert column(table, 7)[-1] == "\N{EN DASH}"
+        assert table.locator("[aria-sort]").count() == 1
+
+
+def test_a_name_says_what_it_means_to_the_mouse_and_to_the_keyboard(browser, files):
+    with opened(browser, files / "survey.html") as page:
+        told, term = page.locator("#definition"), page.locator("#depth figcaption a").first
+        assert not told.is_visible()
+        term.hover()
+        assert metric("entropy_normalized").reads_as in told.inner_text()
+        page.mouse.move(0, 0)
+        assert not told.is_visible()
+        term.focus()
+        assert told.is_visible()
+        page.keyboard.press("Escape")
+        assert not told.is_visible()
+
+
+def test_a_chart_is_zoomed_and_saved_by_keys(browser, files, tmp_path):
+    with opened(browser, files / "gallery.html") as page:
+        page.wait_for_function(SETTLED)
+        figure = page.locator("figure.chart").first
+        figure.locator(".tools summary").press("Enter")
+        span = "plot => plot.layout.xaxis.range[1] - plot.layout.xaxis.range[0]"
+        whole = figure.locator(".plot").evaluate(span)
+        figure.get_by_role("button", name="Zoom in").press("Enter")
+        assert figure.locator(".plot").evaluate(span) == pytest.approx(whole / 2)
+        figure.get_by_role("button", name="Reset").press("Enter")
+        assert figure.locator(".plot").evaluate(span) == pytest.approx(whole)
+        for kind, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG"), ("CSV", b'"name","state"')):
+            with page.expect_download() as saved:
+                figure.get_by_role("button", name=kind).press("Enter")
+            saved.value.save_as(tmp_path / kind)
+            assert saved.value.suggested_filename == f"Shares_with_a_gap.{kind.lower()}"
+            assert (tmp_path / kind).read_bytes().startswith(begins)
+        rows = list(csv.reader((tmp_path / "CSV").read_text().splitlines()))
+        assert [row[:3] for row in rows[1:4]] == [["first", "0", "0.9"], ["first", "1", "0.8"], ["first", "2", ""]]
+
+
+def test_lines_and_bars_are_switched_by_the_legend_before_and_after_they_are_drawn(browser, files):
+    with opened(browser, files / "gallery.html", size=(1400, 300)) as page:
+        page.locator(".legend button[data-series='second']").first.press("Enter")
+        page.locator("figure.chart").nth(1).scroll_into_view_if_needed()
+        page.wait_for_function(SETTLED)
+        hidden = "plot => plot.data.filter((trace) => trace.visible === false).map((trace) => trace.legendgroup)"
+        plots = page.locator(".plot[data-drawn='yes']")
+        assert plots.nth(0).evaluate(hidden) == ["second"]
+        assert plots.nth(1).evaluate("plot => plot.layout.shapes.map((shape) => shape.visible)") == [True, False]
+        page.locator(".legend button[data-series='second']").first.press("Enter")
+        assert plots.nth(0).evaluate(hidden) == []
+
+
+def test_a_slider_moves_through_checkpoints(browser, files):
+    with opened(browser, files / "training.html") as page:
+        slider = page.locator("#training input[type=range]")
+        slider.scroll_into_view_if_needed()
+        page.wait_for_function(SETTLED)
+        figure = page.locator(".shown", has=page.locator("input[type=range]")).locator(".plot").first
+        faint = "plot => plot.data.map((trace) => trace.opacity ?? 1)"
+        slider.press("ArrowRight")
+        slider.press("ArrowRight")
+        assert figure.evaluate(faint)[:5] == [0.1, 1, 0.1, 0.1, 0.1]
+        assert page.locator("#training output").inner_text() == slider.get_attribute("aria-valuetext")
+        slider.press("Home")
+        assert set(figure.evaluate(faint)) == {1}
+
+
+def test_the_contents_follow_the_reader_and_fold_on_a_phone(browser, files):
+    with opened(browser, files / "survey.html") as page:
+        contents = page.locator("#contents")
+        for name in ("Heads", "Through depth"):
+            contents.get_by_role("link", name=name, exact=True).click()
+            page.wait_for_function("name => document.querySelector('[aria-current]')?.textContent === name", arg=name)
+        assert contents.locator("[aria-current]").count() == 1
+        page.set_viewport_size({"width": 375, "height": 700})
+        page.wait_for_function("() => !document.querySelector('#contents').open")
+
+
+def test_every_chapter_says_how_it_was_made_and_lends_the_command(browser, files):
+    with opened(browser, files / "survey.html") as page:
+        made = page.locator("#heads .made")
+        made.locator("summary").press("Enter")
+        assert "lab/planted on words: 8 prompts of 8 rows" in made.inner_text()
+        assert made.locator("code").inner_text() == "thalweg survey lab/planted"
+        made.get_by_role("button").press("Enter")
+        page.wait_for_function("() => /Copied|Selected/.test(document.querySelector('#heads .copy').textContent)")
+
+
+FAINT = """() => {
+  const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+  const linear = (c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = (color) => color.slice(0, 3).map((c) => linear(c / 255))
+    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const under = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = parts(getComputedStyle(at).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), faint = [];
+  while (words.nextNode()) {
+    const element = words.currentNode.parentElement, style = getComputedStyle(element);
+    if (element.closest("script, style, noscript, #js-plotly-tester, .skip")) continue;
+    if (!words.currentNode.data.trim()) continue;
+    if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    const pair = [parts(element.closest("svg") ? style.fill : style.color), under(element)].map(light);
+    const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (contrast < 4.5) faint.push([words.currentNode.data.trim(), contrast.toFixed(2)]);
+  }
+  return faint;
+}"""
+
+
+@pytest.mark.parametrize("file", ["gallery.html", "survey.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_word_stands_out_in_light_and_dark_and_on_paper(browser, files, file, scheme):
+    with opened(browser, files / file, color_scheme=scheme) as page:
+        page.wait_for_function(SETTLED)
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        if page.locator(".legend button").count():
+            page.locator(".legend button").first.click()
+        page.wait_for_function(SETTLED)
+        assert page.evaluate(FAINT) == []
+        print_it(page)
+        assert page.evaluate(FAINT) == []
+        swatches = page.locator(".legend i").evaluate_all(
+            "all => all.map((each) => [getComputedStyle(each).printColorAdjust, each.getBoundingClientRect().width])"
+        )
+        assert all(kept == "exact" and (width >= 18 or width == 0) for kept, width in swatches)
+
+
+@pytest.mark.parametrize("file", ["gallery.html", "survey.html", "training.html"])
+def test_nothing_runs_off_a_phone(browser, files, file):
+    with opened(browser, files / file, size=PHONE) as page:
+        page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")
+        page.wait_for_function(SETTLED)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        beyond = "all => all.filter((each) => each.getBoundingClientRect().right > innerWidth + 1).length"
+        assert (
+            page.locator("body *:not(.wide *):not(svg *):not(.skip):not(#js-plotly-tester)").evaluate_all(beyond) == 0
+        )
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(browser, files):
+    with opened(browser, files / "survey.html") as page:
+        page.wait_for_function(SETTLED)
+        controls = "a[href], button, input, summary"
+        page.evaluate(
+            "which => [...document.querySelectorAll(which)].filter((each) => each.checkVisibility())"
+            ".forEach((each, at) => (each.dataset.stop = at))",
+            controls,
+        )
+        stops = page.locator("[data-stop]").count()
+        for each in page.locator("[data-stop]").all()[:stops]:
+            assert each.evaluate("each => each.ariaLabel || each.textContent.trim() || each.labels?.length")
+        reached = []
+        for _ in range(stops):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("Number(document.activeElement.dataset.stop)"))
+        assert reached == list(range(stops))
+        assert all(page.locator(".plot").evaluate_all("all => all.map((each) => each.ariaLabel.includes('Along:'))"))
+
+
+RUN = "document.documentElement.setAttribute('data-ran','yes')"
+ATTACKS = (
+    f"</script><script>{RUN}</script>",
+    f'<img src=x onerror="{RUN}">',
+    f'<svg onload="{RUN}">',
+    f"'\" autofocus onfocus={RUN} onmouseover={RUN} x='",
+    f"--></style></title></textarea><script>{RUN}</script>",
+    f'<a href="javascript:{RUN}">x</a>',
+    f"&lt;img src=x onerror={RUN}&gt;",
+    f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
+    f"\u2028{RUN}\u2029//",
+    "<!--<script>",
+    "]]><![CDATA[",
+    "{{7*7}}{% include '/etc/passwd' %}${7*7}",
+    "<iframe src=https://evil.example></iframe>",
+    "<base href=https://evil.example>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<style>@import 'https://evil.example'</style>",
+    "<img src=https://evil.example/x>",
+)
+
+
+def test_hostile_names_run_nothing_and_call_nobody(browser, tmp_path):
+    named = zip(ATTACKS[::2], (*ATTACKS[1::2], ATTACKS[0]), strict=True)
+    models = tuple(Plant(name, 3, 1, 1, 1, (3,), 900.0, revision=revision) for name, revision in named)
+    data = (" ".join(ATTACKS[:3]),)
+    with open_survey(tmp_path / "run", header(models, data)) as writer:
+        write_parts(writer, models, data, prompts=2, token="".join(ATTACKS))
+        write_aggregates(writer, models, data)
+        writer.update(status="finished")
+    with opened(browser, write_report(open_run(tmp_path / "run"))) as page:
+        page.get_by_role("button", name="One head's numbers").first.press("Enter")
+        assert page.locator("#one-head h2").text_content().startswith("script><script>")
+        print_it(page)
+        assert page.locator("html").get_attribute("data-ran") is None
+        assert not re.search("evil.example", page.url)
