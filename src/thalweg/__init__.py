@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from thalweg.experiments import survey as survey
     from thalweg.experiments import train_tuned as train_tuned
     from thalweg.figures import save_figures as save_figures
+    from thalweg.holdings import show as show
     from thalweg.report import write_report as write_report
     from thalweg.store import Run as Run
     from thalweg.store import open_run as open_run
@@ -53,6 +54,7 @@ _ROOMS = {
     "listing": "checks",
     "open_run": "store",
     "save_figures": "figures",
+    "show": "holdings",
     "table": "tables",
     "train_tuned": "experiments",
     "verify": "checks",

@@ -58,6 +58,7 @@ def test_the_verbs_are_there(thalweg):
         "probe",
         "report",
         "scan",
+        "show",
         "survey",
         "table",
         "verify",

@@ -14,6 +14,7 @@ from thalweg.advice import Advice, advise
 from thalweg.checks import Verification, listing, verify
 from thalweg.experiments import Outcome, experiments
 from thalweg.figures import save_figures
+from thalweg.holdings import Holdings, show
 from thalweg.report import write_report
 from thalweg.shown import Table, print_json, print_sections, print_table, printable
 from thalweg.store import open_run
@@ -67,6 +68,10 @@ def _tabled(result: RunTable | str | Path, asked: Mapping[str, Any]) -> Outcome:
     return Outcome(None, run, lines=[said]) if isinstance(result, Path) else Outcome(None, run, text=said)
 
 
+def _held(holdings: Holdings, _: Mapping[str, Any]) -> Outcome:
+    return Outcome(asdict(holdings), tables=holdings.tables, lines=["", *holdings.lines], exit_code=holdings.exit_code)
+
+
 def _verified(verification: Verification, _: Mapping[str, Any]) -> Outcome:
     checks = verification.checks
     rows = [(check.capability, check.name, "yes" if check.passed else "NO", check.detail) for check in checks]
@@ -82,6 +87,7 @@ LOOKING = (
     Verb("advise", advise, "Downstream", _advised),
     Verb("figures", save_figures, "Look", _drawn, as_json=False),
     Verb("report", write_report, "Look", _written, as_json=False),
+    Verb("show", show, "Look", _held),
     Verb("table", table, "Look", _tabled, as_json=False),
     Verb("verify", verify, "Check", _verified),
     Verb("list", listing, "Check", _listed),
@@ -104,7 +110,7 @@ def command_of(verb: Verb) -> Callable[..., int]:
         if isinstance(data := asked.get("data"), list):
             asked["data"] = tuple(data)  # in Python a list holds texts
         result = verb.function(*given, **asked)
-        return show(verb.told(result, {**dict(zip(names, given, strict=False)), **asked}), as_json=as_json)
+        return printed(verb.told(result, {**dict(zip(names, given, strict=False)), **asked}), as_json=as_json)
 
     parameters = _parameters(verb)
     command.__name__, command.__doc__ = verb.name, verb.function.__doc__
@@ -159,7 +165,7 @@ def _takes_names(kinds: Sequence[Any]) -> bool:
     return any(element is str or (isinstance(element, UnionType) and str in get_args(element)) for element in elements)
 
 
-def show(outcome: Outcome, *, as_json: bool) -> int:
+def printed(outcome: Outcome, *, as_json: bool) -> int:
     """Print an outcome, data on stdout and remarks on stderr, and give its exit code."""
     if as_json:
         print_json(outcome.json)

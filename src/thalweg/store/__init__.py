@@ -8,9 +8,10 @@ on where it stopped, and what was damaged is named and measured again.
 In reading order: ``_tables`` what a table is · ``_files`` whole files, checksums and JSON · ``_header`` run.json, and
 when two runs are one · ``_findings_header`` header.json · ``_shards`` what is finished, and its files' names ·
 ``_own`` what is thalweg's own · ``_reader`` reading · ``_writer`` and ``_open`` writing · ``_features`` pooled states
-of texts.
+of texts · ``_checked`` what is damaged.
 """
 
+from thalweg.store._checked import damages
 from thalweg.store._features import Features, FeatureStore, text_hash
 from thalweg.store._files import FileFacts, facts_of, is_whole, os_errors_as_run_errors, require_whole, write_whole
 from thalweg.store._findings_header import Coverage, FindingsHeader, PartCounts, Session
@@ -44,6 +45,7 @@ __all__ = [
     "Table",
     "Tables",
     "Thresholds",
+    "damages",
     "facts_of",
     "is_run",
     "is_whole",

@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
@@ -193,6 +193,17 @@ class FeatureStore:
     def _take(self, file: Path, record: FeatureRecord) -> None:
         self._index |= {digest: (len(self._files), place) for place, digest in enumerate(record.texts)}
         self._files.append((file, record))
+
+
+def damaged_features(run: Path) -> Iterator[str]:
+    """A line for each part of a run's features that is not as it was written."""
+    for path in sorted(path for path in run.glob(f"{FEATURES}/*/*.json") if _OURS.fullmatch(path.name)):
+        try:
+            record, file = read_document(path, FeatureRecord), path.with_suffix(".npy")
+        except RunError as error:
+            yield str(error)
+        else:
+            yield from () if is_whole(file, record.file) else (damaged(file),)
 
 
 def _intact(path: Path) -> FeatureRecord | None:
