@@ -21,6 +21,9 @@ noisy machine; memory is the peak of a process of its own, above what it held be
 (h) multiple choice at all states by `thalweg mcq`, from the task's YAML to its scores, over lm-eval's own run for the
     last state together with the unembedding of the other states; below it over lm-eval's run alone.
 
+(i) the report of six models with 80 blocks of 64 heads each: its size, and the seconds from opening it in Chromium to
+    the charts in view, at the curves through depth and at the maps of heads.
+
 ``--only a`` and so on runs a part.
 """
 
@@ -200,9 +203,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16, help="problems in the first row")
     parser.add_argument(
         "--only",
-        choices=("a", "b", "c", "d", "e", "f", "g", "h"),
+        choices=("a", "b", "c", "d", "e", "f", "g", "h", "i"),
         nargs="+",
-        default=("a", "b", "c", "d", "e", "f", "g", "h"),
+        default=("a", "b", "c", "d", "e", "f", "g", "h", "i"),
         help="parts",
     )
     options = parser.parse_args()
@@ -225,6 +228,8 @@ def main() -> None:
         embedding_row(table, options)
     if "h" in options.only:
         mcq_rows(table, options.runs)
+    if "i" in options.only:
+        page_rows(table, options.runs)
     Console(width=120).print(table)
 
 
@@ -400,6 +405,18 @@ def mcq_rows(table: Table, runs: int) -> None:
     name = f"(h) mcq at {BLOCKS + 1} states / one lm-eval run + their unembedding, {what}"
     table.add_row(name, "", *_ratio(over_both), "<= 1.5")
     table.add_row("    the same over the lm-eval run alone", "", *_ratio(over_one), "")
+
+
+def page_rows(table: Table, runs: int) -> None:
+    """Part (i)."""
+    from page import page_numbers
+
+    size, seconds = page_numbers(runs)
+    print(".", end="", file=sys.stderr, flush=True)
+    table.add_row("(i) report of 6 models x 80 blocks x 64 heads", "", f"{size:.2f} MB", "", "< 6 MB")
+    for place, each in seconds.items():
+        median, (low, high) = statistics.median(each), (min(each), max(each))
+        table.add_row(f"    opened at #{place}", "", f"{median:.2f} s", f"{low:.2f}-{high:.2f}", "< 2 s")
 
 
 def small_model() -> LlamaForCausalLM:

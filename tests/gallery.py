@@ -83,6 +83,7 @@ def gamma_panel():
 
 def bars_panel():
     places = Ticks((-1, 0, 1, 2), ("emb", "0", "1", "2"))
+    peak = pl.DataFrame({"at": [1], "mean": [10.0], "where": ["block <1>"]})
     return Panel(
         "Added along the row",
         "block",
@@ -93,7 +94,7 @@ def bars_panel():
             Bars("attention", spread([1.0, NAN, -0.5], 0.2, at=[0, 1, 2])),
             Bars("MLP", spread([1.0, 9.0, -0.5], 0.4, at=[0, 1, 2]), MARK),
         ),
-        points=(Points("peak", pl.DataFrame({"at": [1], "mean": [10.0], "label": ["block <1>"]}), INK),),
+        points=(Points("peak", peak, INK, said="{where}"),),
         ticks=places,
     )
 
@@ -144,15 +145,14 @@ def plane_panel():
         {
             "at": [0.1, 0.9, NAN, 0.5],
             "mean": [0.2, 0.8, 0.1, 0.3],
-            "label": ["a head", EVIL, "no place", "another"],
+            "head": ["a head", EVIL, "no place", "another"],
             "shade": [0, 2, 1, 3],
         }
     )
     scale = Scale("block", 0.0, 3.0, Ticks((0, 3), ("0", "3")), ("#fde725", "#21918c", "#440154"))
     curve = Line("least", bare([0.1, 0.3, 0.7], at=[0.0, 0.5, 1.0]), INK, "--")
-    return Panel(
-        "Heads", "score [no unit]", "[no unit]", (curve,), points=(Points("heads", rows, named=False),), scale=scale
-    )
+    points = Points("heads", rows, named=False, said="block {shade}, {head}")
+    return Panel("Heads", "score [no unit]", "[no unit]", (curve,), points=(points,), scale=scale)
 
 
 def empty_panel():

@@ -278,7 +278,9 @@ def _check_page(chart, panel):
     for points in panel.points:
         trace = next(traces)
         if shades(points, panel):
-            assert trace["marker"]["color"] == pytest.approx(shades(points, panel), rel=1e-5)
+            low, high = trace["marker"]["cmin"], trace["marker"]["cmax"]
+            colors = [(value - low) / (high - low or 1) for value in trace["marker"]["color"]]
+            assert colors == pytest.approx(shades(points, panel), rel=1e-5)
         _same(
             [(at, value) for at, value in zip(trace["x"], trace["y"], strict=True)],
             [(shown(at), mean) for at, mean in curve(points, panel)],

@@ -63,7 +63,8 @@ def test_every_head_is_a_point_of_both_planes(run):
 
 
 def test_a_point_names_its_head_and_in_how_many_prompts_it_sinks(run):
-    labels = planes_section(run, PAIR).panels[0].points[0].rows["label"].to_list()
+    [points] = planes_section(run, PAIR).panels[0].points
+    labels = [points.said.format(**row) for row in points.rows.to_dicts()]
     for (block, head), rows in by_hand(run).items():
         share = sum(row["sink_score"] >= TAU for row in rows) / len(rows)
         expected = f"block {block}, head {head}: sinks in {100 * share:.0f} % of {len(rows)} prompts"

@@ -79,7 +79,7 @@ def test_charts_are_drawn_as_they_come_into_view_and_all_before_print(browser, f
         print_it(page)
         assert page.locator(".plot[data-drawn='yes'] .main-svg").count() >= count
         seen = "plots => plots.map((plot) => plot.data.length && plot.querySelector('.cartesianlayer').children.length)"
-        assert all(page.locator(".plot").evaluate_all(seen))
+        assert all(page.locator("figure .plot").evaluate_all(seen))
         widths = page.locator(".plot").evaluate_all("plots => plots.map((plot) => plot.layout.width)")
         assert set(widths) == {340}
         page.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -93,7 +93,7 @@ def test_a_click_on_a_head_shows_its_numbers_and_how_to_map_it(browser, files, r
     )
     mean = rows.select(pl.col("sink_score").cast(pl.Float64).mean()).collect().item()
     with opened(browser, files / "survey.html") as page:
-        plot = page.locator("figure[data-heads] .plot")
+        plot = page.locator("figure[data-heads] .plot").first
         plot.scroll_into_view_if_needed()
         page.wait_for_function(SETTLED)
         pixel = "[5, 2][n]) + axis._offset"
@@ -106,11 +106,18 @@ def test_a_click_on_a_head_shows_its_numbers_and_how_to_map_it(browser, files, r
         )
         page.keyboard.press("Escape")
         assert not page.locator("#one-head").is_visible()
-        page.get_by_role("button", name="One head's numbers").press("Enter")
+        page.get_by_role("button", name="One head's numbers").first.press("Enter")
         page.keyboard.type("7")  # what is focused is the block's number
         assert "--blocks 7 --heads 0" in page.locator("#one-head code").inner_text()
         page.get_by_label("head", exact=True).fill("4")
         assert "heads 0 to 3" in page.locator("#one-head").inner_text()
+        page.locator("figure[data-heads]").nth(1).scroll_into_view_if_needed()
+        page.wait_for_function(SETTLED)
+        page.locator("figure[data-heads] .plot").nth(1).evaluate(
+            "plot => plot.emit('plotly_click', { points: [{ data: {}, customdata: plot.data.at(-2).customdata[13] }] })"
+        )
+        told = "() => document.querySelector('#one-head code').textContent.includes('--blocks 3 --heads 1 ')"
+        page.wait_for_function(told)
 
 
 def column(table, place):
@@ -291,7 +298,9 @@ def test_every_control_has_a_name_and_is_reached_by_tab(browser, files):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("Number(document.activeElement.dataset.stop)"))
         assert reached == list(range(stops))
-        assert all(page.locator(".plot").evaluate_all("all => all.map((each) => each.ariaLabel.includes('Along:'))"))
+        assert all(
+            page.locator("figure .plot").evaluate_all("all => all.map((each) => each.ariaLabel.includes('Along:'))")
+        )
 
 
 RUN = "document.documentElement.setAttribute('data-ran','yes')"

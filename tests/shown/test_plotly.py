@@ -154,7 +154,8 @@ def test_bars_under_the_axis_stand_in_rows_between_panel_and_axis():
     assert (layout["xaxis"]["anchor"], layout["xaxis"]["position"]) == ("free", 0)
     first, second = layout["shapes"]
     assert layout["yaxis"]["domain"][0] > first["y1"] > first["y0"] > second["y1"] > second["y0"] > 0
-    assert [first["showlegend"], second["showlegend"]] == [True, False]
+    assert [first["showlegend"], second["showlegend"]] == [False, False]  # each has its line's colour
+    assert content(map_panel())["layout"]["shapes"][0]["showlegend"]
     assert content(gamma_panel())["layout"]["yaxis"]["domain"] == [0, 1]
 
 

@@ -1,7 +1,9 @@
 """One self-contained page: text and tables in HTML, charts drawn in the browser by the plotly embedded in it."""
 
 import base64
+import gzip
 import hashlib
+import json
 import re
 import time
 from contextlib import suppress
@@ -65,7 +67,7 @@ def _render(run: Run) -> str:
         cards=[card for experiment in experiments() for card in experiment.cards(run)],
         chapters=chapters,
         heads=heads,
-        head_numbers=[asdict(head_numbers(run, key)) for key in heads],
+        head_numbers=_packed([asdict(head_numbers(run, key)) for key in heads]),
         facts=run_facts(run),
         metrics=METRICS,
         ink=INK,
@@ -73,6 +75,12 @@ def _render(run: Run) -> str:
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         scripts=list(map(Markup, scripts)),
     )
+
+
+def _packed(content: Any) -> str:
+    """JSON, compressed, in letters that are safe everywhere: thousands of heads have many numbers."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _titles(run: Run) -> list[str]:

@@ -30,7 +30,9 @@
     const options = { responsive: true, displaylogo: false, displayModeBar: false, typesetMath: false };
     await Plotly.newPlot(plot, chart.data, chart.layout, options);
     if (printing) await Plotly.relayout(plot, { width: PRINTED });
-    plot.on("plotly_click", ({ points: [at] }) => figure.dispatchEvent(new CustomEvent("cell", { detail: at, bubbles: true })));
+    plot.on("plotly_click", ({ points: [{ x, y, data, customdata }] }) => {
+      figure.dispatchEvent(new CustomEvent("cell", { detail: data.type === "heatmap" ? [x, y] : customdata }));
+    });
     plot.dataset.drawn = "yes";
   }
 
@@ -85,10 +87,11 @@
 
   async function picture(plot, format) {
     const { width, height } = plot.getBoundingClientRect();
-    const title = { text: escaped(titleOf(plot)), font: { size: 14 } };
-    const margin = { ...plot.layout.margin, t: 40 };
-    const layout = { ...plot.layout, title, margin, paper_bgcolor: "#ffffff" };
-    return Plotly.toImage({ data: plot.data, layout }, { format, width, height: height + 32, scale: format === "png" ? 3 : 1 });
+    const title = { text: escaped(titleOf(plot)), font: { size: 14 } }, legend = plot.layout.showlegend ? 0 : 60;
+    const margin = { ...plot.layout.margin, t: 40, b: plot.layout.margin.b + legend };
+    const layout = { ...plot.layout, title, margin, showlegend: true, paper_bgcolor: "#ffffff" };
+    const size = { width, height: height + 32 + legend, scale: format === "png" ? 3 : 1 };
+    return Plotly.toImage({ data: plot.data, layout }, { format, ...size });
   }
 
   // A cell that a spreadsheet would take for a formula stays text.

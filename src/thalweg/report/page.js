@@ -91,11 +91,14 @@
   }
   for (const code of all("code.command")) copying(code);
 
-  const known = JSON.parse(document.querySelector("#head-numbers")?.textContent ?? "[]");
   const dialog = document.querySelector("#one-head");
-  if (!known.length) return;
-  const [block, head] = all("input", dialog), [list, command] = [dialog.querySelector("dl"), dialog.querySelector("code")];
-  let of = null, opener = null;
+  if (!dialog) return;
+  const packed = atob(document.querySelector("#head-numbers").textContent);
+  const bytes = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]).stream();
+  const known = new Response(bytes.pipeThrough(new DecompressionStream("gzip"))).json();
+  const [block, head] = all("input", dialog);
+  const [list, command, map] = ["dl", "code", ".map"].map((selector) => dialog.querySelector(selector));
+  let of = null, index = null, opener = null;
 
   function tell() {
     const place = block.value * of.heads + Number(head.value);
@@ -103,14 +106,25 @@
     dialog.querySelector(".note").textContent = valid ? of.about : `Blocks 0 to ${of.blocks - 1}, heads 0 to ${of.heads - 1}.`;
     list.replaceChildren(
       ...Object.entries(valid ? of.numbers : {}).flatMap(([name, values]) => [
-        made("dt", {}, name), made("dd", {}, values[place] === null ? "\u2013" : String(values[place])),
+        made("div", {}, made("dt", {}, name), made("dd", {}, values[place] === null ? "\u2013" : String(values[place]))),
       ]),
     );
+    const kept = document.querySelector(`figure[data-heads="${index}"][data-head="${Number(block.value)},${Number(head.value)}"]`);
+    map.hidden = !kept;
+    dialog.querySelector(".how").hidden = Boolean(kept);
+    if (kept) {
+      const { data, layout } = JSON.parse(kept.querySelector("script").textContent);
+      map.querySelector(".caption").textContent = `${kept.closest(".shown").querySelector("h3")?.textContent ?? ""}: ${kept.dataset.title}`;
+      map.querySelector(".plot").ariaLabel = kept.querySelector(".plot").ariaLabel;
+      Plotly.newPlot(map.querySelector(".plot"), data, layout, { responsive: true, displayModeBar: false, typesetMath: false });
+    }
     command.textContent = `${of.command} --blocks ${Number(block.value)} --heads ${Number(head.value)}${of.out}`;
   }
 
-  function show(figure, x, y, from) {
-    of = known[figure.dataset.heads];
+  async function show(figure, x, y, from) {
+    index = figure.dataset.heads;
+    of = (await known)[index];
+    figure.closest(".charts").after(dialog);
     [block.max, head.max, block.value, head.value] = [of.blocks - 1, of.heads - 1, x, y];
     dialog.querySelector("h2").textContent = of.title;
     tell();
@@ -121,11 +135,11 @@
   for (const input of [block, head]) input.addEventListener("input", tell);
   dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close());
   dialog.addEventListener("close", () => opener?.focus());
-  for (const figure of all("figure[data-heads]")) {
-    figure.addEventListener("cell", ({ detail }) => show(figure, detail.x, detail.y, null));
+  for (const figure of all("figure[data-heads]:not([data-head])")) {
+    figure.addEventListener("cell", ({ detail }) => detail && show(figure, detail[0], detail[1], null));
     const button = made("button", { type: "button", className: "one" }, "One head's numbers");
-    button.addEventListener("click", () => {
-      show(figure, 0, 0, button);
+    button.addEventListener("click", async () => {
+      await show(figure, 0, 0, button);
       block.select();
     });
     figure.append(button);

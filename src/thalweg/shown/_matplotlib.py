@@ -195,6 +195,7 @@ def _add_strip(axes: Axes, panel: Panel) -> None:
         look = {"linewidths": _TRACK - 1, "transform": down, "clip_on": False}
         ends, colors = [[(bar.first, 0), (bar.last, 0)] for bar in row], [bar.color for bar in row]
         axes.add_collection(LineCollection(ends, colors=colors, **look), autolim=False)
+        axes.update_datalim([end for bar in ends for end in bar], updatey=False)
     for key in drawn.below(panel):
         named = LineCollection([], colors=key.color, linewidths=_TRACK - 1, label=plain(key.name))
         axes.add_collection(named, autolim=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -43,7 +44,8 @@ class Chart:
         label: what a screen reader says: the title and both axes.
         height: in pixels.
         json: plotly's data and layout, safe inside a script element.
-        heads: model, revision and data set of which it shows every head.
+        heads: model, revision and data set of which it shows heads.
+        head: block and head of the only one.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Chart:
     height: int
     json: str
     heads: tuple[str, str, str] | None = None
+    head: tuple[int, int] | None = None
 
 
 def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
@@ -64,7 +67,7 @@ def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
     layout = _layout(panel, data, named=len(drawn.keys([panel])) if legend else 0)
     content = json.dumps({"data": data, "layout": layout}, allow_nan=False, separators=(",", ":"))
     label = f"{panel.title}. Along: {panel.x}. Up: {panel.y}."
-    return Chart(panel.title, label, layout["height"], _inside_script(content), panel.heads)
+    return Chart(panel.title, label, layout["height"], _inside_script(content), panel.heads, panel.head)
 
 
 def plotly_script() -> str:
@@ -138,18 +141,23 @@ def _bars(bars: Sequence[Bars], panel: Panel) -> Iterator[_Dict]:
 
 
 def _points(points: Points, panel: Panel) -> _Dict:
-    labels = points.rows["label"] if "label" in points.rows.columns else []
+    columns = re.findall(r"{(\w+)}", points.said)
+    said = re.sub(r"{(\w+)}", lambda found: f"%{{customdata[{columns.index(found[1])}]}}", _literal(points.said))
+    rows = points.rows.select(columns).rows() if columns else []
+    own = [[_literal(value) if isinstance(value, str) else value for value in row] for row in rows]
     shades, marker = drawn.shades(points, panel.scale), {"size": 6, "color": points.color}
     if panel.scale is not None and shades is not None:
-        marker |= {"color": _numbers(shades), "cmin": 0, "cmax": 1, "colorscale": _stops(panel.scale.colors)}
+        low, high = panel.scale.low, panel.scale.high
+        colors = _numbers(low + shades * (high - low))
+        marker |= {"color": colors, "cmin": low, "cmax": high, "colorscale": _stops(panel.scale.colors)}
     place = "%{y:.4~g}" if shades is None else "%{x:.3~g}, %{y:.3~g}<extra></extra>"
     return _scatter(
         "markers",
         _numbers(drawn.visible(points.rows["at"], log=panel.log_x)),
         _numbers(drawn.visible(points.rows["mean"], log=panel.log_y)),
         marker=marker,
-        text=[_literal(str(label)) for label in labels],
-        hovertemplate=f"%{{text}}: {place}" if len(labels) else place,
+        hovertemplate=f"{said}: {place}" if said else place,
+        **({"customdata": own} if columns else {}),
         **_naming(points.name, points.name, named=points.named),
     )
 
@@ -297,8 +305,8 @@ def _shapes(panel: Panel) -> Iterator[_Dict]:
 
 
 def _below(panel: Panel, strip: float) -> Iterator[_Dict]:
-    """Rows of bars in the strip between the panel and its axis; the legend has each name once."""
-    rows, named = drawn.strip(panel), set[str]()
+    """Rows of bars in the strip between the panel and its axis; the legend has each name once, if it has one colour."""
+    rows, named = drawn.strip(panel), {key.name for key in drawn.below(panel) if key.color == GREY}
     height = strip / (len(rows) + 1)
     for number, row in enumerate(rows, start=1):
         up = {"y0": strip - height * (number + 0.35), "y1": strip - height * (number - 0.35), "yref": "paper"}

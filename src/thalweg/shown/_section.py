@@ -61,15 +61,17 @@ class Bars:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points: ``rows`` have the columns ``at mean`` and may have ``label`` and ``shade``.
+    """Single points: ``rows`` have the columns ``at mean``, may have ``shade``, and have what ``said`` names.
 
-    Hovering names a point by its label; where there are shades, its colour is that of its own on the panel's scale.
+    Where there are shades, the colour of each point is that of its own on the panel's scale. Hovering names a point by
+    ``said``, with its row's values in braces: ``block {block}, head {head}``; of heads, these two come first.
     """
 
     name: str
     rows: pl.DataFrame
     color: str = PALETTE[0]
     named: bool = True
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ class Panel:
         points: single ones.
         rules: levels and marks.
         heat: a map; a panel with one has no lines.
-        heads: model, revision and data set of which a map shows every head; a page tells more of one that is clicked.
+        heads: model, revision and data set of which it shows heads; a page tells more of one that is clicked.
+        head: block and head of the only one, whose attention the map is; a page shows it beside its numbers.
         spans: shaded, such as the compress phase.
         tracks: the same as bars under the axis, below the kinds, from top to bottom.
         log_x: the axis along is logarithmic.
@@ -211,6 +214,7 @@ class Panel:
     rules: tuple[Rule, ...] = ()
     heat: Heat | None = None
     heads: tuple[str, str, str] | None = None
+    head: tuple[int, int] | None = None
     spans: tuple[Span, ...] = ()
     tracks: tuple[Track, ...] = ()
     log_x: bool = False

@@ -85,6 +85,7 @@ def _against_concentration(pair: Pair, heads: pl.DataFrame, tokens: int) -> Pane
         points=(_points(heads, "score", "colsum_concentration"),),
         share=True,
         scale=_scale(pair),
+        heads=pair.key,
     )
 
 
@@ -95,16 +96,17 @@ def _against_itself(pair: Pair, heads: pl.DataFrame) -> Panel:
         "B + D [no unit]",
         points=(_points(heads, "svi", "both"),),
         scale=_scale(pair),
+        heads=pair.key,
     )
 
 
 def _points(heads: pl.DataFrame, at: str, mean: str) -> Points:
-    labels = [
-        f"block {block}, head {head}: sinks in {percent(share)} of {counted(prompts, 'prompt')}"
-        for block, head, share, prompts in heads.select("block", "head", "sinking", "prompts").iter_rows()
-    ]
-    rows = heads.select(at=at, mean=mean, shade="block").with_columns(label=pl.Series(labels))
-    return Points("heads", rows, named=False)
+    prompts = heads["prompts"].unique()
+    of = counted(prompts[0], "prompt") if len(prompts) == 1 else "{prompts} prompts"
+    rows = heads.select("block", "head", "prompts", at=at, mean=mean, shade="block").with_columns(
+        sinking=pl.Series(map(percent, heads["sinking"]), dtype=pl.String)
+    )
+    return Points("heads", rows, named=False, said=f"block {{block}}, head {{head}}: sinks in {{sinking}} of {of}")
 
 
 def _scale(pair: Pair) -> Scale:

@@ -213,9 +213,8 @@ def _depth_panels(run: Run, which: Sequence[Pair], metrics: dict[str, str]) -> I
     for metric, site in metrics.items():
         name = f"{title(metric)} (others in grey)" if metric == "sink_norm" else title(metric)
         axis = f"share of depth [{site} / blocks]" if shared else site
-        below = {"kinds": () if shared else kinds_of(which, site)}
-        if len(which) > 1:
-            below["tracks"] = tracks(run, colors, site, share=shared)
+        bars = tracks(run, colors, site, share=shared) if len(which) > 1 else ()
+        below = {"kinds": () if shared else kinds_of(which, site), "tracks": bars}
         yield metric_panel(metric, axis, _depth_lines(run, which, rows, metric), title=name, spans=spans, **below)
 
 
