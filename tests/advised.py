@@ -167,6 +167,34 @@ def with_training(run: Path, losses: list[list[float]], *, data: str = "words", 
     return run
 
 
+def with_maps(run: Path, *, data: str = "words", tokens: int = 6, heads: int = 3) -> Path:
+    """Add maps of some heads of block 1 on one prompt: the first a sink, the second an identity, others uniform."""
+    ways = np.tri(tokens) / np.arange(1, tokens + 1)[:, None]
+    every = [np.eye(1, tokens).repeat(tokens, 0), np.eye(tokens), *[ways] * heads][:heads]
+    key = {"model": PLANTED.name, "revision": PLANTED.revision, "data": data, "prompt": 0}
+    place = [{**key, "block": 1, "head": head} for head in range(heads)]
+    numbers = dict.fromkeys(("sink_score", "top_score", "mixing_normalized", "diagonal", "previous", "svi"), 0.5)
+    patterns = [["sink"], ["identity", "previous token"], []]
+    rows = {
+        "heads": [
+            {**own, **numbers, "phase": "mix", "patterns": of, "top_position": 0}
+            for own, of in zip(place, patterns, strict=False)
+        ],
+        "maps": [
+            {**own, "tokens": tokens, "truncated": False, "map": np.uint8(np.round(255 * np.sqrt(each))).tobytes()}
+            for own, each in zip(place, every, strict=True)
+        ],
+        "tokens": [{**key, "position": at, "token_id": at, "token": f" <{at}>\n"} for at in range(tokens)],
+    }
+    with add_findings(run, header((PLANTED,), (data,)), "maps", {"prompt": 0, "heads": "auto"}) as writer:
+        for table, own in rows.items():
+            schema = tables_of("maps")[table].schema
+            whole = [{column: row.get(column) for column in schema} for row in own]
+            writer.write_table(table, pl.DataFrame(whole, schema=schema))
+        writer.update(status="finished")
+    return run
+
+
 def with_scan(run: Path, norms: dict[str, list[float]]) -> Path:
     """Add a scan of first tokens: norms by token and state."""
     every = sorted(norms, key=lambda token: -max(norms[token]))

@@ -36,7 +36,7 @@ NAMES = (EVIL, "$\\frac{x}{$", "_hidden", "two\nlines", "line\u2028separator", "
 """What names from outside may hold."""
 
 
-TOKENS = ("<s>", "'the'", "'the'", "</script>", "'\\n'", "$x$")
+TOKENS = ("<s>", "1 'the'", "2 'the'", "</script>", "'\\n'", "$x$")
 
 
 def spread(mean, width=0.1, at=None):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thalweg.experiments import checkpoints as checkpoints
     from thalweg.experiments import clip as clip
     from thalweg.experiments import contrast as contrast
+    from thalweg.experiments import heads as heads
     from thalweg.experiments import lens as lens
     from thalweg.experiments import mcq as mcq
     from thalweg.experiments import mteb as mteb

@@ -51,6 +51,7 @@ def test_the_verbs_are_there(thalweg):
         "clip",
         "contrast",
         "figures",
+        "heads",
         "lens",
         "list",
         "mcq",

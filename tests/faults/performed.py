@@ -26,7 +26,8 @@ from thalweg.experiments import experiments
 from thalweg.reference import Plant, planted_llama
 from thalweg.store import open_run
 
-NAMES = ("survey", "scan", "checkpoints", "contrast", "attribute", "ablate", "clip", "lens", "mcq", "probe", "mteb")
+MEASURING = ("survey", "scan", "checkpoints", "contrast", "heads", "attribute", "ablate", "clip")
+NAMES = (*MEASURING, "lens", "mcq", "probe", "mteb")
 TRAINED = "lens --train-tuned"
 OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=4)
 FITS = 15

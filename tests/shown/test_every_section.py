@@ -1,6 +1,6 @@
 """Whatever an experiment shows, paper and page show the numbers of the same panels."""
 
-from tests.advised import with_lens, with_mteb, with_scan, with_training
+from tests.advised import with_lens, with_maps, with_mteb, with_scan, with_training
 from tests.compared_run import with_ablation, with_clip
 from tests.contrasted import contrasted_run
 from tests.experiments.test_attribute_view import with_attribution
@@ -36,6 +36,7 @@ def test_every_panel_of_every_experiment_is_painted(tmp_path):
         add(path)
     with_lens(path, [900.0, 400.0, 200.0, 100.0, 60.0, 44.0, 41.5, 40.2, 40.0])
     with_scan(path, {"A": [1.0, 2.0, 900.0, 800.0, 30.0], "The": [1.0, 1.5, 3.0, 2.0, 1.0]})
+    with_maps(path)
     with_training(path, [[3.0, 2.0], [2.5, 1.5], [2.0, 1.0]])
     with_mteb(path, {"STS12": RISING, "Banking77Classification": RISING})
     painted = assert_every_section_is_painted(open_run(path))

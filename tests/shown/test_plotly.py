@@ -128,12 +128,12 @@ def test_maps_say_where_and_what():
 
 
 def test_logarithmic_maps_name_decades():
-    trace = content(ratio_panel())["data"][0]
-    assert (trace["zmin"], trace["zmax"]) == (0, 3)
-    assert trace["colorbar"]["ticktext"] == ["1", "10", "100", "1000"]
-    assert trace["z"][2][2] is trace["customdata"][2][2] is None
+    trace, bar = content(ratio_panel())["data"]
+    assert (trace["zmin"], trace["zmax"]) == (1, 1000)
+    assert bar["marker"]["colorbar"]["ticktext"] == ["1", "10", "100", "1000"]
+    assert trace["z"][2][2] is None
     narrow = Heat(ratio_panel().heat.grid, "no unit", 2.0, 8.0, log=True)
-    assert len(content(Panel("x", "block", "state", heat=narrow))["data"][0]["colorbar"]["tickvals"]) == 2
+    assert len(content(Panel("x", "block", "state", heat=narrow))["data"][1]["marker"]["colorbar"]["tickvals"]) == 2
 
 
 def test_changes_are_blue_below_and_red_above():

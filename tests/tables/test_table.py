@@ -1,5 +1,6 @@
 """Tables of a run: averaged as NumPy averages them, rounded as it is said, and text stays text."""
 
+import base64
 import io
 import json
 import logging
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 from pyarrow import parquet
 from scipy import stats
+from tests.advised import with_maps
 from tests.compared_run import CONDITIONS, with_ablation
 from tests.gallery import EVIL
 from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, open_survey
@@ -245,3 +247,12 @@ def test_every_table_of_every_experiment_can_be_printed(run):
                 assert str(shown).count("\n| ") >= 2, (folder, name)
                 assert thalweg.table(run, f"{folder}.{name}", format="latex").count("\\\\") > 1
                 assert [*shown.declared] == shown.frame.columns
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_bytes_are_written_in_base64(form, tmp_path):
+    run = with_maps(build_run(tmp_path / "run", (PLANTED,), ("words",)).path)
+    text = thalweg.table(run, "maps.maps", format=form)
+    rows = pl.read_csv(io.StringIO(text)).to_dicts() if form == "csv" else json.loads(text)["rows"]
+    kept = thalweg.open_run(run).experiments("maps")[0].table("maps").collect()
+    assert [base64.b64decode(row["map"]) for row in rows] == kept["map"].to_list()

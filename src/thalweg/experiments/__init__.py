@@ -28,6 +28,7 @@ from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
 from thalweg.experiments._declared import Experiment, Outcome, reading
 from thalweg.experiments._head_numbers import head_numbers
+from thalweg.experiments._heads import heads
 from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
 from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
@@ -93,6 +94,7 @@ __all__ = [
     "features",
     "hardware",
     "head_numbers",
+    "heads",
     "labels",
     "latest_pairs",
     "learned_facts",
@@ -130,6 +132,7 @@ BUILT_IN = (
     "_survey",
     "_scan",
     "_contrast",
+    "_heads",
     "_attribute",
     "_ablate",
     "_clip",

@@ -159,8 +159,9 @@ def _add_bars(axes: Axes, bars: tuple[Bars, ...]) -> None:
 
 
 def _add_heat(axes: Axes, heat: Heat) -> AxesImage:
-    """A map; what has no value is hatched."""
-    axes.patch.set(hatch="///", facecolor="#EEEEEE", edgecolor="#BBBBBB")
+    """A map; what has no value is hatched, but for a map of names, which has gaps by its nature."""
+    if not heat.along:
+        axes.patch.set(hatch="///", facecolor="#EEEEEE", edgecolor="#BBBBBB")
     scale = LogNorm(heat.low, heat.high) if heat.log else Normalize(heat.low, heat.high)
     origin = "upper" if heat.down else "lower"
     look = {"origin": origin, "aspect": "auto", "interpolation": "nearest", "norm": scale}
@@ -181,7 +182,8 @@ def _add_colour_bars(figure: Figure, images: list[AxesImage], heats: list[Heat])
     scales = ((heat.unit, heat.low, heat.high, heat.log, heat.diverging) for heat in heats)
     for scale, group in groupby(zip(scales, images, strict=True), key=lambda pair: pair[0]):
         alike = [image for _, image in group]
-        figure.colorbar(alike[0], ax=[image.axes for image in alike], label=plain(f"[{scale[0]}]"))
+        narrow: dict[str, Any] = {"fraction": 0.02, "aspect": 40, "pad": 0.01} if len(alike) > 3 else {}
+        figure.colorbar(alike[0], ax=[image.axes for image in alike], label=plain(f"[{scale[0]}]"), **narrow)
 
 
 def _add_strip(axes: Axes, panel: Panel) -> None:

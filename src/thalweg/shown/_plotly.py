@@ -19,6 +19,9 @@ _BLUES = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0")
 _REDS = ("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f")
 DIVERGING = (*_BLUES, "#f7f7f7", *_REDS)
 """Blue below, red above and nearly white for no change, as on paper."""
+_DARK = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173")
+CIVIDIS = (*_DARK, "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
+"""Of other maps, as on paper."""
 
 _SHADE = 0.16
 _TRACK = 7  # pixels of a bar under the axis
@@ -174,22 +177,23 @@ def _level(rule: Rule, panel: Panel) -> _Dict:
 
 
 def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
-    cells, ends = drawn.cells(heat), (heat.low, heat.high)
-    shown, (low, high) = (np.log10(cells), map(math.log10, ends)) if heat.log else (cells, ends)
+    cells, colors = drawn.cells(heat), DIVERGING if heat.diverging else CIVIDIS
     along, up = (_literal(axis.split(" [")[0]) for axis in (panel.x, panel.y))  # without their units
-    bar = {"title": {"text": _literal(heat.unit)}, **_COLOUR_BAR, **(_decades(low, high) if heat.log else {})}
-    names = {axis: _numbered(own) for axis, own in (("x", heat.along), ("y", heat.up)) if own}
+    bar: _Dict = {"title": {"text": _literal(heat.unit)}, **_COLOUR_BAR}
+    names = {axis: list(map(_literal, own)) for axis, own in (("x", heat.along), ("y", heat.up)) if own}
     yield {
         "type": "heatmap",
         **names,
-        "z": [_numbers(row) for row in shown],
-        "zmin": low,
-        "zmax": high,
-        "colorscale": _stops(DIVERGING) if heat.diverging else "Cividis",
-        "colorbar": bar,
-        "hovertemplate": f"{along} %{{x}}, {up} %{{y}}<br>%{{{'customdata' if heat.log else 'z'}:.3~g}}<extra></extra>",
-        **({"customdata": [_numbers(row) for row in cells]} if heat.log else {}),
+        "z": [_shortened(row) for row in cells],
+        "zmin": heat.low,
+        "zmax": heat.high,
+        "colorscale": _powers(colors, heat) if heat.log else _stops(colors),
+        "hovertemplate": f"{along} %{{x}}, {up} %{{y}}<br>%{{z:.3~g}}<extra></extra>",
+        **({"showscale": False} if heat.log else {"colorbar": bar}),
     }
+    if heat.log:
+        low, high = math.log10(heat.low), math.log10(heat.high)
+        yield _bar({"cmin": low, "cmax": high, "colorscale": _stops(colors), "colorbar": bar | _decades(low, high)})
     if heat.dots is not None:
         columns, rows = drawn.marks(heat)
         look = {"marker": {"size": 4, "color": INK}, "hovertemplate": f"{_literal(heat.dotted)}<extra></extra>"}
@@ -199,9 +203,17 @@ def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
         yield _scatter("markers", at["x"], at["y"], **look, **named)
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    """Names as plotly takes them for the places on an axis: no two may be the same."""
-    return [_literal(f"{number} {name}") for number, name in enumerate(names)]
+def _powers(colors: Sequence[str], heat: Heat) -> list[tuple[float, str]]:
+    """The colours where values are that lie evenly apart in their logarithms."""
+    places = np.geomspace(heat.low, heat.high, len(colors))
+    shares = (places - heat.low) / (heat.high - heat.low)
+    return list(zip([0.0, *shares[1:-1].tolist(), 1.0], colors, strict=True))
+
+
+def _shortened(row: np.ndarray) -> list[float | int | None]:
+    """As many digits as hovering shows, and no gaps at the end."""
+    known = np.flatnonzero(np.isfinite(row))
+    return [_number(value, digits=3) for value in row[: known[-1] + 1 if known.size else 0].tolist()]
 
 
 def _decades(low: float, high: float) -> _Dict:
@@ -212,8 +224,11 @@ def _decades(low: float, high: float) -> _Dict:
 def _scale(scale: Scale) -> _Dict:
     """A point that is nowhere, for the colour bar beside it."""
     bar = {"title": {"text": _literal(scale.title), "side": "right"}, **_COLOUR_BAR, **_marks(scale.ticks)}
-    marker = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low], "showscale": True, "colorbar": bar}
-    marker["colorscale"] = _stops(scale.colors)
+    return _bar({"cmin": scale.low, "cmax": scale.high, "colorscale": _stops(scale.colors), "colorbar": bar})
+
+
+def _bar(look: _Dict) -> _Dict:
+    marker = {**look, "color": [look["cmin"]], "showscale": True}
     return _scatter("markers", [None], [None], marker=marker, showlegend=False)
 
 
@@ -259,7 +274,7 @@ def _along(panel: Panel) -> _Dict:
     if panel.ticks is not None:
         return {"type": axis.get("type", "linear"), **room, **_marks(panel.ticks)}
     if panel.heat is not None and panel.heat.along:
-        return _categories(panel.heat.along)
+        return {**_categories(panel.heat.along), "tickangle": -90}
     first, last = drawn.extent(panel)
     few = not panel.log_x and drawn.in_whole_steps(panel) and last - first <= 5
     return {**axis, **room, **({"dtick": 1} if few else {})}  # no halves of a state or a block
@@ -267,12 +282,8 @@ def _along(panel: Panel) -> _Dict:
 
 def _categories(names: Sequence[str]) -> _Dict:
     """An axis of names; some of them stand on it, all are there to hover over."""
-    some = drawn.named(names, _NAMES)
-    places = {
-        "tickvals": [_numbered(names)[int(place)] for place in some.places],
-        "ticktext": list(map(_literal, some.names)),
-    }
-    return {"type": "category", **places}
+    some = list(map(_literal, drawn.named(names, _NAMES).names))
+    return {"type": "category", "tickvals": some, "ticktext": some, "automargin": True}
 
 
 def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
@@ -346,10 +357,10 @@ def _numbers(values: np.ndarray) -> list[float | int | None]:
     return [_number(value) for value in values.tolist()]
 
 
-def _number(value: float) -> float | int | None:
+def _number(value: float, *, digits: int = 6) -> float | int | None:
     if not math.isfinite(value):
         return None
-    short = float(f"{value:.6g}")
+    short = float(f"{value:.{digits}g}")
     return int(short) if short == int(short) and abs(short) < 1e15 else short
 
 

@@ -98,7 +98,7 @@ class Heat:
         diverging: colours run to both sides of 0.
         dots: cells that are marked.
         dotted: what a mark says.
-        up: names of the rows, where they have some; an axis shows as many as there is room for.
+        up: names of the rows, all different, where they have some; an axis shows as many as there is room for.
         along: those of the columns.
         down: the first row is at the top.
     """

@@ -79,7 +79,7 @@ class Tables:
         return known[name]
 
 
-_PLAIN = ("Boolean", "Date", "Datetime", "Float32", "Float64", "Int8", "Int16", "Int32", "Int64", "String")
+_PLAIN = ("Binary", "Boolean", "Date", "Datetime", "Float32", "Float64", "Int8", "Int16", "Int32", "Int64", "String")
 _LIST = re.compile(r"List\((.+)\)\Z")
 _LONGEST = 40
 

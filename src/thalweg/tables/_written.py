@@ -69,16 +69,24 @@ def latex(chosen: RunTable) -> bytes:
 
 
 def csv(chosen: RunTable) -> bytes:
-    """Every column by its name; lists joined, what is undefined NaN, what is absent empty."""
+    """Every column by its name; lists joined, bytes in base64, what is undefined NaN, what is absent empty."""
     lists = [name for name, dtype in chosen.frame.schema.items() if isinstance(dtype, pl.List)]
-    joined = chosen.frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(BETWEEN) for name in lists)
+    joined = _in_letters(chosen.frame).with_columns(
+        pl.col(name).cast(pl.List(pl.String)).list.join(BETWEEN) for name in lists
+    )
     return joined.write_csv().encode()
 
 
+def _in_letters(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col(pl.Binary).bin.encode("base64"))
+
+
 def as_json(chosen: RunTable) -> bytes:
-    """The columns with their units and meanings, and the rows; what is undefined or infinite is null."""
+    """The columns with their units and meanings, and the rows; what is undefined or infinite is null, bytes base64."""
     floats = [name for name, dtype in chosen.frame.schema.items() if dtype.is_float()]
-    plain = chosen.frame.with_columns(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in floats)
+    plain = _in_letters(chosen.frame).with_columns(
+        pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in floats
+    )
     told = {
         "run": str(chosen.run.path),
         "table": f"{chosen.folder}.{chosen.name}",
