@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thalweg.advice import advise as advise
     from thalweg.checks import listing as listing
     from thalweg.checks import verify as verify
+    from thalweg.comparison import compare as compare
     from thalweg.errors import ThalwegError as ThalwegError
     from thalweg.errors import UsageError as UsageError
     from thalweg.experiments import Checkpoints as Checkpoints
@@ -52,6 +53,7 @@ _ROOMS = {
     "ThalwegError": "errors",
     "UsageError": "errors",
     "advise": "advice",
+    "compare": "comparison",
     "listing": "checks",
     "open_run": "store",
     "save_figures": "figures",

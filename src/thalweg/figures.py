@@ -13,7 +13,7 @@ from thalweg.paths import path_here
 from thalweg.shown import Section
 from thalweg.store import Run, open_run, write_whole
 
-__all__ = ["save_figures"]
+__all__ = ["save_figures", "save_section"]
 
 
 def save_figures(
@@ -46,7 +46,7 @@ def save_figures(
         raise RunError(
             f"cannot write figures to {directory}: {error.strerror or error}. Choose another place."
         ) from error
-    return [file for name, section in _figures(run) for file in _save(section, directory, name)]
+    return [file for name, section in _figures(run) for file in save_section(section, directory, name)]
 
 
 def _figures(run: Run) -> Iterator[tuple[str, Section]]:
@@ -60,7 +60,14 @@ def _figures(run: Run) -> Iterator[tuple[str, Section]]:
                 yield section.name if time == 1 else f"{section.name}_{section.key or time}", section
 
 
-def _save(section: Section, directory: Path, name: str) -> list[Path]:
+def save_section(section: Section, directory: Path, name: str) -> list[Path]:
+    """Draw the panels of a section and give the files.
+
+    Args:
+        section: with panels.
+        directory: for the files; it is there.
+        name: of the files, without ending.
+    """
     from thalweg.shown import files_of  # matplotlib is loaded here and not for a look at the help
 
     contents = {directory / f"{name}.{kind}": content for kind, content in files_of(section).items()}

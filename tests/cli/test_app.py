@@ -36,7 +36,8 @@ def test_help_lists_and_looking_at_a_run_load_no_torch(tmp_path):
     build_run(tmp_path / "run", models=(PLAIN,), data=("words",))
     commands = ["", "--help", "--version", "list metrics", "list data", *(f"{verb} --help" for verb in VERBS)]
     contrasted_run(tmp_path / "contrasted")
-    commands += [f"report {tmp_path / 'run'}", f"table {tmp_path / 'run'} heads", f"contrast {tmp_path / 'contrasted'}"]
+    commands += [f"report {tmp_path / 'run'}", f"table {tmp_path / 'run'} heads", f"show {tmp_path / 'run'}"]
+    commands += [f"compare {tmp_path / 'run'} {tmp_path / 'contrasted'}", f"contrast {tmp_path / 'contrasted'}"]
     code = [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, "|".join(commands)]
     done = subprocess.run(code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -49,6 +50,7 @@ def test_the_verbs_are_there(thalweg):
         "attribute",
         "checkpoints",
         "clip",
+        "compare",
         "contrast",
         "figures",
         "heads",
@@ -135,7 +137,9 @@ def test_no_option_turns_off_what_cannot_be_turned_off(options, verb):
     shown = options(verb)
     negatives = {name for option in shown.values() for name in option.names if re.match("--(no|empty)-", name)}
     assert negatives <= {"--no-final-norm", "--no-blocks", "--no-prefetch"}
-    assert all(name.startswith("--") or name in ("MODEL", "MODEL|RUN", "RUN", "WHAT", "NAME") for name in shown)
+    assert all(
+        name.startswith("--") or name in ("MODEL", "MODEL|RUN", "RUN", "WHAT", "NAME", "OTHER") for name in shown
+    )
 
 
 def test_the_last_of_an_option_that_is_given_twice_counts(thalweg, asked):

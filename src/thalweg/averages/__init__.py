@@ -11,10 +11,12 @@ Polars and SciPy; no torch, model or file is known here. In reading order:
 - ``_emergence``      when they appear in training
 - ``_effects``        what a change of the model does, prompt by prompt
 - ``_verdicts``       whether compression and sinks went with it
+- ``_compared``       whether two models, or two data sets, differ: where, and by how much
 - ``_paired``         whether one state is right more often than another, on the same questions
 """
 
 from thalweg.averages._claims import CLAIMS, Claim, claims, phase_values
+from thalweg.averages._compared import HEAD_PLACES, OVERALL, PLACES, compared, measured_heads, measured_places
 from thalweg.averages._coupling import Correlation, coupling, fisher_mean, step_correlation
 from thalweg.averages._courses import (
     COMPRESS,
@@ -47,7 +49,10 @@ __all__ = [
     "ALPHA",
     "CLAIMS",
     "COMPRESS",
+    "HEAD_PLACES",
     "KEYS",
+    "OVERALL",
+    "PLACES",
     "STATISTICS",
     "Claim",
     "Correlation",
@@ -57,6 +62,7 @@ __all__ = [
     "changes",
     "checkpoint_curves",
     "claims",
+    "compared",
     "coupling",
     "courses",
     "depth_means",
@@ -67,6 +73,8 @@ __all__ = [
     "holm",
     "is_of",
     "mcnemar",
+    "measured_heads",
+    "measured_places",
     "measurements",
     "not_told_apart",
     "phase_values",

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from thalweg.advice import Advice, advise
 from thalweg.checks import Verification, listing, verify
+from thalweg.comparison import Comparison, compare
 from thalweg.experiments import Outcome, experiments
 from thalweg.figures import save_figures
 from thalweg.holdings import Holdings, show
@@ -68,6 +69,16 @@ def _tabled(result: RunTable | str | Path, asked: Mapping[str, Any]) -> Outcome:
     return Outcome(None, run, lines=[said]) if isinstance(result, Path) else Outcome(None, run, text=said)
 
 
+def _compared(comparison: Comparison, asked: Mapping[str, Any]) -> Outcome:
+    tables = {name: getattr(comparison, name).to_dicts() for name in ("places", "heads")}
+    return Outcome(
+        {"answers": comparison.sentences, **tables},
+        open_run(asked["run"]),
+        comparison.sections,
+        lines=[str(path) for path in comparison.figures],
+    )
+
+
 def _held(holdings: Holdings, _: Mapping[str, Any]) -> Outcome:
     return Outcome(asdict(holdings), tables=holdings.tables, lines=["", *holdings.lines], exit_code=holdings.exit_code)
 
@@ -87,6 +98,7 @@ LOOKING = (
     Verb("advise", advise, "Downstream", _advised),
     Verb("figures", save_figures, "Look", _drawn, as_json=False),
     Verb("report", write_report, "Look", _written, as_json=False),
+    Verb("compare", compare, "Look", _compared),
     Verb("show", show, "Look", _held),
     Verb("table", table, "Look", _tabled, as_json=False),
     Verb("verify", verify, "Check", _verified),

@@ -109,6 +109,8 @@ def _tables() -> dict[str, Tables]:
 def _named(run: Run, name: str, held: Mapping[str, list[Findings]]) -> tuple[str, str]:
     """Folder and table."""
     folder, _, table = name.partition(".")
+    if SURVEY in held and name in held[SURVEY][-1].header.tables:
+        return SURVEY, name
     if folder in held and not table:
         tables = list(held[folder][-1].header.tables)
         declared = _tables().get(folder, Tables())
@@ -118,8 +120,6 @@ def _named(run: Run, name: str, held: Mapping[str, list[Findings]]) -> tuple[str
     having = [each for each in held if name in held[each][-1].header.tables]
     if not having:
         raise _unknown(run, name, held)
-    if having[0] == SURVEY:
-        return SURVEY, name
     latest = max(having, key=lambda each: str(held[each][-1].header.updated))
     if others := [f"{each}.{name}" for each in having if each != latest]:
         _log.warning("this is %s.%s, the latest of this name; there is also %s.", latest, name, ", ".join(others))
