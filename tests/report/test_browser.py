@@ -4,10 +4,12 @@ import csv
 import re
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
 from playwright.sync_api import sync_playwright
+from tests.advised import with_maps
 from tests.gallery import alone, sections
 from tests.synthetic_run import PLANTED, Plant, build_run, header, open_survey, write_aggregates, write_parts
 from tests.synthetic_training import build_training
@@ -63,6 +65,19 @@ def opened(browser, file, size=WIDE, **how):
     assert not [url for url in asked if not url.startswith((file.as_uri(), "data:", "blob:"))]
 
 
+def shown(plot):
+    """The chart, once it has come into view and is drawn."""
+    plot.scroll_into_view_if_needed()
+    plot.page.wait_for_function("plot => plot.dataset.drawn === 'yes'", arg=plot.element_handle())
+    return plot
+
+
+def one_head(page):
+    """The numbers of a head, asked for by keys; the block's number is then focused."""
+    page.get_by_role("button", name="One head's numbers").first.press("Enter")
+    page.wait_for_function("() => document.activeElement.matches('#one-head input')")
+
+
 def print_it(page):
     """What a browser does before it prints."""
     page.emulate_media(media="print")
@@ -94,29 +109,26 @@ def test_a_click_on_a_head_shows_its_numbers_and_how_to_map_it(browser, files, r
     mean = rows.select(pl.col("sink_score").cast(pl.Float64).mean()).collect().item()
     with opened(browser, files / "survey.html") as page:
         plot = page.locator("figure[data-heads] .plot").first
-        plot.scroll_into_view_if_needed()
-        page.wait_for_function(SETTLED)
+        shown(plot)
         pixel = "[5, 2][n]) + axis._offset"
         at = plot.evaluate(f"({{_fullLayout: own}}) => [own.xaxis, own.yaxis].map((axis, n) => axis.l2p({pixel})")
         plot.click(position={"x": at[0], "y": at[1]})
         told = page.locator("#one-head dl").inner_text()
         assert f"{metric('sink_score').label}\n{mean:.3g}\n" in told
         assert page.locator("#one-head code").inner_text() == (
-            f"thalweg heads lab/planted --data words --prompt 0 --blocks 5 --heads 2 --out {run.path}"
+            f"thalweg heads {run.path} --prompt 0 --blocks 5 --heads 2"
         )
         page.keyboard.press("Escape")
         assert not page.locator("#one-head").is_visible()
-        page.get_by_role("button", name="One head's numbers").first.press("Enter")
+        one_head(page)
         page.keyboard.type("7")  # what is focused is the block's number
         assert "--blocks 7 --heads 0" in page.locator("#one-head code").inner_text()
         page.get_by_label("head", exact=True).fill("4")
         assert "heads 0 to 3" in page.locator("#one-head").inner_text()
-        page.locator("figure[data-heads]").nth(1).scroll_into_view_if_needed()
-        page.wait_for_function(SETTLED)
-        page.locator("figure[data-heads] .plot").nth(1).evaluate(
+        shown(page.locator("figure[data-heads] .plot").nth(1)).evaluate(
             "plot => plot.emit('plotly_click', { points: [{ data: {}, customdata: plot.data.at(-2).customdata[13] }] })"
         )
-        told = "() => document.querySelector('#one-head code').textContent.includes('--blocks 3 --heads 1 ')"
+        told = "() => document.querySelector('#one-head code').textContent.endsWith('--blocks 3 --heads 1')"
         page.wait_for_function(told)
 
 
@@ -124,17 +136,37 @@ def column(table, place):
     return table.locator(f"tbody tr td:nth-child({place})").all_inner_texts()
 
 
+def test_a_head_whose_map_the_run_holds_shows_it_with_its_tokens(browser, run, tmp_path):
+    held = open_run(with_maps(Path(shutil.copytree(run.path, tmp_path / "run"))))
+    with opened(browser, write_report(held)) as page:
+        one_head(page)
+        assert not page.locator("#one-head .map").is_visible()
+        page.keyboard.type("1")
+        page.wait_for_selector("#one-head .map .main-svg")
+        assert not page.locator("#one-head .how").is_visible()
+        of = "planted on words, prompt 0. mix: sink (block 1, head 0)"
+        assert page.locator("#one-head .caption").inner_text() == of
+        shares = page.locator("#one-head .tokens span").evaluate_all("all => all.map((token) => token.title)")
+        assert shares == ["1.0", *["0.0010"] * 5]  # what is less than a thousandth is drawn as a thousandth
+        words = page.locator("#one-head .tokens span").all_inner_texts()
+        assert words[0].endswith("<0>\\n")
+
+
+def number(text):
+    return float(text.replace(",", ""))
+
+
 def test_tables_sort_by_mouse_and_by_keys(browser, files):
     with opened(browser, files / "survey.html") as page:
         page.get_by_text("Every state").click()
         table = page.locator("#depth table")
-        values = column(table, 2)
-        entropy = table.get_by_role("button", name="normalized entropy")
-        entropy.click()
-        assert column(table, 2) == sorted(values, key=float) != values
-        assert entropy.locator("..").get_attribute("aria-sort") == "ascending"
-        entropy.press("Enter")
-        assert column(table, 2) == sorted(values, key=float, reverse=True)
+        values = column(table, 3)
+        norm = table.get_by_role("button", name="sink norm")
+        norm.click()
+        assert column(table, 3) == sorted(values, key=number) != sorted(values)
+        assert norm.locator("..").get_attribute("aria-sort") == "ascending"
+        norm.press("Enter")
+        assert column(table, 3) == sorted(values, key=number, reverse=True)
         rate = table.get_by_role("button", name="sink rate")
         rate.press("Enter")
         assert column(table, 7)[-1] == "\N{EN DASH}"
@@ -179,8 +211,7 @@ def test_a_chart_is_zoomed_and_saved_by_keys(browser, files, tmp_path):
 def test_lines_and_bars_are_switched_by_the_legend_before_and_after_they_are_drawn(browser, files):
     with opened(browser, files / "gallery.html", size=(1400, 300)) as page:
         page.locator(".legend button[data-series='second']").first.press("Enter")
-        page.locator("figure.chart").nth(1).scroll_into_view_if_needed()
-        page.wait_for_function(SETTLED)
+        shown(page.locator(".plot").nth(1))
         hidden = "plot => plot.data.filter((trace) => trace.visible === false).map((trace) => trace.legendgroup)"
         plots = page.locator(".plot[data-drawn='yes']")
         assert plots.nth(0).evaluate(hidden) == ["second"]
@@ -192,9 +223,7 @@ def test_lines_and_bars_are_switched_by_the_legend_before_and_after_they_are_dra
 def test_a_slider_moves_through_checkpoints(browser, files):
     with opened(browser, files / "training.html") as page:
         slider = page.locator("#training input[type=range]")
-        slider.scroll_into_view_if_needed()
-        page.wait_for_function(SETTLED)
-        figure = page.locator(".shown", has=page.locator("input[type=range]")).locator(".plot").first
+        figure = shown(page.locator(".shown", has=page.locator("input[type=range]")).locator(".plot").first)
         faint = "plot => plot.data.map((trace) => trace.opacity ?? 1)"
         slider.press("ArrowRight")
         slider.press("ArrowRight")
@@ -334,7 +363,7 @@ def test_hostile_names_run_nothing_and_call_nobody(browser, tmp_path):
         write_aggregates(writer, models, data)
         writer.update(status="finished")
     with opened(browser, write_report(open_run(tmp_path / "run"))) as page:
-        page.get_by_role("button", name="One head's numbers").first.press("Enter")
+        one_head(page)
         assert page.locator("#one-head h2").text_content().startswith("script><script>")
         print_it(page)
         assert page.locator("html").get_attribute("data-ran") is None

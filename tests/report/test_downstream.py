@@ -1,7 +1,7 @@
 """The page shows lenses, multiple choice, probes and MTEB where the run holds them, and nothing of them elsewhere."""
 
 import pytest
-from tests.advised import with_lens, with_mteb
+from tests.advised import with_lens, with_maps, with_mteb
 from tests.probed import with_probe
 from tests.report.test_page import EVIL, page_of
 from tests.scored_run import undefined, with_mcq
@@ -74,3 +74,9 @@ def test_a_run_without_them_says_nothing_of_them(tmp_path):
     assert not set(anchors(page)) & set(WORDS)
     assert not any(attrs.get("href") in {f"#{anchor}" for anchor in WORDS} for _, attrs in page.elements)
     assert not [title for title in TITLES if title in page.text]
+
+
+def test_maps_of_heads_alone_have_a_page(tmp_path):
+    with_maps(tmp_path / "run")
+    page = page_of(open_run(tmp_path / "run"))
+    assert not [attrs for _, attrs in page.elements if "data-heads" in attrs or attrs.get("id") == "one-head"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from thalweg.catalogue import Metric, metrics_at
-from thalweg.experiments._views import heading, pairs
+from thalweg.experiments._views import Pair, heading, pairs
 from thalweg.store import Run
 
 _METRICS = metrics_at("head", variants=False)
@@ -48,7 +48,6 @@ def head_numbers(run: Run, key: tuple[str, str, str]) -> HeadNumbers:
     long_enough = prompts.filter(pl.col("sink_uniform") < run.header.thresholds.tau).select("prompt")
     rows = _means(run.heads.filter(pair.rows).join(long_enough, on="prompt", how="semi"), pair.blocks, heads)
     kept, every = (frame.select(pl.len()).collect().item() for frame in (long_enough, prompts))
-    revision = () if pair.revision == "main" else ("--revision", pair.revision)
     return HeadNumbers(
         heading(run, pair),
         f"Means over {kept:,} of {every:,} prompts, those in which a uniform head does not sink; of the most attended "
@@ -56,9 +55,17 @@ def head_numbers(run: Run, key: tuple[str, str, str]) -> HeadNumbers:
         pair.blocks,
         heads,
         {metric.label: list(map(_short, rows[metric.name])) for metric in _METRICS},
-        shlex.join(["thalweg", "heads", pair.model, *revision, "--data", pair.data, "--prompt", "0"]),
-        f" {run.as_out}",
+        *_how_to_map(run, pair),
     )
+
+
+def _how_to_map(run: Run, pair: Pair) -> tuple[str, str]:
+    """The command, and its end; a run of one model on one data set stands for both and for how they are read."""
+    if len(run.header.models) == len(run.header.data) == 1:
+        return shlex.join(["thalweg", "heads", str(run.path), "--prompt", "0"]), ""
+    given = next(data.given or data.name for data in run.header.data if data.name == pair.data)
+    revision = () if pair.revision == "main" else ("--revision", pair.revision)
+    return shlex.join(["thalweg", "heads", pair.model, *revision, "--data", given, "--prompt", "0"]), f" {run.as_out}"
 
 
 def _means(rows: pl.LazyFrame, blocks: int, heads: int) -> pl.DataFrame:

@@ -53,7 +53,7 @@ def _render(run: Run) -> str:
     scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
     chapters = _chapters(run)
     panels = [panel for chapter, _ in chapters for section in chapter.sections for panel in section.panels]
-    heads = list(dict.fromkeys(panel.heads for panel in panels if panel.heads))
+    heads = list(dict.fromkeys(panel.heads for panel in panels if panel.heads and panel.head is None))
     return environment.get_template("page.html.j2").render(
         version=version("thalweg"),
         header=run.header,

@@ -100,13 +100,14 @@
   function numbers(plot) {
     const named = (axis) => unescaped(axis.title.text);
     const lines = [["name", named(plot.layout.xaxis), named(plot.layout.yaxis), "value", "below", "above"]];
+    const at = (names, place) => (names ? unescaped(names[place]) : place);
     for (const trace of plot.data.filter((trace) => trace.fill !== "toself" && !trace.marker?.showscale)) {
       if (trace.z)
-        (trace.customdata ?? trace.z).forEach((row, y) => row.forEach((value, x) => lines.push(["", x, y, value])));
+        trace.z.forEach((row, y) => row.forEach((value, x) => lines.push(["", at(trace.x, x), at(trace.y, y), value])));
       else
-        trace.x.forEach((x, at) => {
-          const spread = [trace.error_y?.arrayminus[at], trace.error_y?.array[at]];
-          lines.push([unescaped(trace.name ?? ""), x, trace.y[at], "", ...spread]);
+        trace.x.forEach((x, place) => {
+          const spread = [trace.error_y?.arrayminus[place], trace.error_y?.array[place]];
+          lines.push([unescaped(trace.name ?? ""), x, trace.y[place], "", ...spread]);
         });
     }
     const text = lines.map((line) => line.map(cell).join(",")).join("\n");

@@ -27,6 +27,7 @@
     const found = /^(?:under |over |x )?([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)/i.exec(text);
     return found ? Number(found[1].replaceAll(",", "")) : NaN;
   };
+  const unescaped = (name) => name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
   const missing = (text) => /^[-\u2013]?$/.test(text);
 
   function sort(heading) {
@@ -93,9 +94,12 @@
 
   const dialog = document.querySelector("#one-head");
   if (!dialog) return;
-  const packed = atob(document.querySelector("#head-numbers").textContent);
-  const bytes = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]).stream();
-  const known = new Response(bytes.pipeThrough(new DecompressionStream("gzip"))).json();
+  let unpacked = null;
+  function numbers() {
+    const packed = atob(document.querySelector("#head-numbers").textContent);
+    const bytes = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]).stream();
+    return new Response(bytes.pipeThrough(new DecompressionStream("gzip"))).json();
+  }
   const [block, head] = all("input", dialog);
   const [list, command, map] = ["dl", "code", ".map"].map((selector) => dialog.querySelector(selector));
   let of = null, index = null, opener = null;
@@ -112,23 +116,38 @@
     const kept = document.querySelector(`figure[data-heads="${index}"][data-head="${Number(block.value)},${Number(head.value)}"]`);
     map.hidden = !kept;
     dialog.querySelector(".how").hidden = Boolean(kept);
-    if (kept) {
-      const { data, layout } = JSON.parse(kept.querySelector("script").textContent);
-      map.querySelector(".caption").textContent = `${kept.closest(".shown").querySelector("h3")?.textContent ?? ""}: ${kept.dataset.title}`;
-      map.querySelector(".plot").ariaLabel = kept.querySelector(".plot").ariaLabel;
-      Plotly.newPlot(map.querySelector(".plot"), data, layout, { responsive: true, displayModeBar: false, typesetMath: false });
-    }
+    if (kept) draw(kept);
     command.textContent = `${of.command} --blocks ${Number(block.value)} --heads ${Number(head.value)}${of.out}`;
+  }
+
+  // Its map as the page holds it, and the prompt's tokens by the attention that they receive.
+  function draw(kept) {
+    const { data, layout } = JSON.parse(kept.querySelector("script").textContent), plot = map.querySelector(".plot");
+    const of_prompt = kept.closest(".shown").querySelector("summary b, h3").textContent;
+    map.querySelector(".caption").textContent = `${of_prompt} ${kept.dataset.title}`;
+    plot.ariaLabel = kept.querySelector(".plot").ariaLabel;
+    Plotly.newPlot(plot, data, layout, { responsive: true, displayModeBar: false, typesetMath: false });
+    const [{ x, z }] = data, tokens = map.querySelector(".tokens");
+    tokens.hidden = !x[1]?.startsWith("1 "); // of a long prompt the map has cells of several tokens
+    const received = x.map((_, at) => z.slice(at).reduce((sum, row) => sum + (row[at] ?? 0), 0) / (x.length - at));
+    tokens.replaceChildren(
+      "Attention that each token receives: ",
+      ...received.map((share, at) => {
+        const token = made("span", { title: `${share.toPrecision(2)}` }, unescaped(x[at].replace(/^\d+ /, "")));
+        token.style.setProperty("--share", `${45 * share}%`);
+        return token;
+      }),
+    );
   }
 
   async function show(figure, x, y, from) {
     index = figure.dataset.heads;
-    of = (await known)[index];
+    of = (await (unpacked ??= numbers()))[index];
     figure.closest(".charts").after(dialog);
     [block.max, head.max, block.value, head.value] = [of.blocks - 1, of.heads - 1, x, y];
     dialog.querySelector("h2").textContent = of.title;
-    tell();
     if (!dialog.open) dialog.show();
+    tell();
     opener = from;
   }
 

@@ -1,6 +1,7 @@
 """Attention maps of heads on one prompt, a gallery of them, with their numbers: the paper's Figures 6, 33 and 34."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def _section(measured: MeasuredPair) -> Section:
     drawn = heads[:MOST]
     together = max(1, int((2 * CELLS / max(len(drawn), 1)) ** 0.5))
     step = -(-len(tokens) // together)
-    panels = list(_panels(drawn, maps, tokens, step))
+    panels = [replace(panel, heads=measured.pair.key) for panel in _panels(drawn, maps, tokens, step)]
     prompt = measured.findings.header.settings["prompt"]
     return Section(
         f"{measured.name}, prompt {prompt}",
@@ -92,7 +93,7 @@ def _panel(row: dict[str, Any], kept: dict[str, Any], tokens: Sequence[str], ste
     grid = np.where(np.tri(len(grid), dtype=bool), np.maximum(grid, LEAST), np.nan)
     names = [f"{position} {shortened(tokens[position])}" for position in range(0, len(tokens), step)]
     heat = Heat(np.round(grid, 3), "share of attention", LEAST, 1.0, log=True, up=names, along=names, down=True)
-    return Panel(_titled(row), *AXES, heat=heat)
+    return Panel(_titled(row), *AXES, heat=heat, head=(row["block"], row["head"]))
 
 
 def _coarser(grid: np.ndarray, step: int) -> np.ndarray:
