@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from thalweg.experiments import train_tuned as train_tuned
     from thalweg.figures import save_figures as save_figures
     from thalweg.holdings import show as show
+    from thalweg.recipes import reproduce as reproduce
     from thalweg.report import write_report as write_report
     from thalweg.store import Run as Run
     from thalweg.store import open_run as open_run
@@ -56,6 +57,7 @@ _ROOMS = {
     "compare": "comparison",
     "listing": "checks",
     "open_run": "store",
+    "reproduce": "recipes",
     "save_figures": "figures",
     "show": "holdings",
     "table": "tables",

@@ -14,8 +14,8 @@ NEEDED = "states and attention"
 """What every verb that measures needs; of the rest, only the verb that needs it refuses."""
 
 
-def listing(what: Literal["metrics", "models", "data"]) -> list[dict[str, str]]:
-    """List every metric with its unit and range, the model families proved by tests, or the data sets by short name.
+def listing(what: Literal["metrics", "models", "data", "figures"]) -> list[dict[str, str]]:
+    """List metrics with unit and range, model families proved by tests, data sets by short name, or paper's figures.
 
     On the command line:
 
@@ -31,7 +31,7 @@ def listing(what: Literal["metrics", "models", "data"]) -> list[dict[str, str]]:
         >>> listing("metrics")[0]["metric"]
         'sink_norm'
     """
-    return {"metrics": _metrics, "models": _models, "data": _data}[what]()
+    return {"metrics": _metrics, "models": _models, "data": _data, "figures": _figures}[what]()
 
 
 def _metrics() -> list[dict[str, str]]:
@@ -75,6 +75,22 @@ def _data() -> list[dict[str, str]]:
         for data in list_labelled_data()
     ]
     return [*plain, *labelled]
+
+
+def _figures() -> list[dict[str, str]]:
+    from thalweg.recipes import recipes
+
+    return [
+        {
+            "figure": str(number),
+            "shows": recipe.shows,
+            "models": ", ".join(model.name.rpartition("/")[2] for model in recipe.models),
+            "data": ", ".join(dict.fromkeys(step.data or recipe.data for step in recipe.steps)),
+            "forward passes": f"{recipe.passes:,} a model",
+            "weights": f"{recipe.gigabytes:,.0f} GB" if recipe.gigabytes >= 1 else f"{recipe.gigabytes:.1f} GB",
+        }
+        for number, recipe in recipes().items()
+    ]
 
 
 @dataclass(frozen=True)

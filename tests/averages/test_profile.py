@@ -186,7 +186,7 @@ def test_no_rows_at_all():
 
 def test_how_much_is_averaged_at_once_changes_nothing(monkeypatch):
     random = np.random.default_rng(0)
-    layers = layer_rows({"row_ratio": random.uniform(1, 30, (7, 5)), "entropy_normalized": random.uniform(0, 1, (7, 5))})
+    layers = layer_rows({name: random.uniform(0, 9, (7, 5)) for name in ("row_ratio", "entropy_normalized")})
     heads = head_rows(
         {name: random.uniform(0, 1, (7, 4, 3)) for name in ("sink_score", "mixing_normalized", "diagonal", "previous")}
     )

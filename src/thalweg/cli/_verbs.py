@@ -13,9 +13,10 @@ from cyclopts import Parameter
 from thalweg.advice import Advice, advise
 from thalweg.checks import Verification, listing, verify
 from thalweg.comparison import Comparison, compare
-from thalweg.experiments import Outcome, experiments
+from thalweg.experiments import PARTLY, Outcome, experiments
 from thalweg.figures import save_figures
 from thalweg.holdings import Holdings, show
+from thalweg.recipes import Reproduced, reproduce
 from thalweg.report import write_report
 from thalweg.shown import Table, print_json, print_sections, print_table, printable
 from thalweg.store import open_run
@@ -94,9 +95,23 @@ def _listed(rows: list[dict[str, str]], _: Mapping[str, Any]) -> Outcome:
     return Outcome(rows, tables=[Table("", tuple(rows[0]), [tuple(row.values()) for row in rows])])
 
 
+def _reproduced(done: Sequence[Reproduced], _: Mapping[str, Any]) -> Outcome:
+    lines = [
+        line
+        for one in done
+        for line in (f"Figure {one.figure}: {one.shows}", *(f"  {said}" for said in one.substituted), *_files(one))
+    ]
+    return Outcome(list(map(asdict, done)), lines=lines, exit_code=PARTLY if any(one.reason for one in done) else 0)
+
+
+def _files(one: Reproduced) -> list[str]:
+    return [f"  not drawn: {one.reason}"] if one.reason else [f"  {file}" for file in one.files]
+
+
 LOOKING = (
     Verb("advise", advise, "Downstream", _advised),
     Verb("figures", save_figures, "Look", _drawn, as_json=False),
+    Verb("reproduce", reproduce, "Look", _reproduced),
     Verb("report", write_report, "Look", _written, as_json=False),
     Verb("compare", compare, "Look", _compared),
     Verb("show", show, "Look", _held),

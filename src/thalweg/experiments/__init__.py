@@ -26,7 +26,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
-from thalweg.experiments._declared import Experiment, Outcome, reading
+from thalweg.experiments._declared import PARTLY, Experiment, Outcome, reading
 from thalweg.experiments._head_numbers import head_numbers
 from thalweg.experiments._heads import heads
 from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILT_IN",
+    "PARTLY",
     "STEP_TOKENS",
     "Checkpoints",
     "Data",
