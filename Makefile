@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo test faults lint docs evidence bench clean
+.PHONY: install demo test faults lint docs evidence reproduced bench clean
 
 install: .venv/installed
 
@@ -41,6 +41,10 @@ docs: install
 evidence: install
 	$(BIN)/python examples/smollm2.py models
 	$(BIN)/python docs/evidence.py
+
+reproduced: install
+	$(BIN)/python examples/smollm2.py models
+	$(BIN)/python docs/reproduce.py
 
 bench: install
 	$(BIN)/python benchmarks/bench.py

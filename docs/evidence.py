@@ -25,6 +25,7 @@ MODELS = {
     "planted (built, not trained)": "planted",
 }
 REAL = next(iter(MODELS))
+TASKS = ROOT / "runs" / "evidence" / "tasks"
 PROMPTS, ABLATED = 48, 16
 BLOCKS, QUESTIONS, EXAMPLES = 8, 200, 600
 
@@ -53,7 +54,10 @@ def downstream(run: Path) -> None:
         folder = Path(data)
         text, labelled = str(folder / "wikitext2_test.txt"), str(folder / "sst2_train.tsv")
         splits = {"validation": str(folder / "sst2_dev.tsv"), "test": str(folder / "sst2_test.tsv")}
-        questions = {"tasks": "arc_easy_file", "include_path": str(task_of(folder / "arc_easy_test.jsonl"))}
+        questions = {
+            "tasks": "arc_easy_file",
+            "include_path": str(task_of(folder / "arc_easy_test.jsonl", "arc_easy_file", TASKS)),
+        }
     else:
         text, labelled, splits, questions = "wikitext2", "sst2", dict[str, str](), {"tasks": "arc_easy"}
     asked = [
@@ -69,13 +73,12 @@ def downstream(run: Path) -> None:
             sys.stderr.write(f"left out: {error}\n")
 
 
-def task_of(file: Path) -> Path:
+def task_of(file: Path, name: str, folder: Path) -> Path:
     """Write a task of lm-eval over AI2's own file of ARC; gives its folder."""
-    folder = ROOT / "runs" / "evidence" / "tasks"
     folder.mkdir(parents=True, exist_ok=True)
     metric = "  - {metric: %s, aggregation: mean, higher_is_better: true}"
     lines = [
-        "task: arc_easy_file",
+        f"task: {name}",
         "dataset_path: json",
         f"dataset_kwargs: {{data_files: {{test: '{file.resolve()}'}}}}",
         "output_type: multiple_choice",
@@ -86,7 +89,7 @@ def task_of(file: Path) -> Path:
         "metric_list:",
         *(metric % name for name in ("acc", "acc_norm")),
     ]
-    (folder / "arc_easy_file.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

@@ -3,6 +3,7 @@
 import inspect
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ TASKS = ("mcq", "mteb")
 RUN = "{run}"
 OWN_DATA = (*TASKS, "probe")
 """Verbs that read no prompts."""
+
 
 @dataclass(frozen=True)
 class Reproduced:
@@ -51,13 +53,13 @@ class Instead:
 
     Attributes:
         model: of every figure.
-        data: by verb, "" for all that read prompts.
+        data: by verb, "" for all that read prompts; of several, the first is for the verb's first step, and so on.
         limit: rows of the data.
         options: by verb.
     """
 
     model: str | Path | None
-    data: Mapping[str, Any]
+    data: Mapping[str, tuple[Any, ...]]
     limit: int | None
     options: Mapping[str, Mapping[str, Any]]
 
@@ -65,17 +67,25 @@ class Instead:
         """Those that are measured."""
         return recipe.models if self.model is None else (RecipeModel(name=str(self.model), billions=1),)
 
-    def data_of(self, verb: str) -> Any:
-        """The data of a verb; None where the recipe's are not replaced."""
-        return self.data.get(verb, None if verb in OWN_DATA else self.data.get(""))
+    def steps(self, recipe: Recipe) -> Iterator[tuple[Step, Any]]:
+        """The steps, each with what takes the place of its data, None where nothing does."""
+        times = Counter[str]()
+        for step in recipe.steps:
+            given = self.data.get(step.verb, () if step.verb in OWN_DATA else self.data.get("", ()))
+            place = times[step.verb] if step.verb in self.data else 0
+            times[step.verb] += 1
+            if place < max(1, len(given)):
+                yield step, given[place] if given else None
 
     def words(self, recipe: Recipe) -> tuple[str, ...]:
         """What is not as in the paper."""
         said = list[str]()
         if self.model is not None:
             said.append(f"{Path(self.model).name} in place of {listing(list(map(_short, recipe.models)))}")
-        of_verbs = [(_data_of(recipe, step), self.data_of(step.verb)) for step in recipe.steps]
-        said += [f"{_named(given)} in place of {published}" for published, given in of_verbs if given is not None]
+        steps = [(_data_of(recipe, step), given) for step, given in self.steps(recipe) if not step.reads]
+        said += [f"{_named(given)} in place of {published}" for published, given in steps if given is not None]
+        if len(left := [_data_of(recipe, step) for step in recipe.steps]) > len(steps):
+            said.append(f"without {listing(left[len(steps) :])}")
         if self.limit is not None and self.limit != recipe.limit:
             rows = "all" if recipe.limit is None else f"{recipe.limit:,}"
             said.append(f"{counted(self.limit, 'row')} at most in place of {rows}")
@@ -110,9 +120,9 @@ def reproduce(
     Args:
         figure: a number (``thalweg list figures``), "all", or a recipe of your own, a .toml file.
         model: in place of the paper's: hub id, directory, GGUF file, or a run that was measured already.
-        data: in place of the paper's: for every verb that reads prompts, or for one as VERB=DATA. For ``mcq`` a
-            directory with tasks of lm-eval, for ``probe`` labelled data, for ``mteb``, in Python, tasks. In Python also
-            by verb, "" for all that read prompts.
+        data: in place of the paper's: for every verb that reads prompts, or for one as VERB=DATA, again for the next
+            of its data. For ``mcq`` a directory with tasks of lm-eval, for ``probe`` labelled data, for ``mteb``, in
+            Python, a list of tasks. In Python also by verb, "" for all that read prompts, several as a tuple.
         limit: rows of the data, at most.
         changes: of options, as VERB.OPTION=VALUE, by their names in Python; in Python by verb.
         out: where runs and pictures are written.
@@ -135,14 +145,16 @@ def reproduce(
     return done
 
 
-def _by_verb(data: Sequence[str] | Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _by_verb(data: Sequence[str] | Mapping[str, Any] | None) -> Mapping[str, tuple[Any, ...]]:
     if isinstance(data, Mapping):
-        return data
-    verbs, found = {known.verb for known in experiments()}, dict[str, Any]()
+        return {verb: given if isinstance(given, tuple) else (given,) for verb, given in data.items()}
+    verbs, found = {known.verb for known in experiments()}, dict[str, tuple[Any, ...]]()
     for each in [data] if isinstance(data, str) else data or ():
         verb, told, given = each.partition("=")
         known = verb in verbs and bool(told)
-        found[verb if known else ""] = given if known else each
+        found[verb if known else ""] = (*found.get(verb if known else "", ()), given if known else each)
+    if len(found.get("", ())) > 1:
+        raise UsageError(f"--data: expected one for all verbs; got {listing(found[''])}. Name a verb, as in lens=FILE.")
     return found
 
 
@@ -195,21 +207,24 @@ def _figure(recipe: Recipe, instead: Instead, place: Path, *, alone: bool) -> It
 
 def run_name(recipe: Recipe, models: Sequence[RecipeModel], instead: Instead) -> str:
     """Give the name of the run: figures of one model on the same data share it."""
-    alone = len(models) == 1 and not recipe.apart
-    parts = [] if alone else [f"figure_{recipe.figure:02d}"]
-    parts += [slug(Path(models[0].name).name)] * (len(models) == 1) + [slug(_named(instead.data.get("", recipe.data)))]
-    return "-".join(parts + ([] if recipe.max_length is None else [str(recipe.max_length)]))
+    data = next(iter(instead.data.get("", ())), recipe.data)
+    parts = [] if len(models) == 1 and not recipe.apart else [f"figure_{recipe.figure:02d}"]
+    parts += [slug(Path(models[0].name).name)] if len(models) == 1 else []
+    parts += [slug(_named(data)), *([] if recipe.max_length is None else [str(recipe.max_length)])]
+    return "-".join(parts)
 
 
 def _measure(recipe: Recipe, models: Sequence[RecipeModel], instead: Instead, path: Path) -> None:
     given = open_run(path) if path == Path(models[0].name) else None
-    for step in recipe.steps:
+    for step, data in instead.steps(recipe):
         known = next(each for each in experiments() if each.verb == step.verb)
         if given is None or not any(given.experiments(folder) for folder in known.tables):
-            known.function(**_asked(recipe, step, models, instead, path))
+            known.function(**_asked(recipe, step, models, instead, path, data))
 
 
-def _asked(recipe: Recipe, step: Step, models: Sequence[RecipeModel], instead: Instead, path: Path) -> dict[str, Any]:
+def _asked(
+    recipe: Recipe, step: Step, models: Sequence[RecipeModel], instead: Instead, path: Path, data: Any
+) -> dict[str, Any]:
     """What a verb is called with."""
     if step.reads:
         first = next(iter(inspect.signature(_function(step.verb)).parameters))
@@ -218,9 +233,9 @@ def _asked(recipe: Recipe, step: Step, models: Sequence[RecipeModel], instead: I
     options = {**step.options, **own, "out": path, "limit": instead.limit or step.limit or recipe.limit}
     options |= {"max_length": recipe.max_length, **_subject(step.verb, models, instead)}
     if step.verb in TASKS:
-        options |= _tasks(step.verb, instead.data_of(step.verb))
+        options |= _tasks(step.verb, data)
     else:
-        options["data"] = instead.data_of(step.verb) or step.data or recipe.data
+        options["data"] = data or step.data or recipe.data
     options |= instead.options.get(step.verb, {})
     names = inspect.signature(_function(step.verb)).parameters
     asked = {name: value for name, value in options.items() if value is not None and name in names}
