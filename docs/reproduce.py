@@ -91,8 +91,8 @@ def page(done: dict[int, Reproduced]) -> Iterator[str]:
     yield (
         "`thalweg reproduce N` measures what is missing with the paper's models, data and settings and draws Figure N; "
         "`thalweg list figures` says what each costs. The same recipes run on another model and other data with "
-        f"`--model`, `--data` and `--limit`. The pictures are drawn of SmolLM2-135M-Instruct and {LIMIT} prompts; those "
-        "of training, of the reference model's checkpoints. What is not as in the paper stands under each."
+        f"`--model`, `--data` and `--limit`. The pictures are drawn of SmolLM2-135M-Instruct, {LIMIT} prompts, those "
+        "of training of the reference model's checkpoints. What is not as in the paper stands under each."
     )
     for figure, one in done.items():
         recipe = recipes()[figure]

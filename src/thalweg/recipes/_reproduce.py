@@ -1,7 +1,6 @@
 """Run what a figure of the paper is drawn from, as far as it is missing, and draw it."""
 
 import inspect
-import shlex
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -278,23 +277,19 @@ def _draw(recipe: Recipe, run: Run, place: Path, end: str) -> Iterator[Path]:
 
 def sections_of(recipe: Recipe, run: Run) -> Iterator[Section]:
     """Give what a recipe draws of a run, the latest settings of each alone."""
-    chapters = [chapter for known in experiments() for chapter in known.chapters(run)]
-    every = [section for chapter in chapters for section in chapter.sections if section.only != "terminal"]
     for drawing in recipe.draws:
         seen = set[str]()
-        for section in every:
-            if section.name == drawing.figure or section.name.startswith(f"{drawing.figure}_"):
-                panels = [
-                    panel for panel in section.panels if not drawing.panels or panel.title.startswith(drawing.panels)
-                ]
-                if panels and section.name not in seen:
-                    seen.add(section.name)
-                    yield replace(section, panels=panels)
+        for section in _sections(run, drawing.verb):
+            panels = [panel for panel in section.panels if panel.title.startswith(drawing.panels or "")]
+            named = section.name == drawing.figure or section.name.startswith(f"{drawing.figure}_")
+            if named and panels and section.name not in seen:
+                seen.add(section.name)
+                yield replace(section, panels=panels)
 
 
-def command_of(recipe: Recipe) -> str:
-    """Give what a person types for it."""
-    return shlex.join(["thalweg", "reproduce", str(recipe.figure)])
+def _sections(run: Run, verb: str | None) -> Iterator[Section]:
+    chapters = (chapter for known in experiments() if verb in (None, known.verb) for chapter in known.chapters(run))
+    return (section for chapter in chapters for section in chapter.sections if section.only != "terminal")
 
 
 def _short(model: RecipeModel) -> str:
