@@ -68,12 +68,10 @@ class Drawing(_Checked):
 
     Attributes:
         figure: how the name of its file begins, as ``thalweg figures`` names it.
-        verb: whose figures are looked at; those of all by default.
         panels: the titles of those that are wanted, or how they begin; all of them by default.
     """
 
     figure: str
-    verb: str | None = None
     panels: tuple[str, ...] = ()
 
 

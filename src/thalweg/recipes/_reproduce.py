@@ -277,19 +277,16 @@ def _draw(recipe: Recipe, run: Run, place: Path, end: str) -> Iterator[Path]:
 
 def sections_of(recipe: Recipe, run: Run) -> Iterator[Section]:
     """Give what a recipe draws of a run, the latest settings of each alone."""
+    chapters = [chapter for known in experiments() for chapter in known.chapters(run)]
+    every = [section for chapter in chapters for section in chapter.sections if section.only != "terminal"]
     for drawing in recipe.draws:
         seen = set[str]()
-        for section in _sections(run, drawing.verb):
+        for section in every:
             panels = [panel for panel in section.panels if panel.title.startswith(drawing.panels or "")]
             named = section.name == drawing.figure or section.name.startswith(f"{drawing.figure}_")
             if named and panels and section.name not in seen:
                 seen.add(section.name)
                 yield replace(section, panels=panels)
-
-
-def _sections(run: Run, verb: str | None) -> Iterator[Section]:
-    chapters = (chapter for known in experiments() if verb in (None, known.verb) for chapter in known.chapters(run))
-    return (section for chapter in chapters for section in chapter.sections if section.only != "terminal")
 
 
 def _short(model: RecipeModel) -> str:
