@@ -61,7 +61,6 @@ def _figures(run: Run) -> Iterator[tuple[str, Section]]:
 
 
 def save_section(section: Section, directory: Path, name: str) -> list[Path]:
-<<<<<<< HEAD
     """Draw the panels of a section and give the files.
 
     Args:
@@ -69,9 +68,6 @@ def save_section(section: Section, directory: Path, name: str) -> list[Path]:
         directory: for the files; it is there.
         name: of the files, without ending.
     """
-=======
-    """Draw one section as files of this name in a directory that is there, and give their paths."""
->>>>>>> d1d3043 (thalweg reproduce: a recipe for each figure of the paper, run as far as it is missing and drawn; three wait for maps of heads)
     from thalweg.shown import files_of  # matplotlib is loaded here and not for a look at the help
 
     contents = {directory / f"{name}.{kind}": content for kind, content in files_of(section).items()}
