@@ -361,9 +361,9 @@ def _check_page_layout(layout, panel):
     assert layout["xaxis"].get("type", "linear") == ("log" if panel.log_x else plain[0])
     assert layout["yaxis"].get("type", "linear") == ("log" if panel.log_y and not is_empty(panel) else plain[1])
     assert (layout["yaxis"].get("autorange") == "reversed") == (panel.heat is not None and panel.heat.down)
-    for names, axis in ((along, layout["xaxis"]), (up, layout["yaxis"])):
+    for names, axis, most in ((along, layout["xaxis"], 8), (up, layout["yaxis"], 12)):
         if names:
-            assert axis["tickvals"] == axis["ticktext"] == [escape(name, quote=False) for name in some(names, 12)[1]]
+            assert axis["tickvals"] == axis["ticktext"] == [escape(name, quote=False) for name in some(names, most)[1]]
     spans = [shape for shape in layout["shapes"] if (shape["type"], shape["yref"]) == ("rect", "y domain")]
     assert [(shape["x0"], shape["x1"]) for shape in spans] == [
         (span.first - 0.5, span.last + 0.5) for span in panel.spans

@@ -130,11 +130,12 @@
     const [{ x, z }] = data, tokens = map.querySelector(".tokens");
     tokens.hidden = !x[1]?.startsWith("1 "); // of a long prompt the map has cells of several tokens
     const received = x.map((_, at) => z.slice(at).reduce((sum, row) => sum + (row[at] ?? 0), 0) / (x.length - at));
+    const largest = Math.max(...received);
     tokens.replaceChildren(
-      "Attention that each token receives: ",
+      "Attention that each token receives, the stronger the colour the more: ",
       ...received.map((share, at) => {
         const token = made("span", { title: `${share.toPrecision(2)}` }, unescaped(x[at].replace(/^\d+ /, "")));
-        token.style.setProperty("--share", `${45 * share}%`);
+        token.style.setProperty("--share", `${(45 * share) / largest}%`);
         return token;
       }),
     );

@@ -26,8 +26,8 @@ CIVIDIS = (*_DARK, "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
 _SHADE = 0.16
 _TRACK = 7  # pixels of a bar under the axis
 _COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
-_NAMES = 12
-"""At most on an axis, of the rows or columns of a map."""
+_ALONG, _UP = 8, 12
+"""Names at most on the axes of a map."""
 
 _Dict = dict[str, Any]
 
@@ -179,7 +179,7 @@ def _level(rule: Rule, panel: Panel) -> _Dict:
 def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
     cells, colors = drawn.cells(heat), DIVERGING if heat.diverging else CIVIDIS
     along, up = (_literal(axis.split(" [")[0]) for axis in (panel.x, panel.y))  # without their units
-    bar: _Dict = {"title": {"text": _literal(heat.unit)}, **_COLOUR_BAR}
+    bar: _Dict = {"title": {"text": _literal(heat.unit), "side": "right"}, **_COLOUR_BAR}
     names = {axis: list(map(_literal, own)) for axis, own in (("x", heat.along), ("y", heat.up)) if own}
     yield {
         "type": "heatmap",
@@ -274,15 +274,15 @@ def _along(panel: Panel) -> _Dict:
     if panel.ticks is not None:
         return {"type": axis.get("type", "linear"), **room, **_marks(panel.ticks)}
     if panel.heat is not None and panel.heat.along:
-        return {**_categories(panel.heat.along), "tickangle": -90}
+        return {**_categories(panel.heat.along, _ALONG), "tickangle": -90}
     first, last = drawn.extent(panel)
     few = not panel.log_x and drawn.in_whole_steps(panel) and last - first <= 5
     return {**axis, **room, **({"dtick": 1} if few else {})}  # no halves of a state or a block
 
 
-def _categories(names: Sequence[str]) -> _Dict:
+def _categories(names: Sequence[str], most: int) -> _Dict:
     """An axis of names; some of them stand on it, all are there to hover over."""
-    some = list(map(_literal, drawn.named(names, _NAMES).names))
+    some = list(map(_literal, drawn.named(names, most).names))
     return {"type": "category", "tickvals": some, "ticktext": some, "automargin": True}
 
 
@@ -291,7 +291,7 @@ def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
         return {"showticklabels": False}
     if panel.heat is not None and (panel.heat.up or panel.heat.down):
         downward = {"autorange": "reversed"} if panel.heat.down else {}
-        return {**(_categories(panel.heat.up) if panel.heat.up else {}), **downward}
+        return {**(_categories(panel.heat.up, _UP) if panel.heat.up else {}), **downward}
     axis: _Dict = {"type": "log" if panel.log_y else "linear", "exponentformat": "power", "nticks": 7}
     if panel.share:
         axis["range"] = list(drawn.SHARE)

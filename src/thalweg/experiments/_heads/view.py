@@ -42,7 +42,8 @@ def _section(measured: MeasuredPair) -> Section:
     drawn = heads[:MOST]
     together = max(1, int((2 * CELLS / max(len(drawn), 1)) ** 0.5))
     step = -(-len(tokens) // together)
-    panels = [replace(panel, heads=measured.pair.key) for panel in _panels(drawn, maps, tokens, step)]
+    maps_of = list(_panels(drawn, maps, tokens, step))
+    panels = [replace(panel, heads=measured.pair.key) if panel.head else panel for panel in maps_of]
     prompt = measured.findings.header.settings["prompt"]
     return Section(
         f"{measured.name}, prompt {prompt}",
