@@ -11,6 +11,7 @@ from tests.synthetic_run import PLANTED, Plant, build_run, header, open_survey, 
 from thalweg.catalogue import METRICS
 from thalweg.errors import RunError
 from thalweg.report import write_report
+from thalweg.report._page import _term
 from thalweg.store import open_run
 
 
@@ -193,3 +194,21 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(run, tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         write_report(run, tmp_path / "file" / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "metric"),
+    [
+        ("normalized entropy", "entropy_normalized"),
+        ("normalized mixing", "mixing_normalized"),
+        ("sink norm", "sink_norm"),
+        ("Norm of the sink token (others in grey)", "sink_norm"),
+        ("Sink score: top minus bottom prompts", "sink_score"),
+        ("C", ""),
+        ("alpha", ""),
+        ("states", ""),
+        (EVIL, ""),
+    ],
+)
+def test_headings_and_titles_name_the_metric_that_they_are_defined_by(heading, metric):
+    assert _term(heading) == metric

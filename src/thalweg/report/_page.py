@@ -140,10 +140,14 @@ _NAMES = {metric.name.replace("_", " "): metric.name for metric in METRICS if le
 
 
 def _term(text: str) -> str:
-    """The metric that a title or a heading names, empty for none: by its name, or by its title somewhere in it."""
-    said = text.lower()
+    """The metric that a title or a heading names, empty for none.
+
+    By its name, its title, the beginning of its title, of two words or more, or by its title somewhere in it.
+    """
+    said = text.lower().split(" (")[0]
+    begun = next((name for title, name in _TERMS.items() if title.startswith(f"{said} ") and " " in said), "")
     found = _LONGEST_FIRST.search(said)
-    return _NAMES.get(said.split(" (")[0]) or (_TERMS[found[0]] if found else "")
+    return _NAMES.get(said) or _TERMS.get(said) or begun or (_TERMS[found[0]] if found else "")
 
 
 def _cell(value: Any) -> str:
