@@ -29,6 +29,8 @@ from thalweg.store import open_run
 MEASURING = ("survey", "scan", "checkpoints", "contrast", "heads", "attribute", "ablate", "clip")
 NAMES = (*MEASURING, "lens", "mcq", "probe", "mteb")
 TRAINED = "lens --train-tuned"
+JOINED = "survey --out"
+"""A model that joins a run, and then data."""
 OPTIONS = thalweg.SurveyOptions(progress=False, shard_rows=4, batch_size=4)
 FITS = 15
 FILES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
@@ -40,6 +42,7 @@ def prepare(place: Path) -> None:
         save(planted_llama(Plant(1, 2, {3: height}, (0, 1)), blocks=3, width=32), place / name)
     texts = [{"text": f"{row} green bottles, " * (1 + row % 3)} for row in range(8)]
     (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    (place / "more.txt").write_text("ten lazy dogs sleep\nand nobody wakes them up\n" * 2)
     Tasks(place / "tasks").choice(count=4)
     films(place / "films.jsonl", 40, 1)
 
@@ -54,7 +57,11 @@ def perform(name: str, place: Path, out: Path) -> None:
         "contrast": {"length": 16, "top": 2},
         TRAINED: {"train": True, "steps": 2, "step_tokens": 64},
     }.get(name, {})
-    if name == "checkpoints":
+    if name == JOINED:
+        called(model, prompts, out=out, options=OPTIONS)
+        called(place / "trained" / "checkpoint-1", out=out, options=OPTIONS)
+        called(out, place / "more.txt", options=OPTIONS)
+    elif name == "checkpoints":
         called(checkpoint_dir=place / "trained", data=prompts, out=out, options=OPTIONS)
     elif name == "mcq":
         called(model, ["small_choice"], include_path=place / "tasks", out=out, options=OPTIONS)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.faults.performed import NAMES, TRAINED, Fault, differing, performed, tables
+from tests.faults.performed import JOINED, NAMES, TRAINED, Fault, differing, performed, tables
 from tests.faults.share import some
 
 from thalweg.experiments import experiments
@@ -16,7 +16,7 @@ def test_every_experiment_is_killed():
     assert set(NAMES) == {known.verb for known in experiments()}
 
 
-@pytest.mark.parametrize("name", [*NAMES, TRAINED])
+@pytest.mark.parametrize("name", [*NAMES, TRAINED, JOINED])
 def test_one_that_was_killed_ends_with_the_tables_of_an_undisturbed_one(name, undisturbed, tmp_path):
     operations, whole = undisturbed.of(name)
     assert whole

@@ -36,8 +36,9 @@ def continued(
 ) -> Asked:
     """Complete what is asked for by what the run says that is named, or joined by ``out``.
 
-    Of a run that is joined, how each model is loaded is taken over; of one that stands for its models, its data and how
-    they are read too, unless other data are asked for where they need not be the run's ("own", "none").
+    Of a run that is joined, how each model is loaded is taken over, and where no data are asked for, its data and how
+    they are read; of one that stands for its models these too, unless other data are asked for where they need not be
+    the run's ("own", "none").
 
     Raises:
         UsageError: a run is named beside models or another directory, or it does not have the revision.
@@ -61,7 +62,8 @@ def continued(
     ]
     bos = next((facts.bos for facts in known if facts is not None), options.bos)
     options = replace(options, bos=bos if options.bos == _PLAIN.bos else options.bos)
-    if named is not None and run.header.data and (data_of == "run" or (data is None and data_of == "own")):
+    stands = {"run": named is not None or data is None, "own": named is not None and data is None, "none": False}
+    if run.header.data and stands[data_of]:
         options = replace(options, **_reading(run, options))
         data = _data(run) if data is None else data
     return Asked(models, BUNDLED_DATA if data is None else data, path, options)

@@ -56,9 +56,9 @@ def open_findings(
         tables: what it writes.
         session: how this command runs; it enters the findings with what they measure first.
         joins: how what is asked for goes with a run that is there. "whole": models and data are the run's. "grown":
-            models that the run does not hold are added to it. "part": models and data are among the run's. "models":
-            the models are; what is read need not be the run's data and is said in the settings or, where there are
-            tables in parts, in the findings' own header.
+            models, or data, that the run does not hold are added to it. "part": models and data are among the run's.
+            "models": the models are; what is read need not be the run's data and is said in the settings or, where
+            there are tables in parts, in the findings' own header.
         holding: another writer of this process that has the run open.
 
     Returns:
@@ -196,13 +196,34 @@ def _resumed(run: Path, stored: RunHeader, asked: RunHeader, *, grown: bool) -> 
     if not stored.data:
         stored = stored.model_copy(update={name: getattr(asked, name) for name in _OF_PROMPTS})
     if grown:
-        mine, theirs = stored.by_name, asked.by_name  # each keeps its own facts of a model that both name
-        stored = stored.model_copy(update={"models": tuple((mine | theirs | mine).values())})
-        asked = asked.model_copy(update={"models": tuple((mine | theirs).values())})
+        stored, asked = _grown(run, stored, asked)
     _refuse_another(run, stored, asked)
     known = stored.by_name
     models = tuple(_filled(model, known[name]) for name, model in asked.by_name.items())
     return asked.model_copy(update={"models": models, "started": stored.started})
+
+
+def _grown(run: Path, stored: RunHeader, asked: RunHeader) -> tuple[RunHeader, RunHeader]:
+    """Both with what either names, each with its own facts of what both name; a run is all its models on all its data.
+
+    RunError where a pair of a model and data would be left out.
+    """
+    mine, theirs = stored.by_name, asked.by_name
+    data, more = ({each.name: each for each in header.data} for header in (stored, asked))
+    lacks_data, lacks_models = theirs.keys() - mine.keys() and data.keys() - more.keys(), mine.keys() - theirs.keys()
+    if lacks_data or (more.keys() - data.keys() and lacks_models):
+        raise RunError(
+            f"{run} holds {_named(stored)}; asked for {_named(asked)}. A model joins on all of its data: leave "
+            f"--data out. Data join for all of its models: name {run} in place of the model. Or choose another --out."
+        )
+    of_stored = {"models": tuple((mine | theirs | mine).values()), "data": tuple((data | more | data).values())}
+    of_asked = {"models": tuple((mine | theirs).values()), "data": tuple((data | more).values())}
+    return stored.model_copy(update=of_stored), asked.model_copy(update=of_asked)
+
+
+def _named(header: RunHeader) -> str:
+    models, data = (", ".join(sorted({each.name for each in named})) for named in (header.models, header.data))
+    return f"{models} on {data}"
 
 
 def _refuse_strangers(run: Path, stored: RunHeader, asked: RunHeader, joins: Joins) -> None:

@@ -25,8 +25,9 @@ def survey(
 ) -> Run:
     """Measure every state and every attention head of models on prompts, layer by layer.
 
-    A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it. It can be
-    read without the models. The paper's setting: ``--data gsm8k --max-length 1024 --tau 0.3``.
+    A run that exists is continued: finished shards are not measured again, and a higher ``limit`` extends it. A model
+    that it does not hold joins it, on its data, and data join it for its models, where thresholds and lengths agree. It
+    can be read without the models. The paper's setting: ``--data gsm8k --max-length 1024 --tau 0.3``.
 
     On the command line:
 
@@ -37,6 +38,10 @@ def survey(
         thalweg survey ./model-a ./model-b --data prompts.jsonl --data notes.txt --out runs/two
 
         thalweg survey runs/two --limit 1000
+
+        thalweg survey ./model-c --out runs/two
+
+        thalweg survey runs/two --data more.jsonl
 
     Args:
         models: hub ids, directories or GGUF files; with thalweg come "reference", which was trained, and "planted",
@@ -64,12 +69,14 @@ def survey(
     from thalweg.experiments._survey.measure import ModelSurvey, aggregate, open_survey
 
     prepared = prepare(models, data, out=out, options=options)
-    with open_survey(prepared.path, prepared.header, prepared.session) as writer:
+    with open_survey(prepared.path, prepared.header, prepared.session, grown=True) as writer:
         try:
             for number in range(len(prepared.models)):
                 ModelSurvey(prepared, number, writer).run()
                 gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
         except ThalwegError:
+            for model in prepared.models:  # one of which nothing was measured does not join
+                writer.remove_model(model.name, model.revision)
             aggregate(writer)  # what came before the one that cannot be measured can be looked at
             raise
         aggregate(writer)
