@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from thalweg.experiments import scan as scan
     from thalweg.experiments import survey as survey
     from thalweg.experiments import train_tuned as train_tuned
+    from thalweg.figures import figure as figure
     from thalweg.figures import save_figures as save_figures
     from thalweg.holdings import show as show
     from thalweg.recipes import reproduce as reproduce
@@ -55,6 +56,7 @@ _ROOMS = {
     "UsageError": "errors",
     "advise": "advice",
     "compare": "comparison",
+    "figure": "figures",
     "listing": "checks",
     "open_run": "store",
     "reproduce": "recipes",

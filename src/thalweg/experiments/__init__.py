@@ -34,7 +34,7 @@ from thalweg.experiments._lens import STEP_TOKENS, lens, train_tuned
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._mcq import mcq
 from thalweg.experiments._mteb import mteb
-from thalweg.experiments._options import Data, Model, Models, Names, PromptOptions, SurveyOptions
+from thalweg.experiments._options import PIECES, Data, Model, Models, Names, PromptOptions, SurveyOptions
 from thalweg.experiments._probe import Recipe, probe
 from thalweg.experiments._scan import scan
 from thalweg.experiments._session import hardware, versions
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "PARTLY",
+    "PIECES",
     "STEP_TOKENS",
     "Checkpoints",
     "Data",

@@ -3,11 +3,12 @@
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from importlib.resources import files
 from itertools import groupby
 from textwrap import fill
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -28,8 +29,23 @@ DIVERGING = "RdBu_r"
 """White for no change; its two ends are told apart with every kind of colour blindness."""
 
 _SHADE = 0.16
+WIDTHS = {"column": 3.3, "text": 6.8}
+"""Inches of a paper's column and of its text, two columns wide."""
+DOTS = 160
+"""To an inch, of a PNG."""
+_LEAST = 2.1
+"""Inches of a panel, below which its words do not fit."""
+_SMALL = {
+    **dict.fromkeys(("axes.labelsize", "axes.titlesize", "figure.titlesize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    "lines.linewidth": 1.2,
+    "lines.markersize": 2.2,
+    "axes.titlepad": 5,
+}
+"""On a page of a paper."""
 _LETTERS = {"headline": 12.0, "title": 12.0, "legend": 15.0}  # an inch of each, at its size
 _ENTRY = 0.5  # inches of a legend's entry beside its words
+_UNDER = 0.42  # inches of an axis and its name
 _LINE = 0.17  # inches of a line of text
 _NAMES = 8  # at most, of the rows or columns of a map
 _TRACK = 4.0  # points of a bar under the axis
@@ -38,8 +54,10 @@ _TRACK = 4.0  # points of a bar under the axis
 _METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
 }
 
+Width = Literal["column", "text"]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -52,25 +70,29 @@ def styled(draw: Callable[Given, Result]) -> Callable[Given, Result]:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rc_file(STYLE, use_default_template=False)
+            if options.get("width") is not None:
+                mpl.rcParams.update(_SMALL)  # pyright: ignore[reportArgumentType]
             return draw(*args, **options)
 
     return in_style
 
 
 @styled
-def figure_of(section: Section) -> Figure:
+def figure_of(section: Section, *, width: Width | None = None) -> Figure:
     """Draw all panels of a section.
 
     Args:
         section: with at least one panel.
+        width: of a paper that it has to fit into, with the letters that fit there; its own by default.
 
     Returns:
         The figure, not saved anywhere: panels row by row, the headline above them, the legend below.
     """
+    section = section if width is None else _fitted(section, width)
     columns = min(len(section.panels), section.columns)
     rows = -(-len(section.panels) // columns)
-    width, height = section.size[0] * columns, section.size[1] * rows
-    figure = Figure(figsize=(width, height))
+    wide, high = section.size[0] * columns, section.size[1] * rows
+    figure = Figure(figsize=(wide, high))
     every: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in every[len(section.panels) :]:
         spare.set_axis_off()
@@ -80,21 +102,39 @@ def figure_of(section: Section) -> Figure:
         axes.set_title(fill(plain(panel.title), int(_LETTERS["title"] * section.size[0])))
     _add_colour_bars(figure, images, [panel.heat for panel in section.panels if panel.heat is not None])
     _add_scales(figure, every, section)
-    more = _add_headline(figure, section, width) + _add_legend(figure, every, section, width)
-    figure.set_size_inches(width, height + _LINE * more)
+    more = _add_headline(figure, section, wide) + _add_legend(figure, every, section, wide)
+    figure.set_size_inches(wide, high + _LINE * more)
     return figure
 
 
+def _fitted(section: Section, width: Width) -> Section:
+    """As many panels side by side as there is room for, in the shape that they have."""
+    columns = max(1, min(len(section.panels), section.columns, int(WIDTHS[width] / _LEAST)))
+    wide, high = section.size
+    each = WIDTHS[width] / columns
+    return replace(section, columns=columns, size=(each, max(1.6, each * high / wide)))
+
+
 @styled
-def files_of(section: Section) -> dict[str, bytes]:
-    """Draw a section and give it as files, by ending: ``png`` and ``pdf``, the same bytes for the same section."""
-    figure, contents = figure_of(section), dict[str, bytes]()
+def files_of(
+    section: Section, *, formats: Sequence[str] = ("png", "pdf"), width: Width | None = None, dpi: int = DOTS
+) -> dict[str, bytes]:
+    """Draw a section and give it as files, by ending, the same bytes for the same section.
+
+    Args:
+        section: with at least one panel.
+        formats: endings: png, pdf, svg.
+        width: as for `figure_of`.
+        dpi: dots to an inch of a PNG.
+    """
+    figure, contents = figure_of(section, width=width), dict[str, bytes]()
+    mpl.rcParams["svg.hashsalt"] = "thalweg"  # names of parts, which are drawn by lot otherwise
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn with boxes; the figure is still right.
         warnings.filterwarnings("ignore", message="Glyph")
-        for kind, metadata in _METADATA.items():
+        for kind in formats:
             file = io.BytesIO()
-            figure.savefig(file, format=kind, metadata=metadata)
+            figure.savefig(file, format=kind, metadata=_METADATA[kind], dpi=dpi)
             figure.set_layout_engine("none")  # laid out by the first, which the second need not repeat
             contents[kind] = file.getvalue()
     return contents
@@ -256,10 +296,7 @@ def _add_legend(figure: Figure, every: list[Axes], section: Section, width: floa
     """One legend for all panels, or one in each; returns how many lines it takes below them beyond the first."""
     handles = [axes.get_legend_handles_labels() for axes in every]
     if section.legend == "each":
-        for axes, (_, labels) in zip(every, handles, strict=True):
-            if labels:
-                axes.legend(loc="best")
-        return 0
+        return _add_legends(every, handles, section)
     named = dict[str, Any]()
     for handle, label in (pair for drawn_in in handles for pair in zip(*drawn_in, strict=True)):
         named.setdefault(label, handle)
@@ -269,6 +306,19 @@ def _add_legend(figure: Figure, every: list[Axes], section: Section, width: floa
     columns = max(1, min(len(named), fit))
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns)
     return -(-len(named) // columns) - 1
+
+
+def _add_legends(every: list[Axes], handles: list[tuple[list[Any], list[str]]], section: Section) -> int:
+    """One below each panel, where it hides nothing; returns how many lines all rows of panels take for them."""
+    columns, lines = min(len(section.panels), section.columns), list[int]()
+    for axes, (_, labels) in zip(every, handles, strict=True):
+        fit = max(1, int(section.size[0] / (_ENTRY + max(map(len, labels), default=1) / _LETTERS["legend"])))
+        lines.append(-(-len(labels) // fit))
+        if labels:
+            below = axes.transAxes + ScaledTranslation(0, -_UNDER, axes.figure.dpi_scale_trans)
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+            axes.legend(ncols=fit, borderaxespad=0, **place)
+    return sum(max(lines[start : start + columns]) for start in range(0, len(lines), columns))
 
 
 def _named(ticks: Ticks) -> tuple[list[float | int], list[str]]:
