@@ -2,17 +2,19 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tests.gallery import NAMES, alone, empty_panel, evil_panel, log_panel, map_panel, scale_panel, sections, spread
 from tests.synthetic_run import build_run, header, open_survey
 
-from thalweg.errors import RunError
+from thalweg.errors import RunError, UsageError
 from thalweg.experiments import Experiment
-from thalweg.figures import save_figures
+from thalweg.figures import figure, save_figures
 from thalweg.shown import Bars, Heat, Line, Panel, Section, figure_of, files_of
 from thalweg.shown._matplotlib import plain
 from thalweg.store import open_run
@@ -166,9 +168,54 @@ def test_a_long_title_is_wrapped_to_its_panel():
 
 
 def test_rows_of_the_legend_and_of_the_headline_take_no_room_from_the_panels():
+    none = one(replace(log_panel(), rules=(), lines=tuple(replace(line, named=False) for line in log_panel().lines)))
     few = one(log_panel(), legend="each")
     more = one(log_panel(), legend="each", headline="word " * 60)
-    assert more.get_figheight() > few.get_figheight() == 2.7
+    assert more.get_figheight() > few.get_figheight() > none.get_figheight() == 2.7
+
+
+def test_a_legend_of_a_panel_hides_nothing():
+    canvas = FigureCanvasAgg(one(log_panel(), legend="each"))
+    canvas.draw()
+    [axes], renderer = canvas.figure.axes, canvas.get_renderer()
+    legend, below = axes.get_legend().get_window_extent(renderer), axes.xaxis.get_tightbbox(renderer)
+    assert legend.y1 <= below.y0 + 1
+    assert legend.y0 >= 0
+
+
+@pytest.mark.parametrize(("width", "inches", "wide"), [("column", 3.3, 1), ("text", 6.8, 3)])
+def test_a_figure_fits_into_a_paper(width, inches, wide, run):
+    own = figure(run, "gallery_gpt2")
+    fitted = figure(run, "gallery_gpt2", width=width)
+    assert fitted.get_figwidth() == pytest.approx(inches)
+    assert len({round(axes.get_position().x0, 2) for axes in fitted.axes if axes.get_xlabel()}) == wide
+    size = {each: each.axes[0].xaxis.label.get_fontsize() for each in (own, fitted)}
+    assert size[fitted] == 8 < size[own]
+
+
+def test_figures_are_chosen_by_name_and_format(run, tmp_path):
+    files = save_figures(run, tmp_path, only=["gallery_gpt2", "gallery_evil"], formats=["svg"], width="column")
+    assert [file.name for file in files] == ["gallery_gpt2.svg", "gallery_gpt2_older.svg", "gallery_evil.svg"]
+    assert (
+        files[0].read_bytes()
+        == save_figures(run, tmp_path / "b", only=["gallery_gpt2"], formats=["svg"], width="column")[0].read_bytes()
+    )
+    [png] = save_figures(run, tmp_path, only=["gallery_maps"], formats=["png"], dpi=40)
+    assert png.stat().st_size < 30_000
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"only": ["galery"]}, "has no figure galery"),
+        ({"formats": ["gif"]}, "--format gif: expected png, pdf, svg"),
+        ({"dpi": 1}, "--dpi must be between 20 and 2400; got 1"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_a_line(how, said, run, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        save_figures(run, tmp_path / "none", **how)
+    assert not (tmp_path / "none").exists()
 
 
 def test_names_from_outside_are_drawn_as_they_are():

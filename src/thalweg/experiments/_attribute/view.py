@@ -91,8 +91,10 @@ def _added(means: pl.DataFrame) -> pl.DataFrame:
 def _between(measured: MeasuredPair) -> Section | None:
     """Norms at every block's input, after its attention and after its MLP, which is the next one's input (Fig. 22).
 
-    None where no prompt is measured.
+    None where no prompt is measured, or by a version that did not look there.
     """
+    if "sink_norm_after_attention" not in measured.findings.table("states").collect_schema().names():
+        return None
     segments = measured.table("segments")["name"].to_list()
     segment = "compress" if "compress" in segments else next(iter(segments), "none")
     norms = _norms_on_the_way(measured, segment)
