@@ -71,7 +71,7 @@ def styled(draw: Callable[Given, Result]) -> Callable[Given, Result]:
             mpl.rcdefaults()
             mpl.rc_file(STYLE, use_default_template=False)
             if options.get("width") is not None:
-                mpl.rcParams.update(_SMALL)  # pyright: ignore[reportArgumentType]
+                mpl.rcParams.update(_SMALL)  # pyright: ignore[reportCallIssue, reportArgumentType]
             return draw(*args, **options)
 
     return in_style
@@ -311,11 +311,13 @@ def _add_legend(figure: Figure, every: list[Axes], section: Section, width: floa
 def _add_legends(every: list[Axes], handles: list[tuple[list[Any], list[str]]], section: Section) -> int:
     """One below each panel, where it hides nothing; returns how many lines all rows of panels take for them."""
     columns, lines = min(len(section.panels), section.columns), list[int]()
-    for axes, (_, labels) in zip(every, handles, strict=True):
+    for axes, panel, (_, labels) in zip(every, section.panels, handles, strict=False):
         fit = max(1, int(section.size[0] / (_ENTRY + max(map(len, labels), default=1) / _LETTERS["legend"])))
         lines.append(-(-len(labels) // fit))
         if labels:
-            below = axes.transAxes + ScaledTranslation(0, -_UNDER, axes.figure.dpi_scale_trans)
+            strip = drawn.strip(panel)
+            under = _UNDER + (_TRACK * (len(strip) + 1) / 72 if strip else 0)
+            below = axes.transAxes + ScaledTranslation(0, -under, axes.figure.dpi_scale_trans)
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
             axes.legend(ncols=fit, borderaxespad=0, **place)
     return sum(max(lines[start : start + columns]) for start in range(0, len(lines), columns))
