@@ -1,4 +1,4 @@
-"""Progress on stderr: rows done, tokens a second, time left. Silent when stderr is no terminal."""
+"""Progress on stderr: a bar on a terminal and in a notebook, elsewhere a line a minute."""
 
 import sys
 import time
@@ -9,23 +9,42 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+PAUSE = 60.0
+"""Seconds between two lines."""
+
 
 class Progress:
-    """Counts rows and tokens; with bars, shows them."""
+    """Counts rows and tokens; with bars, shows them.
 
-    def __init__(self, bars: Bars | None = None, title: str = "", total: int | None = None) -> None:
+    Attributes:
+        tells: whether a line is written now and then, where no bar can be drawn.
+    """
+
+    def __init__(
+        self, bars: Bars | None = None, title: str = "", total: int | None = None, *, tells: bool = False
+    ) -> None:
         self._bars, self._tokens, self._since = bars or Bars(disable=True), 0, time.monotonic()
         self._task = self._bars.add_task(title, total=total, rate="")
+        self.tells, self._told = tells, self._since
 
     def tokens(self, count: int) -> None:
         """Count the tokens of a finished batch."""
         self._tokens += count
         rate = self._tokens / max(time.monotonic() - self._since, 1e-9)
         self._bars.update(self._task, rate=f"{rate:,.0f} tokens/s")
+        self._tell()
 
     def rows(self, count: int) -> None:
         """Count finished rows of the data."""
         self._bars.advance(self._task, count)
+        self._tell()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if self.tells and now - self._told >= PAUSE:
+            self._told, task = now, self._bars.tasks[self._task]
+            done = f"{task.completed:,.0f}" + ("" if task.total is None else f" of {task.total:,.0f}")
+            sys.stderr.write(f"{task.description}: {', '.join(filter(None, (done, task.fields['rate'])))}\n")
 
 
 @contextmanager
@@ -44,6 +63,7 @@ def progress_bar(title: str, total: int | None, *, shown: bool = True) -> Genera
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    silent = not (shown and sys.stderr.isatty())
-    with Bars(*columns, console=Console(stderr=True), disable=silent) as bars:
-        yield Progress(bars, title, total)
+    console = Console(stderr=True)
+    drawn = shown and (sys.stderr.isatty() or console.is_jupyter)
+    with Bars(*columns, console=console, disable=not drawn) as bars:
+        yield Progress(bars, title, total, tells=shown and not drawn)

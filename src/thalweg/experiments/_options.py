@@ -83,7 +83,7 @@ class PassOptions(LoadOptions):
         batch_tokens: padded tokens of a forward pass; by default as the device can take. Changes no number.
         batch_size: prompts of a forward pass at most.
         shard_rows: rows written together.
-        progress: show a bar on a terminal.
+        progress: show a bar on a terminal and in a notebook, and a line a minute in a log.
     """
 
     tokenizer: Annotated[SkipValidation[Any], IN_PYTHON] = None
