@@ -60,6 +60,7 @@ def test_the_verbs_are_there(thalweg):
         "mteb",
         "probe",
         "report",
+        "reproduce",
         "scan",
         "show",
         "survey",
@@ -138,7 +139,8 @@ def test_no_option_turns_off_what_cannot_be_turned_off(options, verb):
     negatives = {name for option in shown.values() for name in option.names if re.match("--(no|empty)-", name)}
     assert negatives <= {"--no-final-norm", "--no-blocks", "--no-prefetch"}
     assert all(
-        name.startswith("--") or name in ("MODEL", "MODEL|RUN", "RUN", "WHAT", "NAME", "OTHER") for name in shown
+        name.startswith("--") or name in ("MODEL", "MODEL|RUN", "RUN", "WHAT", "NAME", "OTHER", "FIGURE")
+        for name in shown
     )
 
 

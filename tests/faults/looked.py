@@ -15,7 +15,7 @@ from thalweg.report import write_report
 VERBS = ("tables", "figures", "report", "advise")
 
 
-def drawn(section: Any) -> dict[str, bytes]:
+def drawn(section: Any, **_: Any) -> dict[str, bytes]:
     """What a figure would show, in place of the painter, which sees no files."""
     with pl.Config(tbl_rows=-1, tbl_cols=-1):
         return {"png": repr(section).encode()}

@@ -103,7 +103,7 @@ def test_report_and_figures_replace_links_and_leave_their_targets(run, tmp_path,
     from thalweg.figures import save_figures
     from thalweg.report import write_report
 
-    monkeypatch.setattr("thalweg.shown.files_of", lambda _: {"png": b"drawn"})
+    monkeypatch.setattr("thalweg.shown.files_of", lambda *_, **__: {"png": b"drawn"})
     (tmp_path / "target").write_text("years of work")
     (run.path / "report.html").symlink_to(tmp_path / "target")
     write_report(run.path)

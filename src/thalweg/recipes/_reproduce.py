@@ -270,8 +270,8 @@ def _tasks(verb: str, data: Any) -> dict[str, Any]:
 def _draw(recipe: Recipe, run: Run, place: Path, end: str) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
     sections = list(sections_of(recipe, run))
-    for section in sections:
-        more = "" if len(sections) == 1 else f"_{section.name}"
+    for number, section in enumerate(sections, start=1):
+        more = "" if len(sections) == 1 else f"_{number}"
         yield from save_section(section, place, f"figure_{recipe.figure:02d}{end}{more}")
 
 
