@@ -49,6 +49,8 @@ commands = [
     f"survey --limit 2 --out {{place}}/bundled",
     f"checkpoints --checkpoint-dir {{place}}/trained --data {{data}} --out {{place}}/steps",
     f"contrast {{run}} --length any --top 2",
+    f"heads {{run}}",
+    f"scan {{model}} --out {{place}}/scanned",
     f"attribute {{run}}",
     f"ablate {{run}} --seeds 1",
     f"clip {{run}} --gamma 10,100",
@@ -60,8 +62,13 @@ commands = [
     f"report {{run}}",
     f"figures {{run}}",
     f"advise {{run}}",
+    f"table {{run}} phases",
+    f"show {{run}}",
+    f"compare {{run}} {{place}}/trusted --out {{place}}/compared",
+    f"reproduce 23 --model {{model}} --data {{data}} --out {{place}}/reproduced",
     f"verify {{model}}",
     "list data",
+    "list figures",
 ]
 for command in commands:
     sys.argv = ["thalweg", *command.split()]
