@@ -23,7 +23,10 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 MODEL = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 TRAINING = (2, 12, 14)
-BESIDE = {32: "The tasks are MTEB's own, their sentences made for this page: so few say nothing of the model."}
+BESIDE = {
+    **dict.fromkeys(TRAINING, "Checkpoints of the reference model's training (training/run), on bundled prompts."),
+    32: "The tasks are MTEB's own, their sentences made for this page: so few say nothing of the model.",
+}
 """What else is to be known of a picture."""
 PLACE = ROOT / "runs" / "reproduced"
 LIMIT, COLOURS = 16, 96
@@ -72,10 +75,13 @@ def small_tasks() -> list[Any]:
 
 def drawn(figure: int, given: dict[str, Any]) -> Reproduced:
     """Draw one figure, its picture beside the page."""
-    model = ROOT / "training" / "run" if figure in TRAINING else MODEL
+    trained = figure in TRAINING  # a run that is measured, on its own prompts
+    model, given = (ROOT / "training" / "run", {}) if trained else (MODEL, given)
     began = time.monotonic()
     try:
-        done = reproduce(str(figure), model=model, data=given, limit=LIMIT, changes=CHANGES, out=PLACE)[0]
+        done = reproduce(
+            str(figure), model=model, data=given, limit=None if trained else LIMIT, changes=CHANGES, out=PLACE
+        )[0]
     except ThalwegError as error:
         done = Reproduced(figure, recipes()[figure].shows, PLACE, reason=str(error))
     sys.stderr.write(f"figure {figure}: {time.monotonic() - began:.0f} s {done.reason or ''}\n")
