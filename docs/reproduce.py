@@ -24,7 +24,7 @@ ROOT = DOCS.parent
 MODEL = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 TRAINING = (2, 12, 14)
 BESIDE = {
-    **dict.fromkeys(TRAINING, "Checkpoints of the reference model's training (training/run), on bundled prompts."),
+    **dict.fromkeys(TRAINING, "Checkpoints of the reference model's training (training/run)."),
     32: "The tasks are MTEB's own, their sentences made for this page: so few say nothing of the model.",
 }
 """What else is to be known of a picture."""
@@ -75,13 +75,10 @@ def small_tasks() -> list[Any]:
 
 def drawn(figure: int, given: dict[str, Any]) -> Reproduced:
     """Draw one figure, its picture beside the page."""
-    trained = figure in TRAINING  # a run that is measured, on its own prompts
-    model, given = (ROOT / "training" / "run", {}) if trained else (MODEL, given)
+    model = ROOT / "training" / "run" if figure in TRAINING else MODEL
     began = time.monotonic()
     try:
-        done = reproduce(
-            str(figure), model=model, data=given, limit=None if trained else LIMIT, changes=CHANGES, out=PLACE
-        )[0]
+        done = reproduce(str(figure), model=model, data=given, limit=LIMIT, changes=CHANGES, out=PLACE)[0]
     except ThalwegError as error:
         done = Reproduced(figure, recipes()[figure].shows, PLACE, reason=str(error))
     sys.stderr.write(f"figure {figure}: {time.monotonic() - began:.0f} s {done.reason or ''}\n")

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from thalweg.errors import RunError, UsageError
 from thalweg.experiments import PIECES, experiments
 from thalweg.paths import path_here
-from thalweg.shown import Section
+from thalweg.shown import FORMATS, Section, Width
 from thalweg.store import Run, open_run, write_whole
 from thalweg.validated import did_you_mean
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["figure", "save_figures", "save_section"]
-
-FORMATS = ("png", "pdf", "svg")
-Width = Literal["column", "text"]
 
 
 def save_figures(

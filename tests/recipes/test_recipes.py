@@ -199,8 +199,9 @@ def test_what_is_measured_already_is_not_measured_again(place, monkeypatch):
 
 def test_a_run_that_was_measured_stands_for_its_model(place, tmp_path):
     [before] = toy(place, 1)
-    [done] = reproduce("23", model=before.run, out=tmp_path)
+    [done] = reproduce("23", model=before.run, data=["other.jsonl"], limit=3, out=tmp_path)
     assert done.run == before.run
+    assert done.substituted[1:] == ("what the run holds (prompts.jsonl, 12 prompts) in place of gsm8k",)
     assert [file.parent for file in done.files] == [tmp_path / "figures"] * 2
 
 

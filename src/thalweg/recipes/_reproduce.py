@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.experiments import experiments
+from thalweg.experiments import Experiment, experiments
 from thalweg.figures import save_section
 from thalweg.paths import path_here
 from thalweg.recipes._recipe import Recipe, RecipeModel, Step, chosen, refuse_unknown
@@ -76,20 +76,24 @@ class Instead:
             if place < max(1, len(given)):
                 yield step, given[place] if given else None
 
-    def words(self, recipe: Recipe) -> tuple[str, ...]:
-        """What is not as in the paper."""
+    def words(self, recipe: Recipe, given: Run | None) -> tuple[str, ...]:
+        """What is not as in the paper, where a run that was given may hold some of it."""
         said = list[str]()
         if self.model is not None:
             said.append(f"{Path(self.model).name} in place of {listing(list(map(_short, recipe.models)))}")
-        steps = [(_data_of(recipe, step), given) for step, given in self.steps(recipe) if not step.reads]
-        said += [f"{_named(given)} in place of {published}" for published, given in steps if given is not None]
-        if len(left := [_data_of(recipe, step) for step in recipe.steps]) > len(steps):
-            said.append(f"without {listing(left[len(steps) :])}")
-        if self.limit is not None and self.limit != recipe.limit:
+        every = list(self.steps(recipe))
+        asked = [(step, data) for step, data in every if not _holds(given, step.verb)]
+        if given is not None and len(asked) < len(every):
+            said.append(f"what the run holds ({_content(given)}) in place of {recipe.data}")
+        steps = [(_data_of(recipe, step), data) for step, data in asked if not step.reads]
+        said += [f"{_named(data)} in place of {published}" for published, data in steps if data is not None]
+        if left := recipe.steps[len(every) :]:
+            said.append(f"without {listing([_data_of(recipe, step) for step in left])}")
+        if asked and self.limit is not None and self.limit != recipe.limit:
             rows = "all" if recipe.limit is None else f"{recipe.limit:,}"
             said.append(f"{counted(self.limit, 'row')} at most in place of {rows}")
-        verbs = {step.verb for step in recipe.steps}
-        changed = ((verb, *each) for verb, every in self.options.items() if verb in verbs for each in every.items())
+        verbs = {step.verb for step, _ in asked}
+        changed = ((verb, *each) for verb, options in self.options.items() if verb in verbs for each in options.items())
         said += [f"{verb} with {name.replace('_', ' ')} {value}" for verb, name, value in changed]
         return tuple(dict.fromkeys(said))
 
@@ -188,12 +192,13 @@ def _figure(recipe: Recipe, instead: Instead, place: Path, *, alone: bool) -> It
     models = instead.models(recipe)
     groups = [models] if recipe.together else [(model,) for model in models]
     for group in groups:
-        path = place / run_name(recipe, group, instead)
-        if len(group) == 1 and is_run(group[0].name):
-            path = Path(group[0].name)
-        done = Reproduced(recipe.figure, recipe.shows, path, substituted=instead.words(recipe))
+        given = open_run(group[0].name) if len(group) == 1 and is_run(group[0].name) else None
+        path = place / run_name(recipe, group, instead) if given is None else given.path
+        done = Reproduced(recipe.figure, recipe.shows, path, substituted=instead.words(recipe, given))
         try:
-            _measure(recipe, group, instead, path)
+            for step, data in instead.steps(recipe):
+                if not _holds(given, step.verb):
+                    _known(step.verb).function(**_asked(recipe, step, group, instead, path, data))
             end = f"_{slug(Path(group[0].name).name)}" if len(groups) > 1 else ""
             files = tuple(_draw(recipe, open_run(path), place / "figures", end))
             missing = None if files else "the run holds nothing of it"
@@ -213,12 +218,17 @@ def run_name(recipe: Recipe, models: Sequence[RecipeModel], instead: Instead) ->
     return "-".join(parts)
 
 
-def _measure(recipe: Recipe, models: Sequence[RecipeModel], instead: Instead, path: Path) -> None:
-    given = open_run(path) if path == Path(models[0].name) else None
-    for step, data in instead.steps(recipe):
-        known = next(each for each in experiments() if each.verb == step.verb)
-        if given is None or not any(given.experiments(folder) for folder in known.tables):
-            known.function(**_asked(recipe, step, models, instead, path, data))
+def _holds(given: Run | None, verb: str) -> bool:
+    """Whether a run that was given holds what a verb measures, and is drawn as it is."""
+    return given is not None and any(given.experiments(folder) for folder in _known(verb).tables)
+
+
+def _content(run: Run) -> str:
+    """Its data, each with the prompts that the model with the most has of them."""
+    held = {
+        data.name: [pair.prompts_kept for pair in run.coverage if pair.data == data.name] for data in run.header.data
+    }
+    return "; ".join(f"{name}, {counted(max(kept, default=0), 'prompt')}" for name, kept in held.items())
 
 
 def _asked(
@@ -226,8 +236,7 @@ def _asked(
 ) -> dict[str, Any]:
     """What a verb is called with."""
     if step.reads:
-        first = next(iter(inspect.signature(_function(step.verb)).parameters))
-        return {first: path, **step.options, **instead.options.get(step.verb, {})}
+        return {_first(step.verb): path, **step.options, **instead.options.get(step.verb, {})}
     own = models[0].options.get(step.verb, {}) if len(models) == 1 else {}
     options = {**step.options, **own, "out": path, "limit": instead.limit or step.limit or recipe.limit}
     options |= {"max_length": recipe.max_length, **_subject(step.verb, models, instead)}
@@ -236,25 +245,30 @@ def _asked(
     else:
         options["data"] = data or step.data or recipe.data
     options |= instead.options.get(step.verb, {})
-    names = inspect.signature(_function(step.verb)).parameters
+    names = inspect.signature(_known(step.verb).function).parameters
     asked = {name: value for name, value in options.items() if value is not None and name in names}
     return {
         name: value.replace("{run}", str(path)) if isinstance(value, str) else value for name, value in asked.items()
     }
 
 
-def _function(verb: str) -> Any:
-    return next(known.function for known in experiments() if known.verb == verb)
+def _known(verb: str) -> Experiment:
+    return next(known for known in experiments() if known.verb == verb)
+
+
+def _first(verb: str) -> str:
+    """The name of the verb's first parameter: a model, models or a run."""
+    return next(iter(inspect.signature(_known(verb).function).parameters))
 
 
 def _subject(verb: str, models: Sequence[RecipeModel], instead: Instead) -> dict[str, Any]:
     """The model, or models, by the name of the verb's first parameter; or checkpoints in a directory."""
     if verb == "checkpoints" and instead.model is not None and Path(instead.model).is_dir():
         return {"checkpoint_dir": instead.model, "revisions": None}
-    names, first = [model.name for model in models], next(iter(inspect.signature(_function(verb)).parameters))
+    names = [model.name for model in models]
     several = len(names) > 1 or verb == "checkpoints"
     at = {} if several or instead.model is not None else {"revision": models[0].revision}
-    return {first: names if several else names[0], **at}
+    return {_first(verb): names if several else names[0], **at}
 
 
 def _tasks(verb: str, data: Any) -> dict[str, Any]:

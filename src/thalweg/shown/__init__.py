@@ -12,6 +12,7 @@ from thalweg.ranges import ranges
 from thalweg.shown._drawn import Key, keys
 from thalweg.shown._section import (
     DASHES,
+    FORMATS,
     GREY,
     INK,
     MARK,
@@ -34,6 +35,7 @@ from thalweg.shown._section import (
     Table,
     Ticks,
     Track,
+    Width,
     line_of,
 )
 from thalweg.shown._words import (
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ARROW",
     "DASHES",
+    "FORMATS",
     "GAP",
     "GREY",
     "INK",
@@ -86,6 +89,7 @@ __all__ = [
     "Table",
     "Ticks",
     "Track",
+    "Width",
     "amount",
     "change",
     "chart_of",

@@ -8,7 +8,7 @@ from functools import wraps
 from importlib.resources import files
 from itertools import groupby
 from textwrap import fill
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -22,14 +22,14 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from thalweg.shown import _drawn as drawn
-from thalweg.shown._section import GREY, INK, PHASE, Bars, Heat, Line, Panel, Points, Section, Ticks
+from thalweg.shown._section import GREY, INK, PHASE, Bars, Heat, Line, Panel, Points, Section, Ticks, Width
 
 STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
 DIVERGING = "RdBu_r"
 """White for no change; its two ends are told apart with every kind of colour blindness."""
 
 _SHADE = 0.16
-WIDTHS = {"column": 3.3, "text": 6.8}
+WIDTHS: dict[Width, float] = {"column": 3.3, "text": 6.8}
 """Inches of a paper's column and of its text, two columns wide."""
 DOTS = 160
 """To an inch, of a PNG."""
@@ -57,7 +57,6 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
 }
 
-Width = Literal["column", "text"]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 

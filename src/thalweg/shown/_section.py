@@ -20,6 +20,10 @@ PHASE = "#D9B84A"
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
 Place = Literal["", "page", "terminal"]
+Width = Literal["column", "text"]
+"""Of a paper, into which a figure is to fit."""
+FORMATS = ("png", "pdf", "svg")
+"""Of files of figures."""
 
 
 @dataclass(frozen=True)
