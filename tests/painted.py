@@ -172,7 +172,7 @@ def _check_paper_line(drawn, line, panel):
     assert to_hex(drawn.get_color()) == line.color.lower()
     assert drawn.get_linestyle() == line.dash
     assert (drawn.get_drawstyle() == "steps-mid") == line.step
-    assert line.width is None or drawn.get_linewidth() == line.width
+    assert drawn.get_linewidth() >= (line.width or 0)  # wider where others hide it
     assert drawn.get_label().startswith("_") != line.named
 
 

@@ -1,7 +1,7 @@
 """What a panel shows, as numbers: worked out once, and drawn by the painters."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -28,6 +28,10 @@ SHARE = (-0.03, 1.03)
 
 _BAR_ROOM = 0.76
 _MARGIN = 2.0
+_NEAR = 0.01
+"""Of an axis, within which the eye takes two lines for one: about the width of one."""
+_SEEN, _WIDEST = 1.6, 8.0
+"""Points by which a line is wider than what hides it, and the most that it gets."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,54 @@ def visible(values: pl.Series, *, log: bool = False) -> np.ndarray:
     """Give numbers with NaN wherever an axis has no place for one."""
     numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(numbers) & ((numbers > 0) | (not log)), numbers, np.nan)
+
+
+def lines(panel: Panel, width: float) -> list[Line]:
+    """Give the lines with their widths, those that others hide so wide that they are seen on both sides of them.
+
+    Hidden is what lies under later lines of other colours along more than half of its values. Other dashes hide
+    nothing: what is below shows in their gaps. Where colours follow a scale lines are not told apart one by one.
+
+    Args:
+        panel: they are on.
+        width: in points, of a line that has none of its own.
+    """
+    shown = list[Line]()
+    for line in reversed(panel.lines):
+        own = line.width or width
+        over = [each for each in shown if each.color != line.color and each.dash in ("-", line.dash)]
+        hidden = [(each.width or width, _coincide(line, each, panel)) for each in over if panel.scale is None]
+        count = np.any([where for _, where in hidden], axis=0).sum()
+        if count > np.isfinite(_on_axes(line, panel)).all(axis=0).sum() / 2:
+            own = max(own, min(max(wide for wide, where in hidden if where.any()) + _SEEN, _WIDEST))
+        shown.append(replace(line, width=own))
+    return shown[::-1]
+
+
+def _coincide(line: Line, other: Line, panel: Panel) -> np.ndarray:
+    """Where on a panel a line is as near to another one as makes no difference to the eye."""
+    (at, mean), there = (_on_axes(each, panel) for each in (line, other))
+    places, heights = there[:, np.isfinite(there[0])]
+    if not (places.size and np.isfinite(mean).any()):
+        return np.zeros(mean.shape, dtype=bool)
+    low, high = _ends(panel)
+    between = np.interp(at, places, heights, left=np.nan, right=np.nan)
+    return np.abs(mean - between) <= _NEAR * (high - low)
+
+
+def _on_axes(line: Line, panel: Panel) -> np.ndarray:
+    """Where a line's values stand on both axes, logarithms where these are logarithmic; NaN beyond its ends."""
+    at, mean = visible(line.rows["at"], log=panel.log_x), visible(line.rows["mean"], log=panel.log_y)
+    return np.array([np.log(at) if panel.log_x else at, np.log(mean) if panel.log_y else mean])
+
+
+def _ends(panel: Panel) -> tuple[float, float]:
+    """The ends of the axis up, logarithms where it is logarithmic."""
+    if panel.log_y:
+        low, high = np.log(log_range(panel))
+        return float(low), float(high)
+    shown = [*values(panel), *(rule.value for rule in rules(panel, upright=False))]
+    return SHARE if panel.share else (min(shown), max(shown))
 
 
 def edges(line: Line, *, log: bool) -> tuple[np.ndarray, np.ndarray] | None:

@@ -152,7 +152,7 @@ def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
         ends = span.first - 0.5, span.last + 0.5
         axes.axvspan(*ends, color=thinned, linewidth=0, zorder=0, label=plain(span.name))
     images = [] if panel.heat is None else [_add_heat(axes, panel.heat)]
-    for line in panel.lines:
+    for line in drawn.lines(panel, mpl.rcParams["lines.linewidth"]):
         _add_line(axes, line, log=panel.log_y)
     _add_bars(axes, panel.bars)
     for points in panel.points:

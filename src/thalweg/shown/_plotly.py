@@ -24,6 +24,7 @@ CIVIDIS = (*_DARK, "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
 """Of other maps, as on paper."""
 
 _SHADE = 0.16
+_LINE = 2.0  # pixels of a line
 _TRACK = 7  # pixels of a bar under the axis
 _COLOUR_BAR = {"thickness": 12, "outlinewidth": 0}
 _ALONG, _UP = 8, 12
@@ -82,7 +83,7 @@ def _traces(panel: Panel) -> Iterator[_Dict]:
     """Everything with values; what comes later lies on top."""
     if panel.heat is not None:
         yield from _heat(panel.heat, panel)
-    for line in panel.lines:
+    for line in drawn.lines(panel, _LINE):
         yield from _line(line, panel)
     yield from _bars(panel.bars, panel)
     yield from (_points(points, panel) for points in panel.points)
@@ -105,7 +106,7 @@ def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
         "lines+markers",
         _numbers(at),
         _numbers(mean),
-        line={"color": line.color, "dash": STYLES[line.dash], "width": line.width or 2, "shape": shape},
+        line={"color": line.color, "dash": STYLES[line.dash], "width": line.width, "shape": shape},
         marker={"size": 4, "opacity": dots},
         hovertemplate="%{y:.4~g}",
         connectgaps=False,

@@ -56,8 +56,13 @@ METRICS = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "st
 TABLES = ("effects", "verdicts", "replacements")
 ROLES = ("intact", "ablated", "alone", "negative", "positive")
 """As drawn: thin dashes on top of what is thick and solid, so that both are seen where a control agrees with a line."""
-ALONE = ("#E69F00", "#CC79A7", "#999933", "#882255", "#117733", "#661100")
-COLORS = {"intact": PALETTE[0], "ablated": PALETTE[1], "negative": INK, "positive": PALETTE[2]}
+COLORS = {
+    "intact": PALETTE[:1],
+    "ablated": PALETTE[1:2],
+    "alone": ("#E69F00", "#CC79A7", "#999933", "#882255", "#117733", "#661100"),
+    "negative": (INK, GREY),
+    "positive": (PALETTE[2], PALETTE[5]),
+}
 CONTROL_DASHES: tuple[Dash, ...] = ("--", ":", "-.")
 THICK, THIN = 3.4, 1.1
 NOTE = (
@@ -151,11 +156,11 @@ def _looks(conditions: Sequence[Condition]) -> dict[str, Line]:
 
 def _look(condition: Condition, before: int) -> Line:
     """One series, of whose role there are some before it."""
-    control = condition.role in ("negative", "positive")
+    control, colors = condition.role in ("negative", "positive"), COLORS[condition.role]
     return Line(
         condition.series,
         pl.DataFrame(),
-        COLORS.get(condition.role, ALONE[before % len(ALONE)]),
+        colors[before // (len(CONTROL_DASHES) if control else 1) % len(colors)],
         CONTROL_DASHES[before % len(CONTROL_DASHES)] if control else "-",
         THICK if condition.strong else THIN,
         band=condition.strong,
