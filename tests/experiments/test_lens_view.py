@@ -47,6 +47,13 @@ def test_axes_say_what_they_show(run):
     ]
 
 
+def test_perplexity_has_a_uniform_guess_and_ends_at_thrice_its_nats(run):
+    perplexity, *others = sections(view, run)[0].panels
+    assert [(rule.name, rule.value) for rule in perplexity.rules] == [("uniform guess", 500)]
+    assert math.log(perplexity.ceiling) == pytest.approx(3 * math.log(500))
+    assert not any(panel.rules or panel.ceiling for panel in others)
+
+
 def test_each_lens_says_its_own_and_has_the_key_of_its_findings(run):
     _, logit, tuned = sections(view, run)
     keys = {findings.header.settings["lens"]: findings.header.key for findings in run.experiments("lens")}

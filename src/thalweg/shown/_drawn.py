@@ -22,9 +22,13 @@ from thalweg.shown._section import (
     Ticks,
     Track,
 )
+from thalweg.shown._words import number
 
 SHARE = (-0.03, 1.03)
 """The axis of values between 0 and 1."""
+
+ABOVE = "\N{BLACK UP-POINTING TRIANGLE}"
+"""Marks what lies above an axis."""
 
 _BAR_ROOM = 0.76
 _MARGIN = 2.0
@@ -190,9 +194,30 @@ def is_empty(panel: Panel) -> bool:
 
 
 def log_range(panel: Panel) -> tuple[float, float]:
-    """Give the ends of a logarithmic axis: what is shown and the levels, with room below and above."""
+    """Give the ends of a logarithmic axis: what is shown and the levels, with room below and above; or its ceiling."""
     shown = [*values(panel), *(rule.value for rule in rules(panel, upright=False))]
-    return min(shown) / _MARGIN, max(shown) * _MARGIN
+    return min(shown) / _MARGIN, ceiling(panel) or max(shown) * _MARGIN
+
+
+def ceiling(panel: Panel) -> float | None:
+    """Give where the axis up ends below what is shown; None where it shows everything."""
+    shown = values(panel)
+    cut = panel.ceiling is not None and shown.size and shown.min() < panel.ceiling < shown.max()
+    return panel.ceiling if cut else None
+
+
+def above(panel: Panel) -> Iterator[tuple[Line | Points, np.ndarray, np.ndarray]]:
+    """Give of every line and cloud of points what lies above the axis: where along, and the values."""
+    for each in (*panel.lines, *panel.points) if (top := ceiling(panel)) is not None else ():
+        at, mean = visible(each.rows["at"], log=panel.log_x), visible(each.rows["mean"], log=panel.log_y)
+        if (high := mean > top).any():
+            yield each, at[high], mean[high]
+
+
+def title(panel: Panel) -> str:
+    """Give what stands above a panel, with how far values go on above its axis."""
+    highest = max((mean.max() for _, _, mean in above(panel)), default=None)
+    return panel.title if highest is None else f"{panel.title} ({ABOVE} above the axis: up to {number(highest)})"
 
 
 def extent(panel: Panel) -> tuple[float, float]:

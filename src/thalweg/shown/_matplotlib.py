@@ -98,7 +98,7 @@ def figure_of(section: Section, *, width: Width | None = None) -> Figure:
     images = list[AxesImage]()
     for axes, panel in zip(every, section.panels, strict=False):
         images += _paint(axes, panel)
-        axes.set_title(fill(plain(panel.title), int(_LETTERS["title"] * section.size[0])))
+        axes.set_title(fill(plain(drawn.title(panel)), int(_LETTERS["title"] * section.size[0])))
     _add_colour_bars(figure, images, [panel.heat for panel in section.panels if panel.heat is not None])
     _add_scales(figure, every, section)
     more = _add_headline(figure, section, wide) + _add_legend(figure, every, section, wide)
@@ -160,6 +160,8 @@ def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
     for rule in (rule for upright in (False, True) for rule in drawn.rules(panel, upright=upright)):
         draw = axes.axvline if rule.upright else axes.axhline
         draw(rule.value, color=rule.color, linestyle=rule.dash, linewidth=1.2, label=plain(rule.name))
+    for each, at, values in drawn.above(panel):
+        axes.plot(at, np.full_like(values, drawn.ceiling(panel)), "^", color=each.color, markersize=5, clip_on=False)
     axes.set(xlabel=plain(panel.x), ylabel=plain(panel.y))
     _set_up(axes, panel)
     _add_strip(axes, panel)
@@ -255,6 +257,8 @@ def _set_up(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(*drawn.log_range(panel))
     elif panel.share:
         axes.set_ylim(*drawn.SHARE)
+    elif (top := drawn.ceiling(panel)) is not None:
+        axes.set_ylim(top=top)
 
 
 def _set_along(axes: Axes, panel: Panel) -> None:

@@ -70,8 +70,9 @@ def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
     data = list(_traces(panel))
     layout = _layout(panel, data, named=len(drawn.keys([panel])) if legend else 0)
     content = json.dumps({"data": data, "layout": layout}, allow_nan=False, separators=(",", ":"))
-    label = f"{panel.title}. Along: {panel.x}. Up: {panel.y}."
-    return Chart(panel.title, label, layout["height"], _inside_script(content), panel.heads, panel.head)
+    title = drawn.title(panel)
+    label = f"{title}. Along: {panel.x}. Up: {panel.y}."
+    return Chart(title, label, layout["height"], _inside_script(content), panel.heads, panel.head)
 
 
 def plotly_script() -> str:
@@ -87,6 +88,7 @@ def _traces(panel: Panel) -> Iterator[_Dict]:
         yield from _line(line, panel)
     yield from _bars(panel.bars, panel)
     yield from (_points(points, panel) for points in panel.points)
+    yield from (_above(*marked, panel) for marked in drawn.above(panel))
     yield from (_level(rule, panel) for rule in drawn.rules(panel, upright=False))
     if panel.scale is not None:
         yield _scale(panel.scale)
@@ -163,6 +165,20 @@ def _points(points: Points, panel: Panel) -> _Dict:
         hovertemplate=f"{said}: {place}" if said else place,
         **({"customdata": own} if columns else {}),
         **_naming(points.name, points.name, named=points.named),
+    )
+
+
+def _above(each: Line | Points, at: np.ndarray, values: np.ndarray, panel: Panel) -> _Dict:
+    """Marks at the end of the axis; hovering tells the values."""
+    return _scatter(
+        "markers",
+        _numbers(at),
+        [drawn.ceiling(panel)] * len(at),
+        customdata=_numbers(values),
+        marker={"symbol": "triangle-up", "size": 9, "color": each.color},
+        cliponaxis=False,
+        hovertemplate="%{customdata:.4~g}",
+        **_naming(each.name, drawn.group_of(each) if isinstance(each, Line) else each.name, named=False),
     )
 
 
@@ -294,11 +310,15 @@ def _up(panel: Panel, data: Sequence[_Dict]) -> _Dict:
         downward = {"autorange": "reversed"} if panel.heat.down else {}
         return {**(_categories(panel.heat.up, _UP) if panel.heat.up else {}), **downward}
     axis: _Dict = {"type": "log" if panel.log_y else "linear", "exponentformat": "power", "nticks": 7}
+    top = drawn.ceiling(panel)
+    if top is not None:
+        axis["range"] = [*map(math.log10, drawn.log_range(panel))] if panel.log_y else [None, top]
     if panel.share:
         axis["range"] = list(drawn.SHARE)
     if panel.log_y:
         # Powers of ten alone, once there are two of them: plotly's own ticks crowd a small chart with 2s and 5s.
-        values = [value for trace in data for value in trace.get("y", ()) if value is not None]
+        shown = (value for trace in data for value in trace.get("y", ()) if value is not None)
+        values = [value for value in shown if top is None or value <= top]
         decades = math.log10(max(values) / min(values)) if values else 0.0
         axis |= {"dtick": max(1, round(decades / 5))} if decades > 2 else {}
     return axis

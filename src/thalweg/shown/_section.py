@@ -204,6 +204,8 @@ class Panel:
         log_x: the axis along is logarithmic.
         log_y: the axis up is logarithmic; what is not above 0 is a gap.
         share: values lie between 0 and 1, and the axis shows all of that.
+        ceiling: where the axis up ends, though lines and points go on: what is above is marked there, and the title
+            says how far it goes. Nothing by default, and where all that is shown lies on one side of it.
         ticks: of the axis along; whole numbers as there is room for by default.
         scale: what the colours of lines and points stand for.
         kinds: what blocks are, marked in a row under the axis along.
@@ -224,6 +226,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     share: bool = False
+    ceiling: float | None = None
     ticks: Ticks | None = None
     scale: Scale | None = None
     kinds: tuple[Kind, ...] = ()

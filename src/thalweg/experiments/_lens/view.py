@@ -13,7 +13,7 @@ from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._views import SHADED, Pair, heading, held, pairs_with_own, shaded, surveyed_span
-from thalweg.shown import Chapter, Panel, Section, Table, line_of, number, ranges
+from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of, number, ranges
 from thalweg.store import Findings, Run, open_run, slug
 
 COLUMNS = {
@@ -25,11 +25,15 @@ COLUMNS = {
 }
 """What a table shows, and what it calls it."""
 
+CEILING = 3
+"""Times the nats of a uniform guess, where the axis of perplexity ends."""
+
 NOTE = (
     "Every state through final norm and unembedding, as if the model stopped there. Perplexity is exp(sum of losses / "
-    f"number of scored tokens). The band is the 95% interval over prompts or blocks. {SHADED}"
+    "number of scored tokens). The band is the 95% interval over prompts or blocks. Early states may cost any number "
+    f"of nats: the axis of perplexity ends at {CEILING} times those of a uniform guess, and what lies above is marked "
+    f"there. {SHADED}"
 )
-
 
 AXES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("perplexity", "Perplexity", "[no unit]", {"log_y": True}),
@@ -75,25 +79,29 @@ def _read(run: Run, pair: Pair, every: Sequence[Findings], name: str) -> Iterato
     lenses = [_Lens(findings, findings.table("curves").filter(pair.rows).collect()) for findings in every]
     if not lenses:
         return
-    title, panels = heading(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision))
-    yield Section(title, name, panels=panels, columns=2, size=(4.2, 2.8))
     vocabulary = run.header.by_name[pair.model, pair.revision].vocabulary
+    title, panels = heading(run, pair), _panels(lenses, surveyed_span(run, pair.model, pair.revision), vocabulary)
+    yield Section(title, name, panels=panels, columns=2, size=(4.2, 2.8))
     for lens in lenses:
         said, key = _sentence(lens, vocabulary), lens.findings.header.key
         yield Section(f"{title}: {lens.name}", sentences=[said], tables=[_table(run, lens, pair)], key=key)
 
 
-def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None) -> list[Panel]:
+def _panels(lenses: Sequence[_Lens], span: tuple[int, int] | None, vocabulary: int | None) -> list[Panel]:
     times = Counter(lens.name for lens in lenses)
     names = [lens.name if times[lens.name] == 1 else f"{lens.name} ({lens.findings.header.key})" for lens in lenses]
     # an average and its 95% interval, the average itself where there is none
     ends = {end: pl.col(column).fill_nan(pl.col("value")) for end, column in (("lower", "low"), ("upper", "high"))}
+    guess: dict[str, Any] = {}
+    if vocabulary is not None:
+        guess = {"rules": (Rule("uniform guess", vocabulary),), "ceiling": float(vocabulary) ** CEILING}
     panels = list[Panel]()
     for metric, title, unit, drawn in AXES:
         rows = [lens.rows.filter(metric=metric).sort("state") for lens in lenses]
         curves = [each.select(at="state", mean="value", **ends) for each in rows]
         lines = [line_of(place, name, curves[place]) for place, name in enumerate(names)]
-        panels.append(Panel(title, "state", unit, tuple(lines), spans=shaded(span), **drawn))
+        more = guess if metric == "perplexity" else {}
+        panels.append(Panel(title, "state", unit, tuple(lines), spans=shaded(span), **drawn, **more))
     return panels
 
 
