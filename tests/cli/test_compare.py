@@ -33,3 +33,15 @@ def test_what_moved_is_printed(thalweg, run, tmp_path):
 )
 def test_what_cannot_be_compared_is_one_line(thalweg, run, argv, words):
     assert words in thalweg("compare", run, *argv).complaint
+
+
+def test_a_page_of_what_moved(thalweg, run, tmp_path):
+    alone = build_run(tmp_path / "alone", (PLANTED,), ("words",)).path
+    outcome = thalweg("report", alone, "--against", run, "--out", tmp_path / "page.html")
+    assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "page.html"))
+    assert "planted on words (alone) against planted on words (run)" in (tmp_path / "page.html").read_text()
+    strange = build_run(tmp_path / "strange", (PLAIN,), ("sums",)).path
+    assert (
+        "have nothing in common: one holds planted on words" in thalweg("report", strange, "--against", alone).complaint
+    )
+    assert "there is no such directory" in thalweg("report", alone, "--against", tmp_path / "nowhere").complaint

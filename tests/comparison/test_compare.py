@@ -10,6 +10,7 @@ from tests.painted import assert_painted
 from tests.synthetic_run import PLAIN, PLANTED, Plant, build_run, header, open_survey, part_tables, write_aggregates
 
 import thalweg
+from thalweg.comparison import compared_in
 from thalweg.errors import RunError, UsageError
 from thalweg.store import PartCounts, Shard, Thresholds
 
@@ -120,6 +121,23 @@ def test_two_of_one_run_are_named(tmp_path):
         thalweg.compare(run, of="plan")
 
 
+def test_a_page_compares_with_the_first_or_with_what_is_nearest_in_another_run(runs, tmp_path):
+    def names(run, against=None):
+        return [(each.one.name, each.other.name) for each in compared_in(run, against).compared]
+
+    models = tuple(Plant("lab/a", 3, 1, revision=revision) for revision in ("x", "y"))
+    run = build_run(tmp_path / "run", (*models, Plant("lab/b", 3, 1)), DATA)
+    assert names(run) == [("a@x on words", "a@y on words"), ("a@x on words", "b on words")]
+    training = build_run(tmp_path / "trained", (*models, Plant("lab/a", 3, 1, revision="z")), ("words", "sums"))
+    assert names(training) == [("a@z on words", "a@z on sums")]
+    one, other = map(thalweg.open_run, runs)
+    assert names(one) == []
+    assert names(other, one) == [("planted on words (one)", "planted on words (other)")]
+    assert names(run, one) == [("planted on words", f"{name} on words") for name in ("a@x", "a@y", "b")]
+    folded = [section.folded for section in compared_in(run).sections]
+    assert folded == [False] * 3 + [True] * 3
+
+
 def test_what_is_not_clear_or_not_there_is_one_line(runs, tmp_path):
     models = tuple(Plant(f"lab/{name}", 3, 1) for name in "abc")
     several = build_run(tmp_path / "several", models, DATA)
@@ -149,6 +167,11 @@ def test_figures_and_page_show_the_numbers_of_the_same_panels(comparison, runs, 
     assert [section.name for section in sections] == ["compare", "compare_differences", "compare_heads"]
     for section in sections:
         assert_painted(section)
+    bars = [[(bar.name, bar.group, bar.first, bar.last) for bar in each.panels[1].tracks] for each in sections]
+    names = ("planted on words (one)", "planted on words (other)")
+    phases = list(zip(names, (1.5, 1.5), (7.5, 5.5), strict=True))  # no block reads the last state
+    assert bars[0] == [("compress phase", *phase) for phase in phases]
+    assert bars[1] == bars[2] == [(f"compress phase of {phase[0]}", *phase) for phase in phases]
     heat = sections[2].panels[0].heat
     assert heat.diverging
     assert heat.low == -heat.high

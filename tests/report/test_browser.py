@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -40,12 +41,14 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, run):
-    """A page of one of everything that there is to draw, one of a survey, and one of a training."""
+    """A page of one of everything that there is to draw, one of a survey, of a training, and of what was compared."""
     place = tmp_path_factory.mktemp("pages")
     with alone():
         write_report(run, place / "gallery.html")
     write_report(run, place / "survey.html")
     write_report(build_training(place / "training"), place / "training.html")
+    write_report(build_run(place / "new", (replace(PLANTED, last=5, value=3000.0),), ("words",)), against=run)
+    (place / "new" / "report.html").rename(place / "compared.html")
     return place
 
 
@@ -130,6 +133,39 @@ def test_a_click_on_a_head_shows_its_numbers_and_how_to_map_it(browser, files, r
         )
         told = "() => document.querySelector('#one-head code').textContent.endsWith('--blocks 3 --heads 1')"
         page.wait_for_function(told)
+
+
+def test_a_comparison_is_read_as_the_same_page(browser, files, run):
+    with opened(browser, files / "compared.html") as page:
+        place = page.locator("#compare")
+        first = page.locator("#contents li").nth(1).inner_text()
+        assert first == place.locator("h2").inner_text() == "Compared"
+        assert "peak value 1,498 -> 3,000" in place.inner_text()
+        shown(place.locator(".plot").first)
+        old, new = place.locator(".legend button").all()[:2]
+        assert (old.inner_text(), new.inner_text()) == ("planted on words (run)", "planted on words (new)")
+        old.press("Enter")
+        drawn = "plot => [...plot.data, ...plot.layout.shapes].map((each) => [each.legendgroup, each.visible ?? true])"
+        for plot in [shown(plot) for plot in place.locator(".shown").first.locator(".plot").all()]:
+            seen = plot.evaluate(drawn)
+            assert dict(seen) == {old.inner_text(): False, new.inner_text(): True}
+        maps = [shown(plot) for plot in place.locator("figure[data-heads] .plot").all()]
+        bars = "plot => plot.layout.shapes.map((shape) => [shape.name, shape.x0, shape.x1])"
+        assert [plot.evaluate(bars) for plot in maps] == 2 * [
+            [
+                [f"compress phase of {old.inner_text()}", 1.5, 7.5],
+                [f"compress phase of {new.inner_text()}", 1.5, 5.5],
+            ]
+        ]
+        at = maps[0].evaluate(
+            "({ _fullLayout: own }) => [own.xaxis, own.yaxis].map((axis, n) => axis.l2p([5, 2][n]) + axis._offset)"
+        )
+        maps[0].click(position={"x": at[0], "y": at[1]})
+        assert "--blocks 5 --heads 2" in page.locator("#one-head code").inner_text()
+        place.locator(".made summary").press("Enter")
+        assert place.locator(".made code").inner_text().startswith(f"thalweg compare {run.path} ")
+        print_it(page)
+        assert place.locator(".plot[data-drawn='yes']").count() == place.locator("figure").count() == 14
 
 
 def column(table, place):
@@ -280,7 +316,7 @@ FAINT = """() => {
 }"""
 
 
-@pytest.mark.parametrize("file", ["gallery.html", "survey.html"])
+@pytest.mark.parametrize("file", ["gallery.html", "survey.html", "compared.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_word_stands_out_in_light_and_dark_and_on_paper(browser, files, file, scheme):
     with opened(browser, files / file, color_scheme=scheme) as page:
@@ -298,7 +334,7 @@ def test_every_word_stands_out_in_light_and_dark_and_on_paper(browser, files, fi
         assert all(kept == "exact" and (width >= 18 or width == 0) for kept, width in swatches)
 
 
-@pytest.mark.parametrize("file", ["gallery.html", "survey.html", "training.html"])
+@pytest.mark.parametrize("file", ["gallery.html", "survey.html", "training.html", "compared.html"])
 def test_nothing_runs_off_a_phone(browser, files, file):
     with opened(browser, files / file, size=PHONE) as page:
         page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")

@@ -48,7 +48,7 @@ def page_of(run):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return build_run(tmp_path_factory.mktemp("report") / "run")
+    return build_run(tmp_path_factory.mktemp("report") / "run", (PLANTED,), ("words",))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -151,7 +151,7 @@ def test_every_chart_has_a_name_and_no_impossible_number(page):
 
 
 def test_facts_and_definitions_are_told(page):
-    for words in ("thalweg survey lab/planted lab/plain", "sha256:words", "too short for a sink rate", "two cores"):
+    for words in ("thalweg survey lab/planted", "sha256:words", "too short for a sink rate", "two cores"):
         assert words in page.text
     assert all(metric.reads_as in page.text for metric in METRICS)
 

@@ -175,3 +175,12 @@ def test_a_run_is_watched_while_it_has_no_prompt_yet(tmp_path):
     with open_survey(tmp_path / "run", header((PLANTED,), DATA)):
         watched = WatchedPage(open_run(tmp_path / "run"), tmp_path / "run" / "report.html")
         assert b"This run is not finished" in watched.page()
+
+
+def test_what_it_is_compared_with_is_watched_too(run, tmp_path):
+    other = build_run(tmp_path / "other", (PLANTED,), DATA, prompts=4)
+    page = WatchedPage(run, tmp_path / "page.html", other)
+    assert b"planted on words (run) against planted on words (other)" in page.page()
+    before = page.state
+    os.utime(other.path / "run.json", (1, 1))
+    assert page.state != before

@@ -16,7 +16,7 @@ from thalweg.comparison._measured import Compared
 from thalweg.paths import path_here
 from thalweg.store import Run, open_run, os_errors_as_run_errors
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Compared", "Comparison", "compare", "compared_in"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,24 @@ def compare(
     runs = [given if isinstance(given, Run) else open_run(given) for given in (run, other) if given is not None]
     comparison = Comparison([measured(one, two) for one, two in sides(runs[0], runs[-1], of, with_)])
     return comparison if path is None else Comparison(comparison.compared, _drawn(comparison, path_here("--out", path)))
+
+
+def compared_in(run: Run, against: Run | None = None) -> Comparison:
+    """Compare what a page of a run shows: with another run, or with the first of its own models or data sets.
+
+    Args:
+        run: what is compared; nothing of a run with one model on one data set.
+        against: what was.
+
+    Raises:
+        RunError: the two have nothing in common, or one holds no surveyed prompt.
+    """
+    from thalweg.comparison._measured import measured
+    from thalweg.comparison._sides import sides_against_first
+
+    if against is None and sum(bool(pair.prompts_kept) for pair in run.coverage) < 2:
+        return Comparison(())
+    return Comparison([measured(one, two) for one, two in sides_against_first(against or run, run)])
 
 
 def _drawn(comparison: Comparison, directory: Path) -> list[Path]:

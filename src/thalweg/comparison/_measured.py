@@ -1,5 +1,6 @@
 """Two sides in numbers: the same prompts found by the hash of their text, differences at every place and head."""
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ import polars as pl
 from thalweg.averages import HEAD_PLACES, PLACES, compared, measured_heads, measured_places
 from thalweg.comparison._sides import Side
 from thalweg.experiments import reading
+from thalweg.shown import counted
 
 SHARED = 0.5
 """Share of the prompts of the smaller side that have to be in both, for prompts to be compared with themselves."""
@@ -58,6 +60,21 @@ class Compared:
         return [
             f"{name.replace('_', ' ')} ({one or 'none'} / {two or 'none'})" for name, one, two in said if one != two
         ]
+
+    @property
+    def of_prompts(self) -> str:
+        """Of which prompts, and how they are compared."""
+        one, other = self.prompts
+        if self.paired:
+            alone = f", of {one:,} and {other:,}" if {one, other} != {self.common} else ""
+            return f"paired by text: {counted(self.common, 'prompt')} in both{alone}"
+        return f"not the same prompts ({self.common:,} of {one:,} and {other:,} in both): means are compared, by Welch"
+
+    @property
+    def command(self) -> str:
+        """What compares them in a terminal."""
+        runs = dict.fromkeys(str(side.run.path) for side in (self.one, self.other))
+        return shlex.join(["thalweg", "compare", *runs, "--of", self.one.asked, "--with", self.other.asked])
 
     def named(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows, with what is compared in front."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import polars as pl
 
 from thalweg.averages import OVERALL
 from thalweg.comparison._measured import Compared
-from thalweg.experiments import compress_span, head_grid
+from thalweg.comparison._sides import Side
+from thalweg.experiments import compress_span, head_grid, kinds_of, tracks
 from thalweg.shown import (
     ARROW,
     GREY,
@@ -22,6 +24,7 @@ from thalweg.shown import (
     Rule,
     Section,
     Table,
+    Track,
     amount,
     counted,
     from_zero_to_one,
@@ -61,29 +64,25 @@ Row = dict[str, Any]
 
 
 def sections(found: Compared, number: int) -> Iterator[Section]:
-    """Give what is shown of the number-th of some comparisons."""
-    name = f"{found.other.name} against {found.one.name}"
-    ending = f"_{number + 1}" if number else ""
+    """Give what is shown of the number-th of some comparisons; a page folds all but the first."""
+    name, ending = f"{found.other.name} against {found.one.name}", f"_{number + 1}" if number else ""
     words = [_overall(found), _phases(found), *_places(found), *_heads(found)]
-    facts = "; ".join([name, _prompts(found), *_differs(found), RULE])
-    table = Table(name, COLUMNS, [_cells(row) for row in _depth_rows(found)])
-    panels = [_overlaid(found, metric) for metric in CURVES]
-    yield Section(name, f"compare{ending}", words, panels, [table], facts, headline=f"{name}; {_prompts(found)}")
+    facts = "; ".join([name, found.of_prompts, *_differs(found), RULE])
+    table, how = Table(name, COLUMNS, [_cells(row) for row in _depth_rows(found)]), f"{name}; {found.of_prompts}"
+    whole = Section(name, f"compare{ending}", words, _overlaid(found), [table], facts, headline=how)
+    shown = [replace(whole, rests=f"layers, heads and prompts of {listing(_runs(found))}")]
     if found.same_depth:
-        changes = [_differences(found, metric) for metric in CURVES]
         said = f"{name}: differences with their 95% intervals"
-        yield Section("", f"compare_differences{ending}", panels=changes, headline=said)
+        shown.append(Section(said, f"compare_differences{ending}", (), _differences(found), headline=said))
     if found.heads.height:
-        maps = [_map(found, metric) for metric in (SCORE, "mixing_normalized")]
-        yield Section("", f"compare_heads{ending}", panels=maps, columns=2, size=(4.6, 3.4), headline=name)
+        said = f"{name}: differences by head"
+        size: dict[str, Any] = {"columns": 2, "size": (4.6, 3.4)}
+        shown.append(Section(said, f"compare_heads{ending}", (), _maps(found), headline=said, **size))
+    yield from (replace(section, folded=number > 0) for section in shown)
 
 
-def _prompts(found: Compared) -> str:
-    one, other = found.prompts
-    if found.paired:
-        alone = f", of {one:,} and {other:,}" if {one, other} != {found.common} else ""
-        return f"paired by text: {counted(found.common, 'prompt')} in both{alone}"
-    return f"not the same prompts ({found.common:,} of {one:,} and {other:,} in both): means are compared, by Welch"
+def _runs(found: Compared) -> list[str]:
+    return list(dict.fromkeys(str(side.run.path) for side in (found.one, found.other)))
 
 
 def _differs(found: Compared) -> list[str]:
@@ -179,17 +178,35 @@ def _heads(found: Compared) -> Iterator[str]:
     )
 
 
-def _overlaid(found: Compared, metric: str) -> Panel:
-    """One metric through depth, of both sides."""
-    site = CURVES[metric]
+def _overlaid(found: Compared) -> list[Panel]:
+    """Each metric through depth, of both sides."""
+    return [_overlaid_panel(found, metric) for metric in CURVES]
+
+
+def _overlaid_panel(found: Compared, metric: str) -> Panel:
+    site, share = CURVES[metric], not found.same_depth
     lines = [
-        line_of(number, side.name, _curve(rows, metric, side.pair.blocks, share=not found.same_depth))
-        for number, (side, rows) in enumerate(zip((found.one, found.other), found.curves, strict=True))
+        line_of(number, side.name, _curve(rows, metric, side.pair.blocks, share=share))
+        for number, (side, rows) in enumerate(zip(_both(found), found.curves, strict=True))
     ]
-    lines[1] = Line(lines[1].name, lines[1].rows, PALETTE[1], "--", width=1.6)
-    axis = site if found.same_depth else f"share of depth [{site} / blocks]"
-    log, share = metric in LOGGED, from_zero_to_one(metric)
-    return Panel(title(metric), axis, f"[{unit(metric)}]", tuple(lines), log_y=log, share=share)
+    lines[1] = replace(lines[1], dash="--", width=1.6)
+    axis = f"share of depth [{site} / blocks]" if share else site
+    look = {"log_y": metric in LOGGED, "share": from_zero_to_one(metric)}
+    return Panel(title(metric), axis, f"[{unit(metric)}]", tuple(lines), **look, **_below(found, site, named=False))
+
+
+def _both(found: Compared) -> tuple[Side, Side]:
+    return found.one, found.other
+
+
+def _below(found: Compared, site: str, *, named: bool = True) -> dict[str, Any]:
+    """Under an axis of states or blocks: what blocks are, and each side's compress phase, named where no line is."""
+    share, bars = not found.same_depth, list[Track]()
+    for side, color in zip(_both(found), PALETTE, strict=False):
+        own = tracks(side.run, [(side.pair, color)], site, share=share)
+        bars += [replace(bar, group=side.name, name=f"{bar.name}{f' of {side.name}' * named}") for bar in own]
+    kinds = () if share else kinds_of([side.pair for side in _both(found)], site)
+    return {"kinds": kinds, "tracks": tuple(bars)}
 
 
 def _curve(rows: pl.DataFrame, metric: str, blocks: int, *, share: bool) -> pl.DataFrame:
@@ -206,18 +223,26 @@ def _curve(rows: pl.DataFrame, metric: str, blocks: int, *, share: bool) -> pl.D
     return joined.select(at=at, mean=mean, lower=low, upper=high)
 
 
-def _differences(found: Compared, metric: str) -> Panel:
-    """The difference of one metric through depth, with what moved marked."""
+def _differences(found: Compared) -> list[Panel]:
+    """The difference of each metric through depth, with what moved marked."""
+    return [_difference_panel(found, metric) for metric in CURVES]
+
+
+def _difference_panel(found: Compared, metric: str) -> Panel:
     site = CURVES[metric]
     rows = found.places.filter(site=site, metric=metric)
     ratio = bool(rows["geometric"].any())
-    line = Line("difference", rows.select(at="index", mean="difference", lower="low", upper="high"), PALETTE[0])
-    moved = rows.filter(moved=True).select(at="index", mean="difference", label=pl.format(f"{site} {{}}", "index"))
+    line = Line("difference", rows.select(at="index", mean="difference", lower="low", upper="high"), GREY)
+    moved = rows.filter(moved=True).select(at="index", mean="difference")
     points = (Points("moved", moved, MARK),) if moved.height else ()
     rule = Rule("no change", 1.0 if ratio else 0.0, GREY)
     words = "factor" if ratio else f"difference [{unit(metric)}]"
     wide = ratio and bool((rows["difference"].log().abs() > math.log(LARGE)).any())
-    return Panel(title(metric), site, words, (line,), points=points, rules=(rule,), log_y=wide)
+    return Panel(title(metric), site, words, (line,), points=points, rules=(rule,), log_y=wide, **_below(found, site))
+
+
+def _maps(found: Compared) -> list[Panel]:
+    return [_map(found, metric) for metric in (SCORE, "mixing_normalized")]
 
 
 def _map(found: Compared, metric: str) -> Panel:
@@ -228,4 +253,5 @@ def _map(found: Compared, metric: str) -> Panel:
     dots = head_grid(rows.with_columns(pl.col("moved").cast(pl.Float64).fill_null(0.0)), "moved", blocks)
     end = float(np.nanmax(np.abs(grid), initial=0.0)) or 1.0
     heat = Heat(grid, unit(metric), -end, end, diverging=True, dots=np.nan_to_num(dots) > 0, dotted="moved")
-    return Panel(f"{title(metric)}: difference", "block", "head", heat=heat)
+    heads = found.other.pair.key
+    return Panel(f"{title(metric)}: difference", "block", "head", heat=heat, heads=heads, **_below(found, "block"))

@@ -45,12 +45,14 @@ from thalweg.experiments._views import (
     answers_of,
     compress_span,
     head_grid,
+    kinds_of,
     labels,
     latest_pairs,
     measured_pairs,
     pairs,
     settings_words,
     surveyed_span,
+    tracks,
 )
 from thalweg.store import Tables
 
@@ -101,6 +103,7 @@ __all__ = [
     "head_grid",
     "head_numbers",
     "heads",
+    "kinds_of",
     "labels",
     "latest_pairs",
     "learned_facts",
@@ -125,6 +128,7 @@ __all__ = [
     "surveyed_span",
     "tables_of",
     "takes_options",
+    "tracks",
     "train_tuned",
     "trained_lens",
     "unfinished",

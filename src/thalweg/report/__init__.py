@@ -29,11 +29,14 @@ def write_report(
     run: Run | str | Path,
     path: Annotated[str | Path | None, Parameter(name="--out")] = None,
     *,
+    against: Run | str | Path | None = None,
     opened: Annotated[Switch, Parameter(name="--open")] = False,
     watch: Switch = False,
     port: int | None = None,
 ) -> Path:
     """Draw a run as one self-contained HTML file, which opens without a network, and give its path.
+
+    A run with several models, revisions or data sets is compared with the first of its own, see `compare`.
 
     On the command line:
 
@@ -41,9 +44,12 @@ def write_report(
 
         thalweg report runs/pythia-410m --watch --open
 
+        thalweg report runs/q4 --against runs/bfloat16
+
     Args:
         run: the run or its directory, finished or not.
         path: the file to write, ``RUN/report.html`` by default.
+        against: another run or its directory, what was; the page begins with what moved from it.
         opened: open it in the browser.
         watch: serve it to this machine alone and show it anew while a survey or a training writes into the run, until
             Ctrl-C.
@@ -64,13 +70,14 @@ def write_report(
         expected = f"a number from 0 to {LAST_PORT}; 0 is any that is free" if watch else "--watch beside it"
         raise UsageError(f"--port {port}: expected {expected}.")
     run = run if isinstance(run, Run) else open_run(run)
+    other = open_run(against) if isinstance(against, str | Path) else against
     file = path_here("--out", path) if path is not None else run.path / "report.html"
     if watch:
         from thalweg.report._watch import watch as watched
 
-        watched(run, file, port or 0, opened=opened)
+        watched(run, file, port or 0, against=other, opened=opened)
         return file
-    write_page(run, file)
+    write_page(run, file, other)
     if opened and not webbrowser.open(file.resolve().as_uri()):
         _log.warning("no browser could be opened here; open %s yourself.", file)
     return file

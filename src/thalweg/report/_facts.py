@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.comparison import Compared
 from thalweg.experiments import settings_words
 from thalweg.shown import amount, counted, listing
 from thalweg.store import Coverage, DataFacts, Findings, ModelFacts, Run
@@ -34,6 +35,11 @@ def made_of(findings: Findings) -> Made:
         by_name.setdefault(f"{pair.model} on {pair.data}", []).append(pair)
     prompts = tuple(f"{name}: {_counts(pairs)}" for name, pairs in by_name.items())
     return Made(prompts, settings_words(findings) or _options(header.resolved), shlex.join(header.command))
+
+
+def compared_by(found: Compared) -> Made:
+    """Say of which prompts and by which command two were compared."""
+    return Made((found.of_prompts,), f"{found.other.name} against {found.one.name}", found.command)
 
 
 def _counts(pairs: Sequence[Coverage]) -> str:

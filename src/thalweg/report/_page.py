@@ -16,42 +16,45 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from thalweg.catalogue import METRICS
+from thalweg.comparison import compared_in
 from thalweg.experiments import Experiment, experiments, head_numbers, labels
-from thalweg.report._facts import Made, how_to_finish, how_to_survey, made_of, run_facts
+from thalweg.report._facts import Made, compared_by, how_to_finish, how_to_survey, made_of, run_facts
 from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, keys, listing, plotly_script
 from thalweg.store import Findings, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
+COMPARED = "Curves are means over prompts; the band is one standard deviation, that of a difference its 95% interval."
 _HERE = Path(__file__).parent
 
 
-def write_page(run: Run, file: Path) -> None:
-    """Write the run's page; RunError where the file cannot be written."""
-    page = _settled(run)
+def write_page(run: Run, file: Path, against: Run | None = None) -> None:
+    """Write the run's page, compared with another run where there is one; RunError where it cannot be written."""
+    page = _settled(run, against)
     with os_errors_as_run_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page.encode())
 
 
-def _settled(run: Run) -> str:
+def _settled(run: Run, against: Run | None) -> str:
     """The page; made anew where a training that goes on has written in the meantime."""
     for _ in range(TRIES):
         if run.status != "started":
             break
         with suppress(Exception):  # what is read fits together a moment later, or the last try says what is wrong
-            return _render(run)
+            return _render(run, against)
         time.sleep(PAUSE)
         run = open_run(run.path)
-    return _render(run)
+    return _render(run, against)
 
 
-def _render(run: Run) -> str:
+def _render(run: Run, against: Run | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"cell": _cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
     scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
-    chapters = _chapters(run)
+    compared = _compared(run, against)
+    chapters = [*compared, *_chapters(run)] if against else [*_chapters(run), *compared]
     panels = [panel for chapter, _ in chapters for section in chapter.sections for panel in section.panels]
     heads = list(dict.fromkeys(panel.heads for panel in panels if panel.heads and panel.head is None))
     return environment.get_template("page.html.j2").render(
@@ -99,6 +102,13 @@ def _chapters(run: Run) -> list[tuple[Chapter, list[Made]]]:
         for experiment, chapter in every
     )
     return [_made(run, experiment, chapter, sections) for experiment, chapter, sections in on_page if sections]
+
+
+def _compared(run: Run, against: Run | None) -> list[tuple[Chapter, list[Made]]]:
+    """What moved from another run, or from the first of its own models or data sets; nothing of one alone."""
+    found = compared_in(run, against)
+    chapter = Chapter("Compared", "compare", found.sections, COMPARED)
+    return [(chapter, list(map(compared_by, found.compared)))] if found.compared else []
 
 
 def _made(run: Run, experiment: Experiment, chapter: Chapter, sections: list[Section]) -> tuple[Chapter, list[Made]]:

@@ -49,16 +49,20 @@ setInterval(async () => {{
 class WatchedPage:
     """The page of a run, made anew where the run has changed since."""
 
-    def __init__(self, run: Run, file: Path) -> None:
-        self.run, self.file = run, file
+    def __init__(self, run: Run, file: Path, against: Run | None = None) -> None:
+        self.run, self.file, self.against = run, file, against
         self._lock, self._seen, self._page = threading.Lock(), "", b""
         self.page()
+
+    @property
+    def _runs(self) -> list[Run]:
+        return [self.run, *([self.against] if self.against else [])]
 
     @property
     def state(self) -> str:
         """Stands for all that is written of the run: another one where something was."""
         seen = hashlib.sha256()
-        for path in sorted(self.run.path.rglob("*.json")):
+        for path in sorted(path for run in self._runs for path in run.path.rglob("*.json")):
             with suppress(OSError):  # a writer may have removed it meanwhile
                 seen.update(f"{path} {path.stat().st_mtime_ns}\n".encode("utf-8", "surrogatepass"))
         return seen.hexdigest()[:16]
@@ -69,7 +73,8 @@ class WatchedPage:
             state = self.state
             if state != self._seen:
                 try:
-                    write_page(open_run(self.run.path), self.file)
+                    run, *other = (open_run(each.path) for each in self._runs)
+                    write_page(run, self.file, *other)
                 except ThalwegError:
                     if not self._page:
                         raise
@@ -156,16 +161,17 @@ def server_of(shown: WatchedPage, port: int) -> _Server:
     return server
 
 
-def watch(run: Run, file: Path, port: int, *, opened: bool) -> None:
+def watch(run: Run, file: Path, port: int, *, against: Run | None, opened: bool) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
         run: that may be growing.
         file: where its page is on disk.
         port: to listen on.
+        against: with which it is compared.
         opened: in a browser, too.
     """
-    shown = WatchedPage(run, file)
+    shown = WatchedPage(run, file, against)
     with server_of(shown, port) as server:
         address = f"http://{LOOPBACK}:{server.port}/"
         sys.stderr.write(f"{run.path} at {address}, shown anew as it grows; Ctrl-C ends it.\n")

@@ -260,8 +260,10 @@ def _keys(panel: Panel) -> Iterator[Key]:
 
 def below(panel: Panel) -> list[Key]:
     """Give what a legend says of the rows under an axis; grey stands for bars that each have their model's colour."""
-    colors = {track.color for track in panel.tracks}
-    tracks = [Key(panel.tracks[0].name, colors.pop() if len(colors) == 1 else GREY)] if panel.tracks else []
+    colors = dict[str, set[str]]()
+    for track in panel.tracks:
+        colors.setdefault(track.name, set()).add(track.color)
+    tracks = [Key(name, own.pop() if len(own) == 1 else GREY) for name, own in colors.items()]
     return [*(Key(kind.name, kind.color) for kind in panel.kinds), *tracks]
 
 

@@ -143,7 +143,7 @@ class Track:
     """What lies along the axis as a bar under it, in a row of its own: of one of several models, or under a map.
 
     Attributes:
-        name: what the legend calls it, and all others of the panel.
+        name: what the legend calls it, and others of this name, whose colours are then those of lines.
         first: where it begins, on the panel's axis.
         last: where it ends.
         color: that of its model's line.
