@@ -13,6 +13,7 @@ from thalweg.capture import AttentionSeen, Subject
 from thalweg.engines import require_all, run_shards
 from thalweg.errors import ModelError, UsageError
 from thalweg.experiments._heads.tables import ELSEWHERE, PATTERNS, STEPS, TABLES
+from thalweg.experiments._heads.tokens import TokenRows, looks_at
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import batching, loaded
 from thalweg.experiments._pass import lengths_of, read
@@ -133,10 +134,11 @@ def _with_attention(subject: Subject, asked: Asked) -> Asked:
 
 @dataclass(frozen=True)
 class _Found:
-    """Numbers of the chosen heads, with their patterns, and by block and head their maps."""
+    """Numbers of the chosen heads, with their patterns, what was read of tokens, and by block and head the maps."""
 
     numbers: pl.DataFrame
-    maps: dict[tuple[int, int], bytes]
+    tokens: TokenRows
+    maps: "_Maps"
 
 
 def _of_data(
@@ -157,7 +159,7 @@ def _of_data(
     frames = {
         "heads": found.numbers,
         "maps": pl.DataFrame(
-            [(block, head, own) for (block, head), own in sorted(found.maps.items())],
+            [(block, head, own) for (block, head), own in sorted(found.maps.found.items())],
             schema={"block": pl.Int64, "head": pl.Int64, "map": pl.Binary},
             orient="row",
         ).with_columns(tokens=pl.lit(len(prompt)), truncated=pl.lit(prompt.truncated)),
@@ -168,6 +170,9 @@ def _of_data(
                 "token": [token([each]) for each in prompt.tokens],
             }
         ),
+        "token_states": pl.concat(found.tokens.states),
+        "token_blocks": pl.concat(found.tokens.blocks),
+        "token_heads": pl.concat(found.maps.looks),
     }
     return {
         name: frame.with_columns(pl.lit(value).alias(column) for column, value in key.items())
@@ -178,20 +183,20 @@ def _of_data(
 @torch.no_grad()
 def _looked_at(subject: Subject, asked: Asked, phases: Mapping[int, str], sink: int, batch: Sequence[Prompt]) -> _Found:
     """One prompt: its heads are measured, chosen, and looked at; in one pass where they are chosen already."""
-    numbers, maps = _Numbers(batch, asked.blocks, sink), _Maps()
+    numbers, tokens, maps = _Numbers(batch, asked.blocks, sink), TokenRows(), _Maps()
     if asked.heads is not None:
         maps.chosen = {block: list(asked.heads) for block in asked.blocks}
-        read(subject, batch, numbers, maps)
+        read(subject, batch, numbers, tokens, maps)
         measured = numbers.table(phases).with_columns(patterns=pl.lit([], pl.List(pl.String)))
-        return _Found(measured.filter(pl.col("head").is_in(asked.heads)), maps.found)
-    read(subject, batch, numbers)
+        return _Found(measured.filter(pl.col("head").is_in(asked.heads)), tokens, maps)
+    read(subject, batch, numbers, tokens)
     chosen = nearest(numbers.table(phases), sink)
     maps.chosen = {
         block: [head for _, head in heads]
         for block, heads in groupby(chosen.select("block", "head").rows(), lambda row: row[0])
     }
     read(subject, batch, maps)
-    return _Found(chosen, maps.found)
+    return _Found(chosen, tokens, maps)
 
 
 def nearest(heads: pl.DataFrame, sink: int) -> pl.DataFrame:
@@ -238,11 +243,12 @@ class _Numbers:
 
 
 class _Maps:
-    """The maps of chosen heads, a block at a time."""
+    """The maps of chosen heads, a block at a time, and where each token looks in them."""
 
     def __init__(self) -> None:
         self.chosen = Heads()
         self.found = dict[tuple[int, int], bytes]()
+        self.looks = list[pl.DataFrame]()
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
         count = seen.statistics.column_mass.shape[1]
@@ -251,6 +257,7 @@ class _Maps:
         ]:  # some families have fewer in a block
             for head, own in zip(heads, seen.maps(heads)[0], strict=True):
                 self.found[block, head] = _quantized(own, block)
+                self.looks.append(looks_at(own).with_columns(block=pl.lit(block), head=pl.lit(head)))
 
 
 def _quantized(attention: Tensor, block: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What maps of heads add to a run: every column of its tables, and how a map is kept.
+"""What heads on one prompt add to a run: every column of its tables, and how a map is kept.
 
 A map holds the square root of each probability as a byte, 255 for 1: what is small keeps more digits than on a linear
 scale. A byte b stands for (b / 255)^2, off from A by at most sqrt(A) / 255 + 4e-6.
@@ -23,6 +23,7 @@ PATTERNS = {
 ELSEWHERE = "sink elsewhere"
 
 HEAD = (*shared.KEY, shared.BLOCK, shared.HEAD)
+POSITION = Column("position", WHOLE, "which token, from 0", "token")
 NUMBERS = (
     "sink_score top_score mixing mixing_normalized mixing_over_log_length colsum_concentration colsum_floor diagonal "
     "previous svi attended"
@@ -64,9 +65,45 @@ TABLES = Tables(
             "one token of the prompt",
             (
                 *shared.KEY,
-                Column("position", WHOLE, "which token, from 0", "token"),
+                POSITION,
                 Column("token_id", WHOLE, "its id"),
                 Column("token", TEXT, "its text"),
+            ),
+        ),
+        "token_states": Table(
+            "one token of the prompt at a state",
+            (
+                *shared.KEY,
+                shared.STATE,
+                POSITION,
+                Column("norm", NUMBER, "norm of its row; NaN or infinite where the row is", "activation units"),
+                Column("dim", WHOLE, "its coordinate largest in magnitude, the first if tied; null where that is NaN"),
+                Column("value", NUMBER, "of that coordinate, signed", "activation units"),
+            ),
+        ),
+        "token_blocks": Table(
+            "one token of the prompt at a block with softmax attention",
+            (
+                *shared.KEY,
+                shared.BLOCK,
+                POSITION,
+                Column(
+                    "received",
+                    NUMBER,
+                    "attention that it receives: C_k / T, the mean of its column, averaged over all heads of the block; "
+                    "at the sink position the block's mean sink score",
+                    "share of attention",
+                ),
+            ),
+        ),
+        "token_heads": Table(
+            "one token of the prompt in a chosen head",
+            (
+                *HEAD,
+                POSITION,
+                Column(
+                    "looks_at", WHOLE, "position to which it pays most attention, the lowest within 1e-6", "token"
+                ),
             ),
         ),
     },
