@@ -37,6 +37,7 @@ NAMES = (EVIL, "$\\frac{x}{$", "_hidden", "two\nlines", "line\u2028separator", "
 
 
 TOKENS = ("<s>", "1 'the'", "2 'the'", "</script>", "'\\n'", "$x$")
+PIECES = ("<s>", "\N{OPEN BOX}the", "\N{OPEN BOX}the", EVIL, "\\n", "x" * 200)
 
 
 def spread(mean, width=0.1, at=None):
@@ -140,6 +141,17 @@ def tokens_panel():
     )
 
 
+def norms_panel():
+    norms = np.geomspace(1.0, 10_000.0, 24).reshape(4, 6)
+    norms[0, 3] = NAN
+    return Panel("Norm", "token", "state", heat=Heat(norms, "activation units", 1.0, 10_000.0, log=True, along=TOKENS))
+
+
+def looks_panel():
+    looks, heads = np.array([[0, 0, 0, 3, 0, 0], [0, 0, 1, 2, 3, 4]]), ("block 1, head 0", EVIL)
+    return Panel("Looks at", "token", "head", heat=Heat(looks, "token", 0.0, 5.0, up=heads, along=TOKENS, pointing=True))
+
+
 def plane_panel():
     rows = pl.DataFrame(
         {
@@ -200,6 +212,7 @@ def sections():
             folded=True,
             sentences=["It emerges", "and stays"],
         ),
+        Section("a text", "gallery_text", panels=[norms_panel(), looks_panel()], columns=2, text=PIECES),
         Section(
             EVIL,
             "gallery_evil",

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import sync_playwright
 from tests.advised import with_maps
-from tests.gallery import alone, sections
+from tests.gallery import EVIL, PIECES, alone, sections
 from tests.synthetic_run import PLANTED, Plant, build_run, header, open_survey, write_aggregates, write_parts
 from tests.synthetic_training import build_training
 
@@ -186,6 +186,66 @@ def test_a_head_whose_map_the_run_holds_shows_it_with_its_tokens(browser, run, t
         assert shares == ["1.0", *["0.0010"] * 5]  # what is less than a thousandth is drawn as a thousandth
         words = page.locator("#one-head .tokens span").all_inner_texts()
         assert words[0].endswith("<0>\\n")
+
+
+def piece(page, at):
+    """What is told of one piece of the text, and its colours."""
+    looks = "each => [getComputedStyle(each).backgroundColor, getComputedStyle(each).color]"
+    own = page.locator(".pieces [role=option]").nth(at)
+    return own.get_attribute("aria-label"), *own.evaluate(looks)
+
+
+def test_a_text_is_coloured_by_the_row_of_a_map_that_is_chosen(browser, files):
+    with opened(browser, files / "gallery.html") as page:
+        text = page.locator(".reading")
+        quantity, place = text.get_by_label("Coloured by"), text.locator("input[type=range]")
+        assert text.locator(".caption").inner_text() == "Norm, state 3 [activation units]"  # of the largest value
+        assert text.locator(".numbers span").all_inner_texts() == ["1", "21.5", "464", "10,000"]
+        assert piece(page, 5) == (f"token 5, {PIECES[5]}: 10,000 activation units", "rgb(254, 232, 56)", "rgb(0, 0, 0)")
+        place.press("Home")
+        assert place.get_attribute("aria-valuetext") == text.locator("output").inner_text() == "state 0"
+        assert piece(page, 0) == ("token 0, <s>: 1 activation units", "rgb(0, 34, 78)", "rgb(255, 255, 255)")
+        said, ground, _ = piece(page, 3)
+        assert (said, ground) == (f"token 3, {EVIL}: \N{EN DASH}", "rgba(0, 0, 0, 0)")
+        quantity.select_option("Looks at")
+        assert place.get_attribute("max") == "1"
+        assert piece(page, 3)[0] == f"token 3, {EVIL}: to token 3, {EVIL}"
+        place.press("End")
+        assert text.locator("output").inner_text() == EVIL
+        assert piece(page, 5)[0] == f"token 5, {PIECES[5]}: to token 4, \\n"
+        quantity.select_option("Norm")
+        assert text.locator("output").inner_text() == "state 0"  # as it was left
+
+
+def test_pieces_of_a_text_tell_the_mouse_and_the_keyboard_what_they_are(browser, files):
+    with opened(browser, files / "gallery.html") as page:
+        told, pieces = page.locator("#definition"), page.locator(".pieces [role=option]")
+        pieces.nth(1).hover()
+        assert told.inner_text() == piece(page, 1)[0]
+        page.mouse.move(0, 0)
+        assert not told.is_visible()
+        page.locator(".reading input[type=range]").focus()
+        page.keyboard.press("Tab")
+        for key, at in (("", 0), ("ArrowRight", 1), ("End", 5), ("ArrowDown", 5), ("ArrowLeft", 4), ("Home", 0)):
+            if key:
+                page.keyboard.press(key)
+            assert pieces.nth(at).evaluate("each => each === document.activeElement && each.tabIndex === 0")
+            assert told.inner_text() == piece(page, at)[0]
+        assert page.locator(".pieces [tabindex='0']").count() == 1
+        page.keyboard.press("Escape")
+        assert not told.is_visible()
+
+
+def test_a_click_on_a_map_beside_a_text_colours_the_text_by_its_row(browser, files):
+    with opened(browser, files / "gallery.html") as page:
+        plots = page.locator(".shown:has(.reading) .plot")
+        for number, row, said in ((0, 1, "state 1"), (1, None, EVIL)):
+            shown(plots.nth(number)).evaluate(
+                "(plot, row) => plot.emit('plotly_click', { points: [{ x: 0, y: row ?? plot.data[0].y[1], data: plot.data[0] }] })",
+                row,
+            )
+            assert page.locator(".reading output").inner_text() == said
+            assert page.get_by_label("Coloured by").input_value() == str(number)
 
 
 def number(text):

@@ -124,7 +124,7 @@ def test_what_is_shaded_and_what_a_mark_says_is_told(page):
 
 def test_charts_have_legends_of_their_own_where_a_section_says_so(page):
     own = [chart["layout"]["showlegend"] for chart in page.charts]
-    assert own == [False] * 5 + [True, False, False, False] + [False] * 3 + [True, False]
+    assert own == [False] * 5 + [True, False, False, False] + [False] * 5 + [True, False]
 
 
 def test_the_file_asks_for_nothing_outside_itself(run, page):
@@ -143,7 +143,7 @@ def test_plotly_is_embedded_once(run):
 
 
 def test_every_chart_has_a_name_and_no_impossible_number(page):
-    assert len(page.charts) == sum(len(section.panels) for section in sections()) + 1 == 14
+    assert len(page.charts) == sum(len(section.panels) for section in sections()) + 1 == 16
     assert sum(tag == "figcaption" for tag, _ in page.elements) == len(page.charts)
     for chart in page.charts:
         axes = chart["layout"]["xaxis"]["title"]["text"], chart["layout"]["yaxis"]["title"]["text"]
@@ -165,7 +165,7 @@ def test_every_string_from_outside_is_escaped(tmp_path):
         writer.update(status="finished")
     page = page_of(open_run(tmp_path))
     scripts = [attrs.get("type", "code") for tag, attrs in page.elements if tag == "script"]
-    assert scripts.count("code") == 3
+    assert scripts.count("code") == 4
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert EVIL in page.text
     names = [trace["name"] for chart in page.charts for trace in chart["data"] if "name" in trace]

@@ -21,7 +21,7 @@ RISING = [0.2, 0.22, 0.24, 0.23, 0.26, 0.3, 0.4, 0.55, 0.5]
 def test_both_painters_paint_exactly_what_each_panel_holds(tmp_path):
     run = build_run(tmp_path / "run")
     with alone():
-        assert assert_every_section_is_painted(run) == {"gallery": 16}
+        assert assert_every_section_is_painted(run) == {"gallery": 18}
 
 
 def test_every_panel_of_every_experiment_is_painted(tmp_path):

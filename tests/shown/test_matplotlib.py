@@ -48,7 +48,7 @@ def test_every_axis_has_a_unit():
 def test_everything_is_saved_as_png_and_pdf_and_the_latest_has_the_plain_name(run, tmp_path):
     files = save_figures(run, tmp_path)
     assert all(file.stat().st_size > 1000 for file in files)
-    names = ["gallery_gpt2", "gallery_maps", "gallery_gpt2_older", "gallery_evil", "gallery_page"]
+    names = ["gallery_gpt2", "gallery_maps", "gallery_gpt2_older", "gallery_text", "gallery_evil", "gallery_page"]
     assert [file.name for file in files] == [f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
     assert sorted(tmp_path.iterdir()) == sorted(files)
 

@@ -4,7 +4,7 @@
 facts and definitions. One file, no network, and no experiment known by name.
 
 In reading order: ``_page`` the page, ``_facts`` how the run was made · ``_watch`` the same over HTTP, for a run that
-grows; ``page.html.j2`` and ``page.css``, ``charts.js`` and ``page.js`` are what a browser reads.
+grows; ``page.html.j2`` and ``page.css``, ``charts.js``, ``page.js`` and ``text.js`` are what a browser reads.
 """
 
 import logging

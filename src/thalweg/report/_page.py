@@ -52,7 +52,8 @@ def _render(run: Run, against: Run | None) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"cell": _cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
-    scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
+    own = ("charts.js", "page.js", "text.js")
+    scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in own)]
     compared = _compared(run, against)
     chapters = [*compared, *_chapters(run)] if against else [*_chapters(run), *compared]
     panels = [panel for chapter, _ in chapters for section in chapter.sections for panel in section.panels]

@@ -54,14 +54,19 @@
   // What a number means, where its name is pointed at, focused or clicked.
   const tip = made("div", { id: "definition", role: "tooltip", hidden: true });
   document.body.append(tip);
-  function define(term) {
-    const [title, , unit, range, reads] = [...document.getElementById(`def-${term.dataset.term}`).cells].map((each) => each.textContent);
-    tip.replaceChildren(made("b", {}, title), ` ${[unit, range].filter(Boolean).join(", ")}`, made("br", {}), reads);
+  let told = null;
+  function explain(term, ...said) {
+    told = term;
+    tip.replaceChildren(...said);
     tip.hidden = false;
     const [at, size] = [term.getBoundingClientRect(), tip.getBoundingClientRect()];
     const below = at.bottom + size.height + 8 < innerHeight;
     tip.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - size.width - 8))}px`;
     tip.style.top = `${below ? at.bottom + 6 : at.top - size.height - 6}px`;
+  }
+  function define(term) {
+    const [title, , unit, range, reads] = [...document.getElementById(`def-${term.dataset.term}`).cells].map((each) => each.textContent);
+    explain(term, made("b", {}, title), ` ${[unit, range].filter(Boolean).join(", ")}`, made("br", {}), reads);
     term.setAttribute("aria-describedby", tip.id);
   }
   const forget = () => (tip.hidden = true);
@@ -73,7 +78,10 @@
       define(term);
     });
   }
-  addEventListener("scroll", forget, { passive: true });
+  for (const event of ["mouseover", "focusin"])
+    addEventListener(event, ({ target }) => target.dataset?.said && explain(target, target.dataset.said));
+  for (const event of ["mouseout", "focusout"]) addEventListener(event, ({ target }) => target.dataset?.said && forget());
+  addEventListener("scroll", () => (!tip.hidden && told === document.activeElement ? explain(told, ...tip.childNodes) : forget()), { passive: true });
   addEventListener("keydown", (event) => event.key === "Escape" && forget());
 
   function copying(code) {

@@ -50,6 +50,7 @@ class Chart:
         json: plotly's data and layout, safe inside a script element.
         heads: model, revision and data set of which it shows heads.
         head: block and head of the only one.
+        pointing: it is a map whose columns point at one another.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Chart:
     json: str
     heads: tuple[str, str, str] | None = None
     head: tuple[int, int] | None = None
+    pointing: bool = False
 
 
 def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
@@ -72,7 +74,8 @@ def chart_of(panel: Panel, *, legend: bool = False) -> Chart:
     content = json.dumps({"data": data, "layout": layout}, allow_nan=False, separators=(",", ":"))
     title = drawn.title(panel)
     label = f"{title}. Along: {panel.x}. Up: {panel.y}."
-    return Chart(title, label, layout["height"], _inside_script(content), panel.heads, panel.head)
+    pointing = panel.heat is not None and panel.heat.pointing
+    return Chart(title, label, layout["height"], _inside_script(content), panel.heads, panel.head, pointing)
 
 
 def plotly_script() -> str:
@@ -205,7 +208,7 @@ def _heat(heat: Heat, panel: Panel) -> Iterator[_Dict]:
         "zmin": heat.low,
         "zmax": heat.high,
         "colorscale": _powers(colors, heat) if heat.log else _stops(colors),
-        "hovertemplate": f"{along} %{{x}}, {up} %{{y}}<br>%{{z:.3~g}}<extra></extra>",
+        "hovertemplate": f"{along} %{{x}}, {up} %{{y}}<br>%{{z:.4~g}}<extra></extra>",
         **({"showscale": False} if heat.log else {"colorbar": bar}),
     }
     if heat.log:
@@ -228,9 +231,10 @@ def _powers(colors: Sequence[str], heat: Heat) -> list[tuple[float, str]]:
 
 
 def _shortened(row: np.ndarray) -> list[float | int | None]:
-    """As many digits as hovering shows, and no gaps at the end."""
+    """Three digits, whole numbers whole, and no gaps at the end."""
     known = np.flatnonzero(np.isfinite(row))
-    return [_number(value, digits=3) for value in row[: known[-1] + 1 if known.size else 0].tolist()]
+    shown = row[: known[-1] + 1 if known.size else 0].tolist()
+    return [_number(value, digits=6 if value.is_integer() else 3) for value in shown]
 
 
 def _decades(low: float, high: float) -> _Dict:

@@ -105,6 +105,7 @@ class Heat:
         up: names of the rows, all different, where they have some; an axis shows as many as there is room for.
         along: those of the columns.
         down: the first row is at the top.
+        pointing: a value is the number of the column at which its own column points.
     """
 
     grid: np.ndarray
@@ -118,6 +119,7 @@ class Heat:
     up: Sequence[str] = ()
     along: Sequence[str] = ()
     down: bool = False
+    pointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,8 @@ class Section:
             setting, is no figure either.
         folded: a page folds it away under its title and first sentence; a chapter's first one is open.
         rests: which tables of the run the sentences rest on; a page names the experiment's own by default.
+        text: in pieces, of which the columns of every map here stand for one each; a page shows it too, coloured by one
+            row of one of the maps.
     """
 
     title: str
@@ -289,6 +293,7 @@ class Section:
     only: Place = ""
     folded: bool = False
     rests: str = ""
+    text: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
