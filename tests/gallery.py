@@ -149,7 +149,8 @@ def norms_panel():
 
 def looks_panel():
     looks, heads = np.array([[0, 0, 0, 3, 0, 0], [0, 0, 1, 2, 3, 4]]), ("block 1, head 0", EVIL)
-    return Panel("Looks at", "token", "head", heat=Heat(looks, "token", 0.0, 5.0, up=heads, along=TOKENS, pointing=True))
+    heat = Heat(looks, "token", 0.0, 5.0, up=heads, along=TOKENS, pointing=True)
+    return Panel("Looks at", "token", "head", heat=heat)
 
 
 def plane_panel():

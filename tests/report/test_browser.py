@@ -241,7 +241,7 @@ def test_a_click_on_a_map_beside_a_text_colours_the_text_by_its_row(browser, fil
         plots = page.locator(".shown:has(.reading) .plot")
         for number, row, said in ((0, 1, "state 1"), (1, None, EVIL)):
             shown(plots.nth(number)).evaluate(
-                "(plot, row) => plot.emit('plotly_click', { points: [{ x: 0, y: row ?? plot.data[0].y[1], data: plot.data[0] }] })",
+                "({ data: [data], emit }, row) => emit('plotly_click', { points: [{ y: row ?? data.y[1], data }] })",
                 row,
             )
             assert page.locator(".reading output").inner_text() == said

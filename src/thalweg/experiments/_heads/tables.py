@@ -90,8 +90,8 @@ TABLES = Tables(
                 Column(
                     "received",
                     NUMBER,
-                    "attention that it receives: C_k / T, the mean of its column, averaged over all heads of the block; "
-                    "at the sink position the block's mean sink score",
+                    "attention that it receives: C_k / T, the mean of its column, averaged over all heads of the "
+                    "block; at the sink position this is their mean sink score",
                     "share of attention",
                 ),
             ),
@@ -101,9 +101,7 @@ TABLES = Tables(
             (
                 *HEAD,
                 POSITION,
-                Column(
-                    "looks_at", WHOLE, "position to which it pays most attention, the lowest within 1e-6", "token"
-                ),
+                Column("looks_at", WHOLE, "position to which it pays most attention, the lowest within 1e-6", "token"),
             ),
         ),
     },
