@@ -43,6 +43,11 @@ class Comparison:
         """What moved, in words."""
         return [sentence for section in self.sections for sentence in section.sentences]
 
+    def _repr_html_(self) -> str:
+        from thalweg.shown import section_html
+
+        return "".join(map(section_html, self.sections))
+
     @property
     def places(self) -> pl.DataFrame:
         """Every difference at a state, at a block and over the depth."""

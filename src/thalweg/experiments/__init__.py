@@ -26,7 +26,7 @@ from thalweg.experiments._called import takes_options
 from thalweg.experiments._checkpoints import Checkpoints, checkpoints
 from thalweg.experiments._clip import clip
 from thalweg.experiments._contrast import contrast
-from thalweg.experiments._declared import PARTLY, Experiment, Outcome, reading
+from thalweg.experiments._declared import PARTLY, Experiment, Outcome, reading, sections_of
 from thalweg.experiments._head_numbers import head_numbers
 from thalweg.experiments._heads import heads
 from thalweg.experiments._keywords import PassKeywords, PromptKeywords, SurveyKeywords, TextKeywords
@@ -122,6 +122,7 @@ __all__ = [
     "reading",
     "register",
     "scan",
+    "sections_of",
     "settings_words",
     "shared_columns",
     "survey",

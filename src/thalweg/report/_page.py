@@ -19,7 +19,7 @@ from thalweg.catalogue import METRICS
 from thalweg.comparison import compared_in
 from thalweg.experiments import Experiment, experiments, head_numbers, labels
 from thalweg.report._facts import Made, compared_by, how_to_finish, how_to_survey, made_of, run_facts
-from thalweg.shown import INK, Chapter, Chart, Key, Section, amount, chart_of, keys, listing, plotly_script
+from thalweg.shown import INK, Chapter, Chart, Key, Section, cell, chart_of, keys, listing, plotly_script
 from thalweg.store import Findings, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
@@ -51,7 +51,7 @@ def _render(run: Run, against: Run | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": _cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
+    environment.filters |= {"cell": cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
     own = ("charts.js", "page.js", "text.js")
     scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in own)]
     compared = _compared(run, against)
@@ -159,14 +159,6 @@ def _term(text: str) -> str:
     begun = next((name for title, name in _TERMS.items() if title.startswith(f"{said} ") and " " in said), "")
     found = _LONGEST_FIRST.search(said)
     return _NAMES.get(said) or _TERMS.get(said) or begun or (_TERMS[found[0]] if found else "")
-
-
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, float):
-        return amount(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
 
 
 def _policy(*scripts: str) -> str:

@@ -1,8 +1,8 @@
 """What does a person see? One vocabulary for it, and the painters that draw it.
 
 In reading order: ``_section`` the vocabulary · ``_words`` numbers in sentences, titles and units of axes · ``_drawn``
-what a panel shows, as numbers · ``_matplotlib``, ``_plotly`` and ``_terminal`` the painters, loaded when something is
-painted; ``thalweg.mplstyle`` the look on paper.
+what a panel shows, as numbers · ``_matplotlib``, ``_plotly``, ``_terminal`` and ``_html`` (for notebooks) the painters,
+loaded when something is painted; ``thalweg.mplstyle`` the look on paper.
 """
 
 from importlib import import_module
@@ -42,6 +42,7 @@ from thalweg.shown._words import (
     ARROW,
     GAP,
     amount,
+    cell,
     change,
     counted,
     from_zero_to_one,
@@ -56,6 +57,7 @@ from thalweg.shown._words import (
 )
 
 if TYPE_CHECKING:
+    from thalweg.shown._html import section_html
     from thalweg.shown._matplotlib import figure_of, files_of
     from thalweg.shown._plotly import Chart, chart_of, plotly_script
     from thalweg.shown._terminal import print_json, print_sections, print_table, printable
@@ -91,6 +93,7 @@ __all__ = [
     "Track",
     "Width",
     "amount",
+    "cell",
     "change",
     "chart_of",
     "counted",
@@ -109,6 +112,7 @@ __all__ = [
     "print_table",
     "printable",
     "ranges",
+    "section_html",
     "span_of",
     "spans",
     "title",
@@ -116,6 +120,7 @@ __all__ = [
 ]
 
 _PAINTERS = {
+    "_html": ("section_html",),
     "_matplotlib": ("figure_of", "files_of"),
     "_plotly": ("Chart", "chart_of", "plotly_script"),
     "_terminal": ("print_json", "print_sections", "print_table", "printable"),

@@ -6,6 +6,7 @@ plain text from anywhere; whoever paints it escapes it. Numbers are plain number
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -294,6 +295,10 @@ class Section:
     folded: bool = False
     rests: str = ""
     text: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return import_module("thalweg.shown._html").section_html(self)  # a painter, which views know nothing of
 
 
 @dataclass(frozen=True)

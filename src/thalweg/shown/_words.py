@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from thalweg.catalogue import METRICS
 from thalweg.ranges import runs
@@ -24,6 +25,15 @@ def amount(value: float | int | None) -> str:
         return f"{value:.1e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{digits}f}"
+
+
+def cell(value: Any) -> str:
+    """Write what stands in a table on a page or in a notebook."""
+    if value is None or isinstance(value, float):
+        return amount(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def number(value: float | None) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ class Findings:
 
     directory: Path
     header: FindingsHeader
+
+    def _repr_html_(self) -> str:
+        return _in_notebook("findings_html", self)
 
     @property
     def run(self) -> Path:
@@ -134,6 +138,11 @@ def _columns(file: Path, changed: int) -> dict[str, Any] | None:
         return None
 
 
+def _in_notebook(shown: str, what: Any) -> str:
+    # By name, as of a view: nothing that is shown is known here, and it is needed only when a notebook asks.
+    return getattr(import_module("thalweg.notebook"), shown)(what)
+
+
 SURVEY = "survey"
 AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")
 
@@ -158,6 +167,9 @@ class Run:
     def __repr__(self) -> str:
         models, data = (", ".join(each.name for each in named) for named in (self.header.models, self.header.data))
         return f"Run({str(self.path)!r}, {self.status}: {models} on {data})"
+
+    def _repr_html_(self) -> str:
+        return _in_notebook("run_html", self)
 
     @property
     def layers(self) -> pl.LazyFrame:
