@@ -227,7 +227,7 @@ def test_it_is_shown_where_there_is_one(tmp_path):
     shown = sections(with_attribution(tmp_path / "run", data=("words", "sums")))
     assert [section.title for section in shown] == ["planted on words", "planted on sums"]
     assert len({section.name for section in shown}) == 2
-    assert all(section.name.startswith("attribution_lab-planted") for section in shown)
+    assert all(section.name.startswith("attribution_planted") for section in shown)
 
 
 def test_the_last_one_counts_and_earlier_ones_are_for_who_asks(tmp_path):

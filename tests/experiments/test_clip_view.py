@@ -97,7 +97,7 @@ def test_massive_coordinates_alone_are_said_to_be(tmp_path):
 
 
 def test_it_has_a_figure(run, section):
-    assert section.name.startswith("clip_lab-planted")
+    assert section.name.startswith("clip_planted")
     assert section.key == run.experiments("clip")[-1].header.key
 
 

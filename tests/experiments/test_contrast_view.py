@@ -240,7 +240,7 @@ def test_it_is_shown_where_there_is_one(tmp_path):
     both = shown(open_run(run.path))
     assert [section.title for section in both] == ["inert on words", "inert on sums"]
     assert len({section.name for section in both}) == 2
-    assert all(section.name.startswith("contrast_lab-inert") for section in both)
+    assert all(section.name.startswith("contrast_inert") for section in both)
 
 
 def test_a_contrast_that_came_to_nothing_is_said_and_not_drawn(tmp_path):

@@ -112,7 +112,7 @@ def test_each_lens_has_a_figure_and_the_latest_of_several_settings_the_plain_nam
     with_mcq(tmp_path / "run", settings={"lens": "tuned"})
     run = with_mcq(tmp_path / "run", settings={"limit": 3})
     latest, tuned, first = sections(view, run)
-    assert latest.name.startswith("mcq_lab-planted-")
+    assert latest.name.startswith("mcq_planted")
     assert tuned.name == f"{latest.name}_tuned"
     assert first.name == f"{latest.name}_{first.key}"
 

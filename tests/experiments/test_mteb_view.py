@@ -98,7 +98,7 @@ def test_states_that_the_tasks_do_not_tell_apart_are_drawn_together(tmp_path):
 
 
 def test_of_several_settings_the_latest_has_the_plain_name(run, section, tmp_path):
-    assert section.name.startswith("mteb_lab-planted-")
+    assert section.name.startswith("mteb_planted")
     assert section.key == run.experiments("mteb")[0].header.key
     with_mteb(tmp_path / "run", SCORES, pooling="last")
     latest, first = sections(view, open_run(with_mteb(tmp_path / "run", SCORES)))

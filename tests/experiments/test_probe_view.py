@@ -107,7 +107,7 @@ def test_every_probe_has_a_figure_and_the_latest_has_the_plain_name(tmp_path):
     latest, first = sections(view, run)
     seeds = {findings.header.key: findings.header.settings["seed"] for findings in run.experiments("probe")}
     assert (seeds[latest.key], seeds[first.key]) == (2, 1)
-    assert latest.name.startswith("probe_lab-planted-")
+    assert latest.name.startswith("probe_planted")
     assert first.name == f"{latest.name}_{first.key}"
 
 

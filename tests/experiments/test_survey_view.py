@@ -639,7 +639,7 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
         assert not [section for chapter in chapters(open_run(tmp_path)) for section in chapter.sections if section.name]
         write_parts(writer, (PLANTED,), ("words",), prompts=4)
     run = open_run(tmp_path)
-    names = {section.name.split("_lab")[0] for chapter in chapters(run) for section in chapter.sections if section.name}
+    names = {section.name.split("_planted")[0] for chapter in chapters(run) for section in chapter.sections if section.name}
     assert names == {"bounds", "sink_map", "heads"}
     for anchor in ("depth", "mixing", "norms"):
         assert only(shown(run)[anchor]).sentences == ["Not drawn: the profile is not written yet"]
@@ -663,8 +663,7 @@ def test_every_pair_and_every_data_set_has_its_figures(tmp_path):
     run = build_run(tmp_path / "run")
     names = [section.name for chapter in chapters(run) for section in chapter.sections if section.name]
     assert len(names) == len(set(names)) == 3 * 2 + 3 * 4
-    for kind in ("depth_profile_words-", "depth_profile_sums-", "mixing_words-", "mixing_sums-", "norms_words-"):
-        assert sum(name.startswith(kind) for name in names) == 1
+    assert set(names) > {"depth_profile_words", "depth_profile_sums", "mixing_words", "mixing_sums", "norms_words"}
     assert [section.title for section in shown(run)["depth"].sections] == ["words", "sums"]
     assert {section.name for section in shown(run)["depth"].sections} < set(names)
 

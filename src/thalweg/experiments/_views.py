@@ -28,7 +28,7 @@ from thalweg.shown import (
     title,
     unit,
 )
-from thalweg.store import Findings, ModelFacts, Run, RunHeader, slug
+from thalweg.store import Findings, ModelFacts, Run, RunHeader, readable, slug
 
 THROUGH_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
 """What the paper draws through depth (Figures 2 and 12 to 14), each with what it belongs to."""
@@ -159,12 +159,26 @@ def heading(run: Run, pair: Pair) -> str:
 
 def ending(run: Run, data: str) -> str:
     """Give the end of the name of a figure of one data set; nothing where the run has no other."""
-    return f"_{slug(data)}" if len(run.header.data) > 1 else ""
+    every = [facts.name for facts in run.header.data]
+    return f"_{file_names(every)[data]}" if len(every) > 1 else ""
+
+
+def model_file_name(run: Run, model: str, revision: str) -> str:
+    """Give what the names of a model's figures have in common."""
+    names = labels(run.header)
+    return file_names(names.values())[names[model, revision]]
 
 
 def file_name(run: Run, pair: Pair) -> str:
     """Give what the names of a pair's figures have in common."""
-    return f"{slug(pair.model, pair.revision)}{ending(run, pair.data)}"
+    return f"{model_file_name(run, pair.model, pair.revision)}{ending(run, pair.data)}"
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """Give names as parts of file names: letters, digits, ``-`` and ``_``, with a digest where two would be alike."""
+    short = {name: readable(name) for name in names}
+    times = Counter(each.lower() for each in short.values())  # some file systems do not tell capitals apart
+    return {name: each if each and times[each.lower()] == 1 else slug(name) for name, each in short.items()}
 
 
 def phases_are_written(run: Run) -> bool:

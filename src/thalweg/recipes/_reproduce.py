@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.experiments import Experiment, experiments
+from thalweg.experiments import Experiment, experiments, file_names
 from thalweg.figures import save_section
 from thalweg.paths import path_here
 from thalweg.recipes._recipe import Recipe, RecipeModel, Step, chosen, refuse_unknown
@@ -191,6 +191,7 @@ def _value(text: str) -> Any:
 def _figure(recipe: Recipe, instead: Instead, place: Path, *, alone: bool) -> Iterator[Reproduced]:
     models = instead.models(recipe)
     groups = [models] if recipe.together else [(model,) for model in models]
+    ends = file_names(Path(model.name).name for model in models)
     for group in groups:
         given = open_run(group[0].name) if len(group) == 1 and is_run(group[0].name) else None
         path = place / run_name(recipe, group, instead) if given is None else given.path
@@ -199,7 +200,7 @@ def _figure(recipe: Recipe, instead: Instead, place: Path, *, alone: bool) -> It
             for step, data in instead.steps(recipe):
                 if not _holds(given, step.verb):
                     _known(step.verb).function(**_asked(recipe, step, group, instead, path, data))
-            end = f"_{slug(Path(group[0].name).name)}" if len(groups) > 1 else ""
+            end = f"_{ends[Path(group[0].name).name]}" if len(groups) > 1 else ""
             files = tuple(_draw(recipe, open_run(path), place / "figures", end))
             missing = None if files else "the run holds nothing of it"
             yield replace(done, files=files, reason=missing)

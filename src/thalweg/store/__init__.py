@@ -18,7 +18,7 @@ from thalweg.store._findings_header import Coverage, FindingsHeader, PartCounts,
 from thalweg.store._header import UNNAMED, DataFacts, ModelFacts, NoiseFloor, RunHeader, RunIdentity, Thresholds
 from thalweg.store._open import open_findings
 from thalweg.store._reader import AGGREGATES, Findings, Run, is_run, open_run
-from thalweg.store._shards import Shard, slug
+from thalweg.store._shards import Shard, readable, slug
 from thalweg.store._tables import Column, Table, Tables
 from thalweg.store._writer import FindingsWriter
 
@@ -52,6 +52,7 @@ __all__ = [
     "open_findings",
     "open_run",
     "os_errors_as_run_errors",
+    "readable",
     "require_whole",
     "slug",
     "text_hash",

@@ -62,9 +62,13 @@ def slug(*names: str) -> str:
     Returns:
         Letters, digits, ``-`` and ``_`` of the first name, and eight hexadecimal digits that stand for all of them.
     """
-    readable = re.sub(r"[^A-Za-z0-9_]+", "-", names[0]).strip("-")[-_LONGEST:].strip("-")
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{readable or 'unnamed'}-{digest}"
+    return f"{readable(names[0]) or 'unnamed'}-{digest}"
+
+
+def readable(name: str) -> str:
+    """Give a name's letters, digits, ``-`` and ``_``, the last 48; other names may have the same."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[-_LONGEST:].strip("-")
 
 
 def pair_folder(model: str, revision: str, data: str) -> str:

@@ -29,6 +29,7 @@ from thalweg.experiments._views import (
     compress_span,
     curves,
     ending,
+    file_names,
     kinds_of,
     label_of,
     metric_panel,
@@ -51,7 +52,7 @@ from thalweg.shown import (
     title,
     unit,
 )
-from thalweg.store import Findings, Run, slug
+from thalweg.store import Findings, Run
 
 if TYPE_CHECKING:
     from thalweg.experiments._checkpoints import Checkpoints
@@ -252,7 +253,8 @@ def _heading(run: Run, axis: TrainingAxis) -> str:
 
 
 def _file_name(run: Run, axis: TrainingAxis) -> str:
-    return f"{slug(axis.model)}{ending(run, axis.data)}"
+    names = short_names(run.header)
+    return f"{file_names(names.values())[names[axis.model]]}{ending(run, axis.data)}"
 
 
 def outcome(experiment: Experiment, measured: "Checkpoints", asked: Mapping[str, Any]) -> Outcome:  # noqa: ARG001 - a survey's needs what was asked

@@ -12,9 +12,19 @@ import polars as pl
 from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
-from thalweg.experiments._views import SHADED, Pair, heading, held, pairs_with_own, shaded, surveyed_span
+from thalweg.experiments._views import (
+    SHADED,
+    Pair,
+    file_names,
+    heading,
+    held,
+    model_file_name,
+    pairs_with_own,
+    shaded,
+    surveyed_span,
+)
 from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of, number, ranges
-from thalweg.store import Findings, Run, open_run, slug
+from thalweg.store import Findings, Run, open_run
 
 COLUMNS = {
     "perplexity": "perplexity",
@@ -67,9 +77,11 @@ def chapters(run: Run) -> Iterator[Chapter]:
     """Every model and data set that was read through a lens, then every lens that was trained."""
     lenses, trainings = run.experiments("lens"), run.experiments("tuned_lens")
     sections = list[Section]()
-    for pair in (known := pairs_with_own(run, [*lenses, *trainings])):
-        several = len({each.data for each in known}) > 1
-        name = f"lens_{slug(pair.model, pair.revision)}{f'_{slug(pair.data)}' if several else ''}"
+    known = pairs_with_own(run, [*lenses, *trainings])
+    data = file_names(pair.data for pair in known)
+    for pair in known:
+        name = f"lens_{model_file_name(run, pair.model, pair.revision)}"
+        name += f"_{data[pair.data]}" if len(data) > 1 else ""
         sections += [*_read(run, pair, held(lenses, "curves", pair.rows), name), *_trained(run, pair, trainings)]
     yield Chapter("Lens", "lens", sections, NOTE)
 

@@ -13,6 +13,7 @@ from thalweg.experiments._views import (
     held,
     labels,
     measured,
+    model_file_name,
     model_of,
     phase_of,
     shaded,
@@ -21,7 +22,7 @@ from thalweg.experiments._views import (
     told_from,
 )
 from thalweg.shown import Chapter, Panel, Rule, Section, Table, line_of
-from thalweg.store import Findings, Run, slug
+from thalweg.store import Findings, Run
 
 QUANTILE = 1.959963984540054
 """Of the normal distribution, at 97.5%."""
@@ -39,12 +40,12 @@ NOTE = (
 def chapters(run: Run) -> Iterator[Chapter]:
     """Everything that was scored, the latest first."""
     every = held(run.experiments("mcq"), "scores")
-    names = stems({mcq.header.key: _stem(mcq) for mcq in every})
+    names = stems({mcq.header.key: _stem(run, mcq) for mcq in every})
     yield Chapter("Multiple choice", "mcq", [_section(run, mcq, names) for mcq in reversed(every)], NOTE)
 
 
-def _stem(mcq: Findings) -> str:
-    return f"mcq_{slug(*model_of(mcq))}{'_tuned' if mcq.header.settings['lens'] == 'tuned' else ''}"
+def _stem(run: Run, mcq: Findings) -> str:
+    return f"mcq_{model_file_name(run, *model_of(mcq))}{'_tuned' if mcq.header.settings['lens'] == 'tuned' else ''}"
 
 
 def _section(run: Run, mcq: Findings, names: dict[str, str]) -> Section:

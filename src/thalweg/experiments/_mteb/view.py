@@ -11,6 +11,7 @@ from thalweg.experiments._views import (
     held,
     labels,
     measured,
+    model_file_name,
     model_of,
     phase_of,
     shaded,
@@ -18,7 +19,7 @@ from thalweg.experiments._views import (
     surveyed_span,
 )
 from thalweg.shown import INK, Chapter, Line, Panel, Section, Table, counted, interval, line_of, ranges
-from thalweg.store import Findings, Run, slug
+from thalweg.store import Findings, Run
 
 ALL = "all"
 
@@ -38,7 +39,7 @@ NOTE = (
 def chapters(run: Run) -> Iterator[Chapter]:
     """All scores on MTEB that the run holds, the latest first."""
     every = held(run.experiments("mteb"), "means")
-    names = stems({mteb.header.key: f"mteb_{slug(*model_of(mteb))}" for mteb in every})
+    names = stems({mteb.header.key: f"mteb_{model_file_name(run, *model_of(mteb))}" for mteb in every})
     yield Chapter("Embeddings", "mteb", [_section(run, mteb, names) for mteb in reversed(every)], NOTE)
 
 

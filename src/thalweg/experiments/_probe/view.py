@@ -12,9 +12,11 @@ from thalweg.experiments._views import (
     SHADED,
     answers_of,
     depth,
+    file_names,
     held,
     labels,
     measured,
+    model_file_name,
     model_of,
     phase_of,
     shaded,
@@ -23,7 +25,7 @@ from thalweg.experiments._views import (
     told_from,
 )
 from thalweg.shown import MARK, Chapter, Dash, Panel, Points, Rule, Section, Table, line_of, listing, ranges
-from thalweg.store import Findings, Run, slug
+from thalweg.store import Findings, Run
 
 COLUMNS = ("state", "depth", "train", "validation", "test", "test, 95%", "test loss", "converged")
 SPLITS = ("train", "validation", "test")
@@ -77,7 +79,9 @@ class _Probes:
 def chapters(run: Run) -> Iterator[Chapter]:
     """Every probe that is trained, the latest first, and models against each other."""
     every = [_probes(run, findings) for findings in held(run.experiments("probe"), "accuracy")]
-    names = stems({each.key: f"probe_{slug(*model_of(each.findings))}_{slug(each.data)}" for each in every})
+    data = file_names(each.data for each in every)
+    model = {each.key: model_file_name(run, *model_of(each.findings)) for each in every}
+    names = stems({each.key: f"probe_{model[each.key]}_{data[each.data]}" for each in every})
     sections = [_section(probes, names[probes.key]) for probes in reversed(every)]
     yield Chapter("Probes", "probe", [*sections, *map(_several, _comparable(every))], NOTE)
 
