@@ -639,7 +639,9 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path):
         assert not [section for chapter in chapters(open_run(tmp_path)) for section in chapter.sections if section.name]
         write_parts(writer, (PLANTED,), ("words",), prompts=4)
     run = open_run(tmp_path)
-    names = {section.name.split("_planted")[0] for chapter in chapters(run) for section in chapter.sections if section.name}
+    names = {
+        section.name.split("_planted")[0] for chapter in chapters(run) for section in chapter.sections if section.name
+    }
     assert names == {"bounds", "sink_map", "heads"}
     for anchor in ("depth", "mixing", "norms"):
         assert only(shown(run)[anchor]).sentences == ["Not drawn: the profile is not written yet"]

@@ -71,7 +71,7 @@ def printed(chosen: RunTable) -> Printed:
     notes += _counts(chosen.frame, families)
     if chosen.table.across in chosen.frame.columns:
         headings, rows = _side_by_side(chosen, families, headings, rows)
-    if len(headings) > WIDE and len(headings) > 2 * len(rows):
+    if rows and len(headings) > WIDE and len(headings) > 2 * len(rows):
         headings, rows = _turned(headings, rows)
     said = [f"{chosen.folder}.{chosen.name}" if chosen.folder != chosen.name else chosen.name, *common]
     return Printed("; ".join(said), headings, rows, notes)

@@ -1,7 +1,8 @@
 """A table as a file: Markdown and LaTeX as it is printed, CSV, JSON and Parquet as it is.
 
 Text comes from anywhere: what Markdown or LaTeX would take for its own is shown as it is. LaTeX is for the package
-booktabs alone; names and tokens in other scripts need XeLaTeX or LuaLaTeX.
+booktabs alone. In pdfLaTeX the code points of letters that it does not know, such as [U+6A21], stand for them; XeLaTeX
+and LuaLaTeX show them as they are.
 """
 
 import io
@@ -27,8 +28,14 @@ _OF_LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
     DASH: "--",
 }
+_PDFLATEX = " -~¡-ª¬®-º¼-ÏÑ-Ýß-ïñ-ýÿ-ăĆ-ďĒ-ėĚ-ĥĨ-ĭİ-ķĹ-ľŁ-ňŌ-ťŨ-űŴ-žȘ-ț\u2014\u2018\u2019“”†-•…€™←-↓␣"
+"""Letters that pdfLaTeX knows without further packages, as ranges of a regular expression."""
+_NOT_AS_IT_IS = re.compile(rf"-(?=-)|[{re.escape(''.join(_OF_LATEX))}]|[^{_PDFLATEX}]+")
+_LETTERS = r"\providecommand{\thalwegletters}[2]{\ifdefined\Umathchar#1\else#2\fi}"
+"""Some letters, and what stands for them in pdfLaTeX."""
 _IN_MATHS = {PLUS_MINUS: r"\pm", TIMES_OVER: r"\times\!/\!\div", INFINITE: r"\infty"}
 
 
@@ -51,21 +58,24 @@ def latex(chosen: RunTable) -> bytes:
     table = printed(chosen)
     marks = "".join("r" if is_number else "l" for is_number in _numeric(table))
     notes = ". ".join(map(_in_latex, table.notes))
+    rows = [list(map(_in_latex, table.headings)), *(list(map(_latex_cell, row)) for row in table.rows)]
+    head, *body = (" & ".join(row) + r" \\" for row in rows)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_in_latex(table.caption)}}}",
         rf"\begin{{tabular}}{{{marks}}}",
         r"\toprule",
-        " & ".join(map(_in_latex, table.headings)) + r" \\",
+        head,
         r"\midrule",
-        *(" & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows),
+        *(f"{{}}{row}" if row[0] in "[*" else row for row in body),  # which would be the line's own before it
         r"\bottomrule",
         r"\end{tabular}",
         *([rf"\par\smallskip\footnotesize {notes}."] if notes else []),
         r"\end{table}",
     ]
-    return "\n".join(lines).encode() + b"\n"
+    text = "\n".join(lines)
+    return f"{_LETTERS}\n{text}\n".encode() if r"\thalwegletters" in text else f"{text}\n".encode()
 
 
 def csv(chosen: RunTable) -> bytes:
@@ -137,7 +147,15 @@ def _in_markdown(text: str) -> str:
 
 
 def _in_latex(text: str) -> str:
-    return "".join(_OF_LATEX.get(letter, letter) for letter in printable(text))
+    return _NOT_AS_IT_IS.sub(_said_in_latex, printable(text))
+
+
+def _said_in_latex(found: re.Match[str]) -> str:
+    letters = found[0]
+    if letters == "-":
+        return "-{}"  # two of them would be a dash
+    codes = " ".join(f"U+{ord(letter):04X}" for letter in letters)
+    return _OF_LATEX.get(letters) or rf"\thalwegletters{{{letters}}}{{[{codes}]}}"
 
 
 def _latex_cell(cell: Cell) -> str:
