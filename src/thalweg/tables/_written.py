@@ -59,7 +59,8 @@ def latex(chosen: RunTable) -> bytes:
     marks = "".join("r" if is_number else "l" for is_number in _numeric(table))
     notes = ". ".join(map(_in_latex, table.notes))
     rows = [list(map(_in_latex, table.headings)), *(list(map(_latex_cell, row)) for row in table.rows)]
-    head, *body = (" & ".join(row) + r" \\" for row in rows)
+    # the line before would take a bracket or a star for its own
+    head, *body = ("{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -68,7 +69,7 @@ def latex(chosen: RunTable) -> bytes:
         r"\toprule",
         head,
         r"\midrule",
-        *(f"{{}}{row}" if row[0] in "[*" else row for row in body),  # which would be the line's own before it
+        *body,
         r"\bottomrule",
         r"\end{tabular}",
         *([rf"\par\smallskip\footnotesize {notes}."] if notes else []),
