@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from tests.synthetic_run import PLANTED, Plant, add_findings, header
 
+from thalweg.averages import birth_and_death
 from thalweg.experiments import tables_of
 from thalweg.experiments._mteb.measure import task_means
 from thalweg.experiments._probe.measure import accuracy
-from thalweg.experiments._scan.measure import course
 from thalweg.store import Shard
 
 TYPES = {"STS12": "STS", "STS13": "STS", "Banking77Classification": "Classification"}
@@ -185,6 +185,21 @@ def with_maps(run: Path, *, data: str = "words", tokens: int = 6, heads: int = 3
             for own, each in zip(place, every, strict=True)
         ],
         "tokens": [{**key, "position": at, "token_id": at, "token": f" <{at}>\n"} for at in range(tokens)],
+        "token_states": [
+            {**key, "state": state, "position": at, "norm": 900.0 if at == 0 and state in (2, 3) else 1.0 + state + at}
+            for state in range(PLANTED.blocks + 1)
+            for at in range(tokens)
+        ],
+        "token_blocks": [
+            {**key, "block": block, "position": at, "received": share}
+            for block in range(PLANTED.blocks)
+            for at, share in enumerate(np.mean(every, axis=(0, 1)))
+        ],
+        "token_heads": [
+            {**own, "position": at, "looks_at": int(each[at].argmax())}
+            for own, each in zip(place, every, strict=True)
+            for at in range(tokens)
+        ],
     }
     with add_findings(run, header((PLANTED,), (data,)), "maps", {"prompt": 0, "heads": "auto"}) as writer:
         for table, own in rows.items():
@@ -201,7 +216,7 @@ def with_scan(run: Path, norms: dict[str, list[float]]) -> Path:
     rows = [
         {"id": place, "token": token, "rank": place + 1, "scanned": len(norms), "peak_norm": max(norms[token])}
         | {"peak_state": norms[token].index(max(norms[token]))}
-        | course(np.array(norms[token]))
+        | birth_and_death(np.array(norms[token]))
         for place, token in enumerate(every)
     ]
     states = [(place, state, norm) for place, token in enumerate(every) for state, norm in enumerate(norms[token])]

@@ -15,8 +15,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import thalweg
 from thalweg.errors import ModelError, RunError, UsageError
 from thalweg.experiments._heads.measure import _quantized, nearest
-from thalweg.experiments._heads.tables import PATTERNS, attention_of
-from thalweg.experiments._heads.view import LEAST, chapters, shortened
+from thalweg.experiments._heads.tables import PATTERNS, TABLES, attention_of
+from thalweg.experiments._heads.tokens import TokenRows
+from thalweg.experiments._heads.view import LEAST, _of_norms, chapters, shortened
+from thalweg.experiments._pass import StateSeen
+from thalweg.report import write_report
+from thalweg.store import Tables
 
 BLOCKS, HEADS = 3, 4
 TEXTS = [
@@ -65,17 +69,44 @@ def maps_of(found):
     }
 
 
+def recording(path, token_ids):
+    """One prompt through the model's own eager attention."""
+    return Recording(AutoModelForCausalLM.from_pretrained(path).eval(), torch.tensor(token_ids))
+
+
 def eager(path, token_ids):
     """The model's own maps, block x head x query x key, in float64."""
-    return np.array(Recording(AutoModelForCausalLM.from_pretrained(path).eval(), torch.tensor(token_ids)).maps)
+    return np.array(recording(path, token_ids).maps)
+
+
+def assert_tokens_are_those_of(recorded, found):
+    """Every token's row, what it receives and where it looks, against loops over what the model itself gives."""
+    rows = found.table("token_states").sort("state", "position").collect().to_dicts()
+    assert [(row["state"], row["position"]) for row in rows] == list(np.ndindex(BLOCKS + 1, len(recorded.states[0])))
+    for row in rows:
+        own = recorded.states[row["state"]][row["position"]]
+        assert row["norm"] == pytest.approx(math.sqrt(math.fsum(own**2)), rel=1e-5)
+        assert row["value"] == pytest.approx(own[row["dim"]], rel=1e-4)
+        assert abs(own[row["dim"]]) >= np.abs(own).max() * (1 - 1e-5)
+    tokens = recorded.maps[0].shape[-1]
+    for row in found.table("token_blocks").collect().to_dicts():
+        column = recorded.maps[row["block"]][:, :, row["position"]]
+        assert row["received"] == pytest.approx(math.fsum(column.ravel()) / column.size, rel=1e-4, abs=1e-7)
+    looks = found.table("token_heads").collect().to_dicts()
+    assert len(looks) == BLOCKS * HEADS * tokens
+    for row in looks:
+        query = recorded.maps[row["block"]][row["head"]][row["position"]]
+        assert query[row["looks_at"]] >= query.max() - 2e-6
+        assert (query[: row["looks_at"]] < query.max() - 5e-7).all()  # the lowest of those that are equal
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "gpt_oss", "bloom", "falcon", "qwen2"])
 def test_maps_are_those_of_eager_attention_to_the_step_of_a_byte(family, tmp_path):
     path = built(family, tmp_path / "model")
     found = thalweg.heads(path, TEXTS, prompt=2, blocks="0-2", heads="all", out=tmp_path / "run", **QUIET)
-    own = eager(path, tables(found)["tokens"]["token_id"].to_list())
-    kept = maps_of(found)
+    recorded = recording(path, tables(found)["tokens"]["token_id"].to_list())
+    assert_tokens_are_those_of(recorded, found)
+    own, kept = np.array(recorded.maps), maps_of(found)
     assert sorted(kept) == [(block, head) for block in range(BLOCKS) for head in range(HEADS)]
     for (block, head), attention in kept.items():
         expected = own[block, head]
@@ -233,6 +264,11 @@ def test_a_block_without_softmax_attention_is_refused_where_it_is_named(tmp_path
         thalweg.heads(path, TEXTS, blocks="0,1", heads="all", out=tmp_path / "run", **QUIET)
     found = thalweg.heads(path, TEXTS, out=tmp_path / "other", **QUIET)
     assert set(tables(found)["heads"]["block"]) == {1}
+    assert found.table("token_blocks").collect()["block"].unique().to_list() == [1]
+    norms, received, _ = (panel.heat.grid for panel in tokens_of(found).panels)
+    assert np.isfinite(norms).all()
+    assert np.isfinite(received).all(1).tolist() == [block == 1 for block in range(len(received))]
+    assert "of 1 block, up to" in tokens_of(found).sentences[1]
 
 
 def test_a_prompt_that_is_cut_is_said_to_be(place, tmp_path):
@@ -256,10 +292,13 @@ def test_a_damaged_map_is_a_line(every):
 # what is shown
 
 
-def section_of(found):
-    (chapter,) = chapters(thalweg.open_run(found.run))
-    (section,) = chapter.sections
+def section_of(found, number=0):
+    (section,) = list(chapters(thalweg.open_run(found.run)))[number].sections
     return section
+
+
+def tokens_of(found):
+    return section_of(found, 1)
 
 
 def test_a_gallery_shows_every_map_below_its_diagonal(every):
@@ -313,3 +352,93 @@ def test_the_table_has_the_numbers_of_each_head(every):
     for cells, row in zip(table.rows, rows, strict=True):
         assert (cells[places["sink score"]], cells[places["SVI"]]) == (row["sink_score"], row["svi"])
         assert cells[places["its token"]] == repr(tables(every)["tokens"]["token"][row["top_position"]])
+
+
+# what its tokens do
+
+
+def test_a_row_that_is_not_finite_has_no_largest_coordinate():
+    rows, seen = torch.tensor([[3.0, -4.0], [math.nan, 1.0], [2.0, -2.0]]), TokenRows()
+    seen.state(5, StateSeen((rows,), rows[None], torch.tensor([3])))
+    (frame,) = seen.states
+    assert frame["norm"].to_list() == [5.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.sqrt(8))]
+    assert (frame["dim"].to_list(), frame["state"].unique().to_list()) == ([1, None, 0], [5])
+    assert frame["value"].to_list() == [-4.0, pytest.approx(math.nan, nan_ok=True), 2.0]
+
+
+def test_heads_that_are_picked_see_the_same_tokens_as_all(every, place, tmp_path):
+    found = thalweg.heads(place / "model", place / "data.jsonl", prompt=2, out=tmp_path / "run", **QUIET)
+    for name in ("token_states", "token_blocks"):
+        assert found.table(name).collect().equals(every.table(name).collect())
+    picked = tables(found)["heads"].select("block", "head")
+    whole = every.table("token_heads").collect().join(picked, on=["block", "head"], how="semi")
+    assert found.table("token_heads").collect().equals(whole)
+
+
+def test_a_text_and_its_maps_show_what_was_kept(every):
+    section, tokens = tokens_of(every), tables(every)["tokens"]["token"].to_list()
+    assert section.text == [shortened(token, 40) for token in tokens]
+    assert {"\\t", "\\x1b", "<"} <= set(section.text)
+    norms, received, looks = (panel.heat for panel in section.panels)
+    for heat, table, column, at in (
+        (norms, "token_states", "norm", "state"),
+        (received, "token_blocks", "received", "block"),
+    ):
+        rows = every.table(table).collect()
+        assert heat.grid[rows[at], rows["position"]].tolist() == rows[column].to_list()
+        assert heat.grid.size == rows.height
+    assert (norms.low, norms.high, norms.log) == (norms.grid.min(), norms.grid.max(), True)
+    rows = every.table("token_heads").collect()
+    place = [looks.up.index(f"block {block}, head {head}") for block, head in rows.select("block", "head").rows()]
+    assert looks.grid[place, rows["position"].to_numpy()].tolist() == rows["looks_at"].to_list()
+    assert looks.pointing
+    assert section.name.startswith("tokens_")
+
+
+def told(norms, ratio=10.0):
+    return _of_norms(np.array(norms, dtype=float), ["a", " b", "c\n", "d"], ratio)
+
+
+def test_massive_rows_are_told_with_where_they_stand_out_and_are_born():
+    rest = [1.0, 1.0, 1.0]
+    assert told([[1, *rest], [2, *rest], [60, *rest], [50, *rest], [4, *rest]]) == (
+        "Massive rows: position 0 ('a') at states 2-3, norm up to 60.0 at state 2, 60.0 times the median row's, born "
+        "at state 2 (x 30.0)"
+    )
+    assert told([[1, 1, 1, 1], [1, 1, 30, 1]]).startswith(
+        "Massive rows: position 2 ('c\\n') at state 1, norm up to 30.0"
+    )
+    two = told([[1, 1, 1, 1, 1], [20, 1, 1, 40, 1]])
+    assert two.index("position 3") < two.index("position 0")
+
+
+def test_without_a_massive_row_the_nearest_is_told():
+    assert told([[1, 1, 1, 1], [2, 1, 9, 2]]) == (
+        "No row is massive, with a norm of 10 times the median row's: position 2 ('c\\n') comes nearest, 4.50 times at "
+        "state 1"
+    )
+    assert told([[math.nan] * 4, [1, 1, 3, 1]]).endswith("3.00 times at state 1")
+
+
+def test_more_massive_rows_than_fit_are_counted():
+    norms = np.ones((2, 20))
+    norms[1, :5] = range(50, 100, 10)
+    said = _of_norms(norms, [str(place) for place in range(20)], 10.0)
+    assert said.count("born at state 1") == 3
+    assert said.endswith("; and 2 other tokens")
+
+
+def test_an_older_run_is_read_and_told_what_adds_its_tokens(place, tmp_path, monkeypatch):
+    given = (place / "model", place / "data.jsonl")
+    old = Tables(wholes={name: TABLES.wholes[name] for name in ("heads", "maps", "tokens")}, main="heads")
+    with monkeypatch.context() as earlier:
+        earlier.setattr("thalweg.experiments._heads.measure.TABLES", old)
+        found = thalweg.heads(*given, prompt=2, out=tmp_path / "run", **QUIET)
+    assert section_of(found).panels
+    (said,) = tokens_of(found).sentences
+    assert said == "What single tokens do was not kept yet when this was measured: the same call adds it"
+    assert not tokens_of(found).panels
+    assert write_report(thalweg.open_run(found.run)).stat().st_size > 1e6
+    again = thalweg.heads(*given, prompt=2, out=tmp_path / "run", **QUIET)
+    assert tables(again)["heads"].equals(tables(found)["heads"])
+    assert len(tokens_of(again).panels) == 3

@@ -14,9 +14,10 @@ from tests.saved import llama, save
 from transformers.models.llama.modeling_llama import LlamaModel
 
 import thalweg
+from thalweg.averages import birth_and_death
 from thalweg.capture import plain_subject, proved_states
 from thalweg.errors import ModelError, ProofError, UsageError
-from thalweg.experiments._scan.measure import _followed, course
+from thalweg.experiments._scan.measure import _followed
 from thalweg.reference import Plant, byte_tokenizer, planted_llama
 
 QUIET = {"progress": False}
@@ -154,7 +155,7 @@ def test_a_weight_that_is_not_finite_is_told(model, tmp_path):
     ],
 )
 def test_birth_and_death(norms, birth, death):
-    found = course(np.array(norms, dtype=float))
+    found = birth_and_death(np.array(norms, dtype=float))
     assert (found["birth"], found["death"]) == (birth, death)
     if birth is not None:
         assert found["rise"] == pytest.approx(norms[birth] / norms[birth - 1])

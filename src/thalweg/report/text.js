@@ -20,11 +20,12 @@
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 ? "#000" : "#fff";
   }
 
-  function numbersOf({ colorscale, zmin, zmax }) {
+  function numbersOf({ colorscale, zmin, zmax }, pointing) {
     return Array.from({ length: NUMBERS }, (_, number) => {
       const at = (number * (colorscale.length - 1)) / (NUMBERS - 1), low = Math.floor(at);
       const share = between(colorscale[low][0], colorscale[Math.ceil(at)][0], at - low);
-      return written(Number(between(zmin, zmax, share).toPrecision(3)));
+      const value = between(zmin, zmax, share);
+      return written(pointing ? Math.round(value) : Number(value.toPrecision(3)));
     });
   }
 
@@ -53,7 +54,8 @@
       view.querySelector(".caption").textContent = `${list.ariaLabel} [${map.unit}]`;
       const colors = map.colorscale.map(([, color]) => color);
       view.querySelector(".bar").style.background = `linear-gradient(to right, ${colors})`;
-      view.querySelectorAll(".numbers span").forEach((each, at) => (each.textContent = numbersOf(map)[at]));
+      const numbers = numbersOf(map, pointing);
+      view.querySelectorAll(".numbers span").forEach((each, at) => (each.textContent = numbers[at]));
       const named = (at) => `${map.along} ${at}, ${pieces[at].textContent}`;
       pieces.forEach((piece, at) => {
         const value = map.z[map.row][at] ?? null;

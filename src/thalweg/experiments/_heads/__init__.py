@@ -1,4 +1,4 @@
-"""Heads: the attention maps of chosen heads on one prompt, with their numbers (the paper, Figs. 6, 33, 34)."""
+"""Heads: on one prompt, attention maps of chosen heads, with numbers (the paper, Figs. 6, 33, 34), and its tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +27,15 @@ def heads(
     options: PromptOptions | None = None,
     **_: Unpack[PromptKeywords],
 ) -> Findings:
-    """Keep the attention maps of some heads on one prompt, with what is measured of each head there.
+    """Keep the attention maps of some heads on one prompt, with what is measured of each head and token there.
 
     By default, of every phase of the model, as a survey in the same run tells it, the head that comes nearest to each
     pattern on this prompt: diffuse (the largest normalized mixing), sink (the largest sink score), identity (the
     largest attention to the token itself), previous token, and sink elsewhere (the largest score of a token that is not
     the sink position). Without a survey, or without phases, the same over all blocks. Maps are computed block by block,
-    for the chosen heads alone, and kept as one byte a cell. The paper: Figs. 6, 33, 34.
+    for the chosen heads alone, and kept as one byte a cell. Of every token the norm of its row at each state, the
+    attention that it receives in each block, over all heads, and where it looks most in each chosen head are kept too;
+    a report colours the prompt by them. The paper: Figs. 6, 33, 34.
 
     On the command line:
 
@@ -60,8 +62,8 @@ def heads(
         options: as for a survey.
 
     Returns:
-        The experiment, for reading: tables ``heads`` (one row a chosen head, with its numbers), ``maps`` (their maps)
-        and ``tokens`` (the prompt's).
+        The experiment, for reading: tables ``heads`` (one row a chosen head, with its numbers), ``maps`` (their maps),
+        ``tokens`` (the prompt's), ``token_states``, ``token_blocks`` and ``token_heads`` (what each token does there).
 
     Raises:
         UsageError: there is no such prompt, block or head, the prompt is too long, or a model, a data set, an option or

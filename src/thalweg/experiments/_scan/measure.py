@@ -1,6 +1,5 @@
 """The rows of first tokens, many in one pass: each is a prompt of one token."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from thalweg.averages import birth_and_death
 from thalweg.capture import IdentifiedModel, Subject, load_model, plain_subject, proved_states, watch_states
 from thalweg.engines import BatchOptions, progress_bar, require_all, run_shards
 from thalweg.errors import ModelError, OverflowInFloat16, UsageError
@@ -146,7 +146,7 @@ def _tables(model: IdentifiedModel, found: _Followed, every: int) -> dict[str, p
             "scanned": every,
             "peak_norm": float(own.max()),
             "peak_state": int(own.argmax()),
-            **course(own),
+            **birth_and_death(own),
         }
         for place, (token, own) in enumerate(zip(found.ids, found.norms, strict=True))
     ]
@@ -154,26 +154,6 @@ def _tables(model: IdentifiedModel, found: _Followed, every: int) -> dict[str, p
         "tokens": pl.DataFrame(rows, schema={name: TABLES["tokens"].schema[name] for name in rows[0]}),
         "norms": _long(found.ids, {"norm": found.norms}),
         "coordinates": _long(found.ids, {"dim": found.dims, "value": found.values}),
-    }
-
-
-def course(norms: np.ndarray) -> dict[str, float | int | None]:
-    """Birth and death of a row: where its norm rises most, and where it falls most after that.
-
-    Example:
-        Norms 1, 2, 200, 190, 3: born at state 2 (x 100), dead at state 4 (x 0.0158).
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.diff(np.log(norms))
-    steps[~np.isfinite(steps)] = 0.0
-    birth = int(steps.argmax()) if steps.size and steps.max() > 0 else None
-    after = steps[birth + 1 :] if birth is not None else steps[:0]
-    death = birth + 1 + int(after.argmin()) if birth is not None and after.size and after.min() < 0 else None
-    return {
-        "birth": None if birth is None else birth + 1,
-        "rise": math.nan if birth is None else math.exp(steps[birth]),
-        "death": None if death is None else death + 1,
-        "fall": math.nan if death is None else math.exp(steps[death]),
     }
 
 
