@@ -190,6 +190,16 @@ def test_of_several_figures_those_that_cannot_be_drawn_are_named(place, monkeypa
     assert lines[-1].startswith("  not drawn: nowhere.jsonl: expected a")
 
 
+def test_a_figure_shows_what_its_own_steps_found_alone(place):
+    given = {"": f"{place}/prompts.jsonl", "mcq": f"{place}/tasks", "probe": films(place / "others.jsonl", 40, 2)}
+    [first] = toy(place, 31)
+    [done] = reproduce("8", model=place / "model", data=given, limit=12, changes=TOY, out=place / "out")
+    assert done.run == first.run
+    assert len(open_run(done.run).experiments("probe")) > 1
+    files = [file.name for file in done.files if file.suffix == ".png"]
+    assert files == [f"figure_08_{number}.png" for number in (1, 2, 3)]  # the lens, the choice and its own probe
+
+
 def test_what_is_measured_already_is_not_measured_again(place, monkeypatch):
     toy(place, 1)
     monkeypatch.setattr("thalweg.capture.load_model", lambda _: pytest.fail("a model is loaded"))

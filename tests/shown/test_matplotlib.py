@@ -16,7 +16,7 @@ from thalweg.errors import RunError, UsageError
 from thalweg.experiments import Experiment
 from thalweg.figures import figure, save_figures
 from thalweg.shown import Bars, Heat, Line, Panel, Section, figure_of, files_of
-from thalweg.shown._matplotlib import plain
+from thalweg.shown._matplotlib import plain, wrapped
 from thalweg.store import open_run
 
 
@@ -165,6 +165,30 @@ def test_the_headline_is_wrapped_and_the_title_stands_in_for_it():
 def test_a_long_title_is_wrapped_to_its_panel():
     title = one(Panel("word " * 20, "state", "[nats]")).axes[0].get_title(loc="left")
     assert max(map(len, title.split("\n"))) <= 42
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("mix: sink elsewhere (block 0, head 6)", ["mix: sink elsewhere", "(block 0, head 6)"]),
+        ("the compression is reduced (C .24 -> .08)", ["the compression is reduced", "(C .24 -> .08)"]),
+        ("blocks and states of a model: 23,300 -> 23,500", ["blocks and states of a model:", "23,300 -> 23,500"]),
+        ("it costs more than that at state 12", ["it costs more than that at", "state 12"]),
+        ("SmolLM2-135M-Instruct.Q4_1 on gsm8k", ["SmolLM2-135M-Instruct.Q4_1 on", "gsm8k"]),
+        ("x" * 50, ["x" * 30, "x" * 20]),
+        (
+            "(what is in brackets and as long as this is broken)",
+            ["(what is in brackets and as", "long as this is broken)"],
+        ),
+    ],
+)
+def test_text_is_broken_where_it_can_be_read(text, lines):
+    assert wrapped(text, 30).split("\n") == lines
+
+
+def test_a_panel_with_nothing_on_it_has_no_marks():
+    axes = one(Panel("no sink elsewhere", "token looked at", "token")).axes[0]
+    assert [*axes.get_xticks(), *axes.get_yticks()] == []
 
 
 def test_rows_of_the_legend_and_of_the_headline_take_no_room_from_the_panels():

@@ -16,7 +16,7 @@ from thalweg.figures import save_section
 from thalweg.paths import path_here
 from thalweg.recipes._recipe import Recipe, RecipeModel, Step, chosen, refuse_unknown
 from thalweg.shown import Section, counted, listing
-from thalweg.store import Run, is_run, open_run, slug
+from thalweg.store import Findings, Run, is_run, open_run, slug
 
 TASKS = ("mcq", "mteb")
 """Verbs with tasks in place of data."""
@@ -197,11 +197,14 @@ def _figure(recipe: Recipe, instead: Instead, place: Path, *, alone: bool) -> It
         path = place / run_name(recipe, group, instead) if given is None else given.path
         done = Reproduced(recipe.figure, recipe.shows, path, substituted=instead.words(recipe, given))
         try:
+            found = dict[str, list[str]]()
             for step, data in instead.steps(recipe):
                 if not _holds(given, step.verb):
-                    _known(step.verb).function(**_asked(recipe, step, group, instead, path, data))
+                    made = _known(step.verb).function(**_asked(recipe, step, group, instead, path, data))
+                    if isinstance(made, Findings):
+                        found.setdefault(step.verb, []).append(made.header.key)
             end = f"_{ends[Path(group[0].name).name]}" if len(groups) > 1 else ""
-            files = tuple(_draw(recipe, open_run(path), place / "figures", end))
+            files = tuple(_draw(sections_of(recipe, open_run(path), found), place / "figures", recipe.figure, end))
             missing = None if files else "the run holds nothing of it"
             yield replace(done, files=files, reason=missing)
         except ThalwegError as error:
@@ -282,18 +285,29 @@ def _tasks(verb: str, data: Any) -> dict[str, Any]:
     return {"tasks": names, "include_path": str(data)}
 
 
-def _draw(recipe: Recipe, run: Run, place: Path, end: str) -> Iterator[Path]:
+def _draw(every: Iterator[Section], place: Path, figure: int, end: str) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
-    sections = list(sections_of(recipe, run))
+    sections = list(every)
     for number, section in enumerate(sections, start=1):
         more = "" if len(sections) == 1 else f"_{number}"
-        yield from save_section(section, place, f"figure_{recipe.figure:02d}{end}{more}")
+        yield from save_section(section, place, f"figure_{figure:02d}{end}{more}")
 
 
-def sections_of(recipe: Recipe, run: Run) -> Iterator[Section]:
-    """Give what a recipe draws of a run, the latest settings of each alone."""
-    chapters = [chapter for known in experiments() for chapter in known.chapters(run)]
-    every = [section for chapter in chapters for section in chapter.sections if section.only != "terminal"]
+def sections_of(recipe: Recipe, run: Run, found: Mapping[str, Sequence[str]] | None = None) -> Iterator[Section]:
+    """Give what a recipe draws of a run.
+
+    Args:
+        recipe: says what of it.
+        run: that other recipes may share.
+        found: by verb the keys of what this recipe's steps found, which alone is drawn; all that there is of others.
+    """
+    every = [
+        section
+        for known in experiments()
+        for chapter in known.chapters(run)
+        for section in chapter.sections
+        if section.only != "terminal" and section.key in ("", *((found or {}).get(known.verb) or [section.key]))
+    ]
     for drawing in recipe.draws:
         seen = set[str]()
         for section in every:

@@ -1,6 +1,7 @@
 """Panels on paper: the one file that knows matplotlib. No window and no global state is involved."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,11 +24,13 @@ from matplotlib.transforms import ScaledTranslation
 
 from thalweg.shown import _drawn as drawn
 from thalweg.shown._section import GREY, INK, PHASE, Bars, Heat, Line, Panel, Points, Section, Ticks, Width
+from thalweg.shown._words import ARROW
 
 STYLE = str(files("thalweg.shown") / "thalweg.mplstyle")
 DIVERGING = "RdBu_r"
 """White for no change; its two ends are told apart with every kind of colour blindness."""
 
+_FIRM = "\N{NO-BREAK SPACE}"
 _SHADE = 0.16
 WIDTHS: dict[Width, float] = {"column": 3.3, "text": 6.8}
 """Inches of a paper's column and of its text, two columns wide."""
@@ -98,7 +101,7 @@ def figure_of(section: Section, *, width: Width | None = None) -> Figure:
     images = list[AxesImage]()
     for axes, panel in zip(every, section.panels, strict=False):
         images += _paint(axes, panel)
-        axes.set_title(fill(plain(drawn.title(panel)), int(_LETTERS["title"] * section.size[0])))
+        axes.set_title(wrapped(plain(drawn.title(panel)), int(_LETTERS["title"] * section.size[0])))
     _add_colour_bars(figure, images, [panel.heat for panel in section.panels if panel.heat is not None])
     _add_scales(figure, every, section)
     more = _add_headline(figure, section, wide) + _add_legend(figure, every, section, wide)
@@ -143,6 +146,16 @@ def plain(text: str) -> str:
     """Give text that comes from anywhere so that matplotlib draws it as it is: no formulas, no hidden labels."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Break text into lines of so many letters; brackets, arrows, and words with their numbers stay whole."""
+    whole = re.sub(rf" ?{ARROW} |\([^()]*\)|(?<=[a-z]) (?=\d)", lambda found: _held(found[0], letters), text)
+    return fill(whole, letters, break_on_hyphens=False).replace(_FIRM, " ")
+
+
+def _held(part: str, letters: int) -> str:
+    return part.replace(" ", _FIRM) if len(part) <= letters * 2 / 3 else part
 
 
 def _paint(axes: Axes, panel: Panel) -> list[AxesImage]:
@@ -264,7 +277,9 @@ def _set_up(axes: Axes, panel: Panel) -> None:
 def _set_along(axes: Axes, panel: Panel) -> None:
     if panel.log_x:
         axes.set_xscale("log")
-    if panel.ticks is not None:
+    if not (panel.lines or panel.bars or panel.points or panel.heat):
+        axes.xaxis.set_major_locator(NullLocator())
+    elif panel.ticks is not None:
         axes.set_xticks(*_named(panel.ticks), minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
     elif panel.heat is not None and panel.heat.along:
@@ -289,7 +304,7 @@ def _colormap(colors: Sequence[str]) -> LinearSegmentedColormap:
 
 def _add_headline(figure: Figure, section: Section, width: float) -> int:
     """What stands above the panels; returns how many lines it takes beyond the first."""
-    said = fill(plain(section.headline or section.title), int(_LETTERS["headline"] * width))
+    said = wrapped(plain(section.headline or section.title), int(_LETTERS["headline"] * width))
     if said:
         figure.suptitle(said)
     return said.count("\n")

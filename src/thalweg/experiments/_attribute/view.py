@@ -113,7 +113,7 @@ def _between(measured: MeasuredPair) -> Section | None:
     nothing = (
         "No module of a block reads its input plus its attention, so that there is no norm between attention and MLP"
     )
-    steps = _ticks(measured.pair.blocks + 1)
+    places = sorted({0, *_ticks(measured.pair.blocks + 1).places[1:]})
     return Section(
         "",
         f"{measured.stem}_norms",
@@ -126,7 +126,7 @@ def _between(measured: MeasuredPair) -> Section | None:
                 tuple(lines),
                 points=tuple(points) if there else (),
                 log_y=True,
-                ticks=Ticks(steps.places[1:], steps.names[1:]),
+                ticks=Ticks(places, list(map(str, places))),
             )
         ],
         key=measured.key,
