@@ -24,7 +24,7 @@ from thalweg.experiments._views import (
     surveyed_span,
     told_from,
 )
-from thalweg.shown import MARK, Chapter, Dash, Panel, Points, Rule, Section, Table, line_of, listing, ranges
+from thalweg.shown import INK, Chapter, Dash, Panel, Points, Rule, Section, Table, line_of, listing, ranges
 from thalweg.store import Findings, Run
 
 COLUMNS = ("state", "depth", "train", "validation", "test", "test, 95%", "test loss", "converged")
@@ -140,7 +140,7 @@ def _panel(probes: _Probes) -> Panel:
         "state",
         ACCURACY,
         tuple(line for line in lines if line.rows.height),
-        points=(Points("test, not converged", none, MARK),) if none.height else (),
+        points=(Points("test, not converged", none, INK),) if none.height else (),
         rules=probes.rules,
         spans=shaded(probes.span),
     )
