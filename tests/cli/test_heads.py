@@ -10,6 +10,8 @@ def test_it_says_which_heads_and_where(thalweg, tmp_path):
     outcome = thalweg(*given)
     assert outcome.code == 0
     assert "Over all blocks, no phase being known: nearest to diffuse head" in outcome.out
+    assert "Massive rows: position 0 (" in outcome.out
+    assert "Most attention goes to position 0 (" in outcome.out
     assert "draw it: thalweg figures" in outcome.out
     answer = json.loads(thalweg(*given, "--json").out)
     assert {"sink_score", "patterns", "block"} <= set(answer["heads"][0])
