@@ -110,6 +110,10 @@ def test_a_map_holds_the_profile_of_each_checkpoint(run):
         assert panel.heat.log == (metric == "norm_ratio")
         limits = (min(1, expected.min()), max(10, expected.max())) if panel.heat.log else (0, 1)
         assert (panel.heat.low, panel.heat.high) == limits
+        first, last = (line.rows.with_columns(pl.col("mean").fill_nan(None)) for line in panel.lines)
+        assert first["at"].to_list() == last["at"].to_list() == [-0.5, 0.5, 0.5, 1.5, 1.5, 2.5, 2.5, 3.5, 3.5, 4.5]
+        assert first["mean"].to_list() == [None] * 4 + [1.5] * 6  # no phase before step 100
+        assert last["mean"].to_list() == [None] * 4 + [5.5] * 6
     assert section.headline == "trained on words, by checkpoint"
 
 

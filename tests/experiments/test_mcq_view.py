@@ -53,7 +53,7 @@ def test_a_section_says_of_what_it_is(run, section):
     assert section.headline == f"planted: {section.facts}"
     (chapter,) = view.chapters(run)
     assert (chapter.title, chapter.anchor) == ("Multiple choice", "mcq")
-    assert chapter.note.endswith("Dashed: chance. Shaded: the compress phase, where the run has a survey of the model.")
+    assert chapter.note.endswith("Dashed: chance.")
 
 
 def test_a_sentence_says_where_it_is_best_and_from_where_it_beats_chance(section, tmp_path):

@@ -32,7 +32,6 @@ from thalweg.store import Findings, ModelFacts, Run, RunHeader, readable, slug
 
 THROUGH_DEPTH = {"entropy_normalized": "state", "sink_rate": "block", "sink_norm": "state"}
 """What the paper draws through depth (Figures 2 and 12 to 14), each with what it belongs to."""
-SHADED = "Shaded: the compress phase, where the run has a survey of the model."
 KINDS = (PALETTE[2], GREY, PALETTE[3], PALETTE[5])
 """Of blocks that see all tokens before, and of sliding windows, the widest first."""
 _COLUMNS = ("series", "model", "revision", "data", "metric", "site", "index", "depth", "mean", "lower", "upper", "n")

@@ -12,17 +12,21 @@
   const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const unescaped = (name) => name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 
-  const coming = new IntersectionObserver(
-    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
-    { rootMargin: "300px" },
+  // What is in view is drawn at once, what is near it when there is nothing else to do.
+  const idle = globalThis.requestIdleCallback ?? setTimeout;
+  const observers = [["0px", draw], ["300px", (figure) => idle(() => draw(figure))]].map(
+    ([rootMargin, act]) => new IntersectionObserver(
+      (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => act(entry.target)),
+      { rootMargin },
+    ),
   );
-  for (const figure of figures) coming.observe(figure);
+  for (const observer of observers) for (const figure of figures) observer.observe(figure);
 
   async function draw(figure) {
     const plot = plotOf(figure);
     if (plot.dataset.drawn) return;
     plot.dataset.drawn = "begun";
-    coming.unobserve(figure);
+    for (const observer of observers) observer.unobserve(figure);
     const chart = JSON.parse(figure.querySelector("script").textContent);
     layouts.set(plot, structuredClone(chart.layout));
     choose(chart, figure.closest(".shown"));

@@ -248,7 +248,9 @@ def group_of(line: Line) -> str:
 
 
 def _keys(panel: Panel) -> Iterator[Key]:
-    yield from (Key(line.name, line.color, line.dash, group_of(line)) for line in panel.lines if line.named)
+    on_map = panel.heat is not None  # which is not switched
+    lines = (line for line in panel.lines if line.named)
+    yield from (Key(line.name, line.color, line.dash, "" if on_map else group_of(line)) for line in lines)
     yield from (Key(each.name, each.color, switch=each.name) for each in panel.bars if each.named)
     yield from (Key(each.name, each.color, switch=each.name) for each in panel.points if each.named)
     yield from (Key(rule.name, rule.color, rule.dash, rule.name) for rule in rules(panel, upright=False))

@@ -108,12 +108,12 @@ def _line(line: Line, panel: Panel) -> Iterator[_Dict]:
         yield from _band(line, at, *band)
     dots, shape = 1 if line.dash == "-" and not line.step else 0, "hvh" if line.step else "linear"
     yield _scatter(
-        "lines+markers",
+        "lines+markers" if panel.heat is None else "lines",  # markers would make room beside a map
         _numbers(at),
         _numbers(mean),
         line={"color": line.color, "dash": STYLES[line.dash], "width": line.width, "shape": shape},
         marker={"size": 4, "opacity": dots},
-        hovertemplate="%{y:.4~g}",
+        **({"hovertemplate": "%{y:.4~g}"} if panel.heat is None else {"hoverinfo": "skip"}),  # a map tells its cells
         connectgaps=False,
         **_naming(line.name, drawn.group_of(line), named=line.named),
     )
@@ -189,7 +189,7 @@ def _level(rule: Rule, panel: Panel) -> _Dict:
     return _scatter(
         "lines",
         _numbers(np.array(drawn.extent(panel))),
-        _numbers(np.array([rule.value] * 2)),
+        _numbers(np.array([rule.value] * 2, dtype=float)),
         line={"color": rule.color, "dash": STYLES[rule.dash], "width": 1.5},
         hovertemplate="%{y:.4~g}",
         **_naming(rule.name, rule.name, named=True),

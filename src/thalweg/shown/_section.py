@@ -199,7 +199,7 @@ class Panel:
         bars: side by side.
         points: single ones.
         rules: levels and marks.
-        heat: a map; a panel with one has no lines.
+        heat: a map; lines lie on it.
         heads: model, revision and data set of which it shows heads; a page tells more of one that is clicked.
         head: block and head of the only one, whose attention the map is; a page shows it beside its numbers.
         spans: shaded, such as the compress phase.

@@ -37,8 +37,8 @@ NOTE = (
     "A segment's row is, in each prompt, the largest one at the segment's peak. Shown is what attention and MLP of "
     "every block add to it: the component along the direction that the row has at the state of the segment where it is "
     "longest, and the norm. The row itself, between the blocks, is the sum of all that was added before. Whiskers and "
-    "bands reach one standard deviation to each side. Shaded: the segment's states. Writers: the fewest MLPs before "
-    "that state that write 90% of the row; erasers: the fewest parts after it and before the next segment that take "
+    "bands reach one standard deviation to each side. Writers: the fewest MLPs before that "
+    "state that write 90% of the row; erasers: the fewest parts after it and before the next segment that take "
     "90% of all that is taken away. Norms are shown at the input of every block and, half-way to the next one, after "
     "its attention and before its MLP."
 )

@@ -1,7 +1,9 @@
 """What checkpoints show over training and over sizes (the paper's Figures 2, 12 and 14), and maps of depth."""
 
+import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,7 @@ from thalweg.experiments._views import (
 from thalweg.shown import (
     GREY,
     INK,
+    MARK,
     PALETTE,
     Chapter,
     Heat,
@@ -61,9 +64,8 @@ if TYPE_CHECKING:
 _MAPS = {"entropy_normalized": "state", "sink_rate": "block", "norm_ratio": "state"}
 _NOTE = (
     "Dashed: the threshold of the definition. Dotted: the checkpoint from which it holds to the last one. Extremes are "
-    "over states 1 to the last and over all blocks. Shaded: the compress phase of the last checkpoint; over sizes, a "
-    "bar under the axis in the model's colour. The tables hold means over prompts. What follows shows the last "
-    "checkpoint."
+    "over states 1 to the last and over all blocks. The tables hold means over prompts. What "
+    "follows shows the last checkpoint."
 )
 
 
@@ -158,12 +160,24 @@ def _maps(run: Run, axis: TrainingAxis) -> Section:
     rows = curves(run, axis.pairs(run), list(_MAPS))
     ticks = axis.columns(4)  # more would be turned, and run into the title
     heats = [_heat(training_grid(run, axis, rows, metric), metric) for metric in _MAPS]
+    spans = [compress_span(run, pair) for pair in axis.pairs(run)]
     panels = [
-        Panel(title(metric), axis.column_title, site, heat=heat, ticks=ticks)
+        Panel(title(metric), axis.column_title, site, tuple(_edges(spans, len(heat.grid))), heat=heat, ticks=ticks)
         for (metric, site), heat in zip(_MAPS.items(), heats, strict=True)
     ]
     name, headline = f"training_maps_{_file_name(run, axis)}", f"{_heading(run, axis)}, by checkpoint"
     return Section("", name=name, panels=panels, headline=headline, size=(3.9, 3.2))
+
+
+def _edges(spans: Sequence[tuple[int, int] | None], places: int) -> Iterator[Line]:
+    """Where each checkpoint's compress phase begins and ends, on a map of so many states, or blocks that read them."""
+    if not any(spans):
+        return
+    for end, named in ((0, True), (1, False)):
+        heights = [math.nan if span is None else min(span[end], places - 1) + end - 0.5 for span in spans]
+        at = [column + side for column in range(len(spans)) for side in (-0.5, 0.5)]
+        rows = pl.DataFrame({"at": at, "mean": [height for height in heights for _ in range(2)]})
+        yield Line("compress phase", rows, MARK, width=2.0, named=named, step=True)
 
 
 def training_grid(run: Run, axis: TrainingAxis, rows: pl.DataFrame, metric: str) -> np.ndarray:
@@ -187,7 +201,8 @@ def _training_profile(run: Run, axis: TrainingAxis) -> Section:
     which = axis.pairs(run)
     rows = curves(run, which, [*THROUGH_DEPTH, "rest_norm"])
     scale = Scale(axis.title, *axis.span, axis.ticks(12), shades(np.linspace(0, 1, 64)))
-    more = {"scale": scale, "spans": shaded(compress_span(run, which[-1]))}
+    of_last = [replace(span, name=f"{span.name}, last checkpoint") for span in shaded(compress_span(run, which[-1]))]
+    more = {"scale": scale, "spans": tuple(of_last)}
     return Section(
         "",
         name=f"training_profile_{_file_name(run, axis)}",

@@ -13,7 +13,6 @@ from thalweg.experiments._declared import Experiment, Outcome, sections_of
 from thalweg.experiments._declared import outcome as read
 from thalweg.experiments._lens.tables import trained_lens
 from thalweg.experiments._views import (
-    SHADED,
     Pair,
     file_names,
     heading,
@@ -42,7 +41,7 @@ NOTE = (
     "Every state through final norm and unembedding, as if the model stopped there. Perplexity is exp(sum of losses / "
     "number of scored tokens). The band is the 95% interval over prompts or blocks. Early states may cost any number "
     f"of nats: the axis of perplexity ends at {CEILING} times those of a uniform guess, and what lies above is marked "
-    f"there. {SHADED}"
+    "there."
 )
 
 AXES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (

@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._views import (
-    SHADED,
     answers_of,
     depth,
     held,
@@ -33,7 +32,7 @@ MANY = 12
 NOTE = (
     "Every state chooses by the log-likelihoods that the lens reads in it; tasks, prompts and scores are lm-eval's "
     "own. The band is 1.96 standard errors to each side. The best state is compared with the last one question by "
-    f"question: McNemar's exact test, adjusted after Holm for all states that could be best. Dashed: chance. {SHADED}"
+    "question: McNemar's exact test, adjusted after Holm for all states that could be best. Dashed: chance."
 )
 
 

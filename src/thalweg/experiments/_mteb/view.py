@@ -6,7 +6,6 @@ from typing import Any
 import polars as pl
 
 from thalweg.experiments._views import (
-    SHADED,
     depth,
     held,
     labels,
@@ -31,8 +30,7 @@ NAMED = 8
 
 NOTE = (
     "MTEB's own tasks and scoring, every state an embedding. The band, where tasks are not few, is the 95% interval "
-    "over them. Tied: the 95% interval of the difference to the best state, task by task, reaches down to 0. "
-    f"{SHADED}"
+    "over them. Tied: the 95% interval of the difference to the best state, task by task, reaches down to 0."
 )
 
 

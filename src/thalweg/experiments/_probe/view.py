@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from thalweg.experiments._views import (
-    SHADED,
     answers_of,
     depth,
     file_names,
@@ -35,7 +34,7 @@ SIZE = (6.4, 3.6)
 _NO_SPLIT = {"accuracy": None, "low": math.nan, "high": math.nan, "loss": math.nan, "converged": None}
 NOTE = (
     "One linear classifier a state, on frozen features. The band is Wilson's 95% interval. States are compared answer "
-    f"by answer: McNemar's exact test, adjusted after Holm where one state is compared with many. {SHADED}"
+    "by answer: McNemar's exact test, adjusted after Holm where one state is compared with many."
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from thalweg.experiments._views import SHADED, labels, shaded, surveyed_span
+from thalweg.experiments._views import labels, shaded, surveyed_span
 from thalweg.shown import PALETTE, Chapter, Panel, Section, Table, amount, counted, line_of, title, unit
 from thalweg.store import Findings, Run
 
@@ -12,7 +12,7 @@ LINES = len(PALETTE)
 NOTE = (
     "Position 0 sees no other token, so the course of its row lies in the weights. Born: the state of the largest rise "
     "of ln(norm); dies: that of the largest fall after it. Nothing is called massive here: one token has no others to "
-    f"compare with; a survey does. {SHADED}"
+    "compare with; a survey does."
 )
 
 

@@ -70,7 +70,6 @@ DEPTH_COLUMNS = {
     "normalized mixing": ("block", "mixing_normalized"),
     "phase": None,
 }
-PHASES_SHOWN = "Shaded, and with several models a bar under the axis in the model's colour: the compress phase."
 _MIXING: dict[str, str] = dict.fromkeys(("colsum_rate", "mixing", "mixing_normalized"), "block")
 
 
@@ -92,8 +91,8 @@ def chapters(run: Run) -> Iterator[Chapter]:
         "Through depth",
         "depth",
         _by_data(run, every, _depth),
-        f"Mean over prompts; the band is one standard deviation. {PHASES_SHOWN} Sink rates leave out prompts of fewer "
-        f"than {shortest} tokens.",
+        "Mean over prompts; the band is one standard deviation. Sink rates leave out prompts of fewer than "
+        f"{shortest} tokens.",
     )
     yield Chapter("Phases", "phases", [phases_section(run, every)])
     yield Chapter("The theorem against measurement", "theorem", [theorem_section(run, pair) for pair in every])
@@ -101,14 +100,13 @@ def chapters(run: Run) -> Iterator[Chapter]:
         "Mixing and column sums",
         "mixing",
         _by_data(run, every, _mixing),
-        f"By block, the mean over heads and prompts; the band is one standard deviation. {PHASES_SHOWN}",
+        "By block, the mean over heads and prompts; the band is one standard deviation.",
     )
     yield Chapter(
         "Norms",
         "norms",
         _by_data(run, every, _norms),
-        "The norm of the sink token against the mean norm of the others, on a logarithmic axis. Shaded: the compress "
-        "phase.",
+        "The norm of the sink token against the mean norm of the others, on a logarithmic axis.",
     )
     yield Chapter(
         "Heads",
@@ -116,8 +114,7 @@ def chapters(run: Run) -> Iterator[Chapter]:
         [section for pair in every for section in _heads(run, pair)],
         f"The mean over prompts of {shortest} tokens or more. Blocks without softmax attention stay empty. Above the "
         "curve C_min, the least concentration that a sink score leaves, other tokens collect attention too; B is the "
-        "sink score, D the mean attention of a token to itself. The bar under the map: the blocks that read the "
-        "compress phase.",
+        "sink score, D the mean attention of a token to itself.",
     )
     yield Chapter("Massive activations", "massive", [answers.massive_section(run, pair) for pair in every])
     yield Chapter("Coupling", "coupling", [coupling_section(run, every)])
