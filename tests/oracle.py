@@ -219,3 +219,8 @@ def head_row(a, key, value, z, w, s=0, window=None):
         spread = _xlogx(1 - c0) - (1 - c0) * math.log(tokens - 1)
         row["colsum_floor"] = 1 + (_xlogx(c0) + spread) / math.log(tokens)
     return row
+
+
+def records(columns):
+    """The rows of a table given by columns."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

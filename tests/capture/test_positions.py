@@ -6,6 +6,7 @@ import torch
 import transformers as tf
 
 from families import CONTEXT, FAMILIES, GROUPED, HYBRIDS, VOCABULARY, tiny
+from oracle import records
 from thalweg.capture import positions_of, subject_of
 from thalweg.engines import BatchOptions, run_shards
 from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
@@ -58,9 +59,9 @@ def rows(results):
     """Every number of some batches by prompt and place."""
     found = {}
     for result in results:
-        for row in result.layers:
+        for row in records(result.layers):
             found[row["prompt"], row["state"]] = [row[name] for name in ("entropy", "sigma1_sq", "sink_norm", "alpha")]
-        columns = result.head_columns()
+        columns = result.heads
         for place in range(len(columns["prompt"])):
             key = tuple(int(columns[name][place]) for name in ("prompt", "block", "head"))
             found[key] = [float(columns[name][place]) for name in ("sink_score", "mixing", "head_write_norm")]

@@ -43,14 +43,13 @@ def test_remarks_go_to_stderr(thalweg, model, tmp_path):
 
 
 def test_a_bound_that_is_violated_is_exit_code_4(thalweg, model, data, tmp_path, monkeypatch):
-    own = metrics.measure_state
+    own = metrics.StatesOfBatch.measured
 
-    def measured(state, **options):
-        found = own(state, **options)
-        return replace(found, metrics={**found.metrics, "bound_violated": True})
+    def measured(states):
+        found = own(states)
+        return replace(found, columns={**found.columns, "bound_violated": [True] * len(found.massive)})
 
-    monkeypatch.setattr(metrics, "measure_state", measured, raising=False)
-    monkeypatch.setattr("thalweg.metrics.measure_state", measured, raising=False)
+    monkeypatch.setattr(metrics.StatesOfBatch, "measured", measured)
     outcome = thalweg("survey", model, "--data", data, "--limit", 2, "--out", tmp_path / "run")
     assert outcome.code == 4
     assert "6 states violate a bound of the theory" in outcome.err

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from families import BLOCKS, CONTEXT, FAMILIES, HYBRIDS, VOCABULARY, tiny, window_of
-from oracle import Recording, head_row, layer_row
+from oracle import Recording, head_row, layer_row, records
 from thalweg.capture import PROVED, subject_of
 from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
@@ -43,8 +43,8 @@ def rows(model, batches):
     layers, heads = {}, {}
     for batch in batches:
         measured = measure_batch(subject, batch, MeasureOptions())
-        layers |= {(row["prompt"], row["state"]): row for row in measured.layers}
-        columns = measured.head_columns()
+        layers |= {(row["prompt"], row["state"]): row for row in records(measured.layers)}
+        columns = measured.heads
         for index in range(len(columns["prompt"])):
             row = {name: column[index] for name, column in columns.items()}
             heads[row["prompt"], row["block"], row["head"]] = row
@@ -119,13 +119,13 @@ def test_the_sink_token_may_be_another_one():
     model = tiny("llama")
     recording = Recording(model, torch.tensor(PROMPTS[-1].tokens))
     measured = measure_batch(subject_of(model), [PROMPTS[-1], PROMPTS[1]], MeasureOptions(sink_position=5))
-    found = {(row["prompt"], row["state"]): row for row in measured.layers}
+    found = {(row["prompt"], row["state"]): row for row in records(measured.layers)}
     for state, x in enumerate(recording.states):
         expected = layer_row(x, s=5)
         for name in ("sink_norm", "rest_norm", "M", "alpha", "entropy_bound"):
             assert close(found[PROMPTS[-1].row, state][name], expected[name], relative=1e-4)
         assert math.isnan(found[PROMPTS[1].row, state]["sink_norm"])
-    columns = measured.head_columns()
+    columns = measured.heads
     long = columns["prompt"] == PROMPTS[-1].row
     np.testing.assert_allclose(
         columns["sink_score"][long],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracle import Recording, layer_row
+from oracle import Recording, layer_row, records
 from thalweg.capture import subject_of
 from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
 from thalweg.prompts import Prompt
@@ -18,7 +18,7 @@ def test_entropy_and_bounds_beside_a_massive_row_are_the_naive_ones(length, valu
     tokens = [256, *torch.randint(0, 256, (length - 1,), generator=torch.Generator().manual_seed(length)).tolist()]
     recording = Recording(model, torch.tensor(tokens))
     measured = measure_batch(subject_of(model), [Prompt(0, tuple(tokens), "", "", truncated=False)], MeasureOptions())
-    for row, state in zip(measured.layers, recording.states, strict=True):
+    for row, state in zip(records(measured.layers), recording.states, strict=True):
         expected = layer_row(state)
         assert not row["bound_violated"]
         for name in ("entropy", "entropy_normalized", "entropy_bound", "entropy_bound_weak"):

@@ -70,13 +70,13 @@ def test_the_noise_floor_is_the_largest_difference_between_alone_and_together():
         if len(batch) == 1:
             return rows
         assert len(batch) == 3
-        rows.layers[1]["entropy"] *= 1.25
-        rows.layers[4]["entropy"] *= 0.9
-        rows.layers[2]["rest_norm"] *= 0.98
-        rows.layers[3]["sink_norm"] *= 1.01
-        rows.heads[1]["mixing"] *= 2.0  # of every head
-        rows.heads[0]["sink_score"][5] += 0.125
-        rows.heads[0]["sink_score"][2:4] = np.nan, np.inf
+        rows.layers["entropy"][1] *= 1.25
+        rows.layers["entropy"][4] *= 0.9
+        rows.layers["rest_norm"][2] *= 0.98
+        rows.layers["sink_norm"][3] *= 1.01
+        rows.heads["mixing"][rows.heads["block"] == 1] *= 2.0
+        rows.heads["sink_score"][5] += 0.125
+        rows.heads["sink_score"][2:4] = np.nan, np.inf
         return rows
 
     noise = noise_floor(prompts, measure, BatchOptions(1000))

@@ -60,11 +60,12 @@ def intervened(
     What is the sink at a state, and for the block that reads it, ``sinks`` say. The entropy without massive rows is a
     reference, and measured where nothing is changed.
     """
-    states = _StateRows(batch, thresholds, sinks, model, changed=bool(interventions))
+    states = _States(batch, thresholds, sinks, model, changed=bool(interventions))
     blocks = _BlockRows(batch, thresholds, sinks)
     read(model.subject, batch, states, blocks, interventions=interventions)
-    rows = {"states": states.rows, "blocks": blocks.rows, "losses": states.losses}
-    return {name: pl.DataFrame(records, infer_schema_length=None) for name, records in rows.items()}
+    rows = {"blocks": blocks.rows, "losses": states.losses}
+    tables = {name: pl.DataFrame(records, infer_schema_length=None) for name, records in rows.items()}
+    return {"states": states.rows()} | tables
 
 
 def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> Rows:
@@ -76,39 +77,51 @@ def joined(parts: Sequence[Rows], literals: Mapping[str, Any] | None = None) -> 
     }
 
 
-class _StateRows:
+class _States:
     """What verdicts need of every state; the last one is read as a prediction while it is there."""
 
     def __init__(
         self, batch: Sequence[Prompt], thresholds: Thresholds, sinks: SegmentRows, model: OnDemand, *, changed: bool
     ) -> None:
         self.batch, self.sinks, self.unembedding = batch, sinks, model.unembedding
-        self.options = {"massive_ratio": thresholds.massive_ratio, "without_massive": not changed}
+        self.reduced = metrics.StatesOfBatch(
+            lengths_of(batch), massive_ratio=thresholds.massive_ratio, without_massive=[not changed] * len(batch)
+        )
         self.last = len(model.subject.parts.blocks)
-        self.rows, self.losses = list[dict[str, Any]](), list[dict[str, Any]]()
+        self.losses, self.at = list[dict[str, Any]](), list[Tensor]()
 
     def state(self, index: int, seen: StateSeen, /) -> None:
-        for prompt, rows, at in zip(self.batch, seen.prompts, self.sinks.at(index).tolist(), strict=True):
-            sink = at if at >= 0 else len(rows)
-            measured = metrics.measure_state(rows, sink_position=sink, **self.options)
-            found = measured.metrics | _ratios(measured.row_norms, at)
-            own = {column.name: found[column.name] for column in INTERVENED_STATE}
-            self.rows.append({"prompt": prompt.row, "state": index, **own})
-            if index == self.last:
+        self.at.append(self.sinks.at(index))
+        self.reduced.see(seen.padded, self.at[-1])
+        if index == self.last:
+            for prompt, rows in zip(self.batch, seen.prompts, strict=True):
                 loss = _loss(self.unembedding, rows, prompt)
                 self.losses.append({"prompt": prompt.row, "loss": loss, "tokens": len(prompt) - 1})
 
+    def rows(self) -> pl.DataFrame:
+        """A row for every state and prompt."""
+        found = self.reduced.measured()
+        medians = torch.tensor(found.columns["median_norm"]).view(len(self.at), -1, 1)
+        columns = found.columns | _ratios(found.row_norms / medians, torch.stack(self.at), self.reduced.tokens)
+        keys = {"prompt": [prompt.row for prompt in self.batch] * len(self.at)}
+        keys["state"] = torch.arange(len(self.at)).repeat_interleave(len(self.batch)).tolist()
+        return pl.DataFrame(keys | {column.name: columns[column.name] for column in INTERVENED_STATE}, strict=False)
 
-def _ratios(norms: Tensor, sink: int) -> dict[str, float | int | None]:
-    """How far the sink's row stands out, and the largest one of the others."""
-    ratios = norms / norms.quantile(0.5)
-    others = ratios if sink < 0 else ratios.index_fill(0, torch.tensor([sink]), -torch.inf)
-    position = int(others.argmax())
-    known = bool(others[position].isfinite())
+
+def _ratios(ratios: Tensor, sink: Tensor, tokens: Tensor) -> dict[str, list[Any]]:
+    """How far the sink's row stands out, and the largest one of the others; ``ratios``: state x batch x token."""
+    position = torch.arange(ratios.shape[-1])
+    others = ratios.masked_fill((position == sink[..., None]) | (position >= tokens[:, None]), -torch.inf)
+    largest, where = others.max(-1)
+    known = largest.isfinite()
+    own = ratios.gather(-1, sink.clamp_min(0)[..., None])[..., 0]
     return {
-        "own_ratio": float(ratios[sink]) if sink >= 0 else torch.nan,
-        "other_ratio": float(others[position]) if known else torch.nan,
-        "other_position": position if known else None,
+        "own_ratio": own.masked_fill(sink < 0, torch.nan).flatten().tolist(),
+        "other_ratio": largest.masked_fill(~known, torch.nan).flatten().tolist(),
+        "other_position": [
+            place if there else None
+            for place, there in zip(where.flatten().tolist(), known.flatten().tolist(), strict=True)
+        ],
     }
 
 

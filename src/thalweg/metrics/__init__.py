@@ -35,6 +35,8 @@ from thalweg.metrics._attention import (
 )
 from thalweg.metrics._attribution import Attribution, SinkRow, attribution, massive_coordinates, row_norms, sink_row
 from thalweg.metrics._heads import (
+    HeadsMeasurement,
+    HeadsOfBatch,
     SinkAndRest,
     dormant,
     dormant_rate,
@@ -74,17 +76,21 @@ from thalweg.metrics._spectrum import (
     sigma3_sq,
     spectrum,
 )
-from thalweg.metrics._state import StateMeasurement, bound_violated, measure_state
+from thalweg.metrics._state import StateMeasurement, StatesMeasurement, StatesOfBatch, bound_violated, measure_state
 from thalweg.metrics._theory import MassiveBound, Theorem, massive_bound, spread_entropy, theorem
 
 __all__ = [
     "Attribution",
+    "HeadsMeasurement",
+    "HeadsOfBatch",
     "MassiveActivation",
     "MassiveBound",
     "Norms",
     "SinkAndRest",
     "SinkRow",
     "StateMeasurement",
+    "StatesMeasurement",
+    "StatesOfBatch",
     "Theorem",
     "agreement",
     "anisotropy",

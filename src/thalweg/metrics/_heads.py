@@ -11,8 +11,11 @@ reaches them. No loop over prompts, heads or tokens.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +24,9 @@ from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, 
 from thalweg.shapes import Bool, Float, Int
 
 DORMANT = 0.1
+KEPT = 2**24
+STATISTICS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum", "visible")
+_TYPES: dict[str, type] = {"top_position": np.int64, "dormant": np.bool_}
 
 
 def head_metrics(
@@ -68,6 +74,118 @@ def head_metrics(
     }
 
 
+@dataclass(frozen=True)
+class HeadsMeasurement:
+    """What is known of every head of the blocks that were shown.
+
+    Attributes:
+        columns: by name, a value for each block, prompt and head; the heads of the first prompt come first, and the
+            prompts of the first block.
+        block, prompt, head: of which, prompts and heads counted from 0.
+    """
+
+    columns: dict[str, np.ndarray]
+    block: np.ndarray
+    prompt: np.ndarray
+    head: np.ndarray
+
+
+class HeadsOfBatch:
+    """Every column of the ``heads`` table for a batch, whose blocks are shown one after the other and let go.
+
+    Of each block vectors of length T are kept. What follows from these is computed for many blocks at once, at the end
+    or whenever `KEPT` numbers have come together.
+
+    Args:
+        lengths: T of each prompt.
+        sink_position: s.
+
+    Example:
+        >>> heads = HeadsOfBatch(torch.tensor([1]))
+        >>> one, vector = torch.ones(1, 1, 1), torch.ones(1, 1, 1, 1)
+        >>> statistics = dict.fromkeys(("column_mass", "row_entropy", "diagonal", "previous", "row_sum"), one)
+        >>> statistics["visible"] = torch.ones(1, 1, dtype=torch.long)
+        >>> heads.see(0, statistics, key=vector, value=vector, outputs=vector, factors=torch.ones(1, 1, 1))
+        >>> heads.measured().columns["sink_score"].tolist()
+        [1.0]
+    """
+
+    def __init__(self, lengths: Lengths, *, sink_position: int = 0) -> None:
+        self.lengths, self.sink_position = lengths, sink_position
+        self.kept, self.blocks = list[tuple[Tensor, ...]](), list[int]()
+        self.found = list[HeadsMeasurement]()
+
+    def see(
+        self,
+        block: int,
+        statistics: Mapping[str, Tensor],
+        *,
+        key: Float[Tensor, "batch group token depth"],
+        value: Float[Tensor, "batch group token breadth"],
+        outputs: Float[Tensor, "batch head token breadth"],
+        factors: Float[Tensor, "head rank breadth"],
+    ) -> None:
+        """Keep what is needed of the next block.
+
+        Args:
+            block: its number.
+            statistics: the arguments of `head_metrics`, but for lengths and sink.
+            key: after rotary embedding.
+            value: as they are weighted.
+            outputs: attention-weighted values of each head.
+            factors: R_h of `write_factors`.
+        """
+        norms = _row_norms(key), _row_norms(value), _written(outputs, factors)
+        vectors = (*(statistics[name] for name in STATISTICS), *norms)
+        if self.kept and [one.shape for one in self.kept[0]] != [one.shape for one in vectors]:
+            self._reduce()  # blocks of another shape
+        self.kept.append(vectors)
+        self.blocks.append(block)
+        if len(self.kept) * sum(one.numel() for one in vectors) > KEPT:
+            self._reduce()
+
+    def measured(self) -> HeadsMeasurement:
+        """What the blocks that were shown say."""
+        self._reduce()
+        parts = [vars(one) for one in self.found]
+        if not parts:
+            nothing = np.zeros(0, dtype=np.int64)
+            return HeadsMeasurement({}, nothing, nothing, nothing)
+        names = parts[0]["columns"]
+        return HeadsMeasurement(
+            {name: np.concatenate([part["columns"][name] for part in parts]) for name in names},
+            **{name: np.concatenate([part[name] for part in parts]) for name in ("block", "prompt", "head")},
+        )
+
+    def _reduce(self) -> None:
+        """Every column of the blocks that are kept, in one copy to the processor."""
+        if not self.kept:
+            return
+        vectors = [torch.cat(each) for each in zip(*self.kept, strict=True)]
+        blocks, self.kept, self.blocks = self.blocks, [], []
+        statistics, (key, value, written) = dict(zip(STATISTICS, vectors, strict=False)), vectors[len(STATISTICS) :]
+        lengths, sink = self.lengths.to(key.device).repeat(len(blocks)), self.sink_position
+        columns = head_metrics(**statistics, lengths=lengths, sink_position=sink)
+        heads = written.shape[1]
+        for name, norms in (("value", value), ("key", key)):
+            both = _sink_and_rest(norms, lengths, sink)
+            for place, column in zip(("sink", "rest"), both, strict=True):
+                columns[f"{place}_{name}_norm"] = column.repeat_interleave(heads // column.shape[1], dim=1)
+        columns["head_write_norm"] = mean(written, lengths)
+        columns["dormant"] = dormant(columns["head_write_norm"])
+        table = torch.stack([column.to(precision(written)) for column in columns.values()]).flatten(1).cpu().numpy()
+        numbers = {name: row.astype(_TYPES.get(name, row.dtype)) for name, row in zip(columns, table, strict=True)}
+        prompts = len(self.lengths)
+        self.found.append(
+            HeadsMeasurement(
+                numbers,
+                block=np.repeat(blocks, prompts * heads),
+                prompt=np.tile(np.repeat(np.arange(prompts), heads), len(blocks)),
+                head=np.tile(np.arange(heads), prompts * len(blocks)),
+            )
+        )
+
+
 class SinkAndRest(NamedTuple):
     """A norm at the sink position, and the mean norm at all others."""
 
@@ -94,7 +212,10 @@ def sink_and_rest_norms(
     Example:
         Vectors (3, 4), (0, 1), (0, 3): sink 5, rest 2.
     """
-    norms = _row_norms(vectors)
+    return _sink_and_rest(_row_norms(vectors), lengths, sink_position)
+
+
+def _sink_and_rest(norms: Vectors, lengths: Lengths, sink_position: int) -> SinkAndRest:
     sink = at(norms, lengths, sink_position)
     others = real(norms, lengths).masked_fill(positions(norms) == sink_position, 0)
     rest = others.sum(-1) / (count(norms, lengths) - 1)
@@ -135,9 +256,13 @@ def head_write_norm(
     Example:
         R = 2, outputs 1 and 3: (2 + 6) / 2 = 4.
     """
+    return mean(_written(outputs, factors), lengths)
+
+
+def _written(outputs: Tensor, factors: Tensor) -> Vectors:
+    """Norm of what each head adds at each token."""
     dtype = _product_dtype(outputs)
-    written = outputs.detach().to(dtype) @ factors.to(dtype).mT
-    return mean(_row_norms(written), lengths)
+    return _row_norms(outputs.detach().to(dtype) @ factors.to(dtype).mT)
 
 
 def dormant(head_write_norm: Float[Tensor, "*batch head"], /) -> Bool[Tensor, "*batch head"]:

@@ -9,15 +9,16 @@ Undefined is NaN, or None for a position.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from thalweg.metrics._view import StateView, first
+from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
-from thalweg.shapes import Float
+from thalweg.shapes import Float, Int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,38 +107,85 @@ def massive_activations(
 
 
 def norms_of(view: StateView, sink_position: int) -> Norms:
+    sink = torch.tensor(sink_position if sink_position < view.tokens else -1)
+    columns = norms_columns(view.norms, view.norms.new_tensor(view.median_norm), view.shape[0], sink=sink)
+    row_position = int(columns.pop("row_position"))
+    ratios = {name: float(column) for name, column in columns.items()}
     if view.undefined:
-        nan = math.nan
-        return Norms(nan, nan, nan, nan, nan, None, nan, None, None, nan, None)
-    sink, rest = sink_and_rest(view.norms, sink_position)
-    largest, median = float(view.norms.max()), view.median_norm
-    peak_position = first(view.row_peaks == view.row_peaks.max())
-    row = view.state[peak_position].double().cpu()
-    peak_dim = first(row.abs() == row.abs().max())
+        return Norms(
+            **ratios,
+            row_position=None,
+            peak_value=math.nan,
+            peak_position=None,
+            peak_dim=None,
+            median_abs=math.nan,
+            massive_entry_count=None,
+        )
+    position, dim, value = view.peak
     return Norms(
-        sink_norm=sink,
-        rest_norm=rest,
-        norm_ratio=sink / rest if rest > 0 else math.nan,
-        row_ratio=largest / median if median > 0 else math.inf,
-        median_norm=median,
-        row_position=first(view.norms == largest),
-        peak_value=float(row[peak_dim]),
-        peak_position=peak_position,
-        peak_dim=peak_dim,
+        **ratios,
+        row_position=row_position,
+        peak_value=value,
+        peak_position=position,
+        peak_dim=dim,
         median_abs=view.median_abs,
         massive_entry_count=len(view.massive_entries),
     )
 
 
+def norms_columns(
+    norms: Float[Tensor, "*batch token"],
+    median_norm: Float[Tensor, "*batch"],
+    tokens: Int[Tensor, "*batch"],
+    *,
+    sink: Int[Tensor, "*batch"],
+) -> dict[str, Tensor]:
+    """What `Norms` says of row norms, for many states.
+
+    Args:
+        norms: row norms, 0 at pads.
+        median_norm: the median row's.
+        tokens: T.
+        sink: position of the sink's row; -1 where there is none.
+
+    Returns:
+        One value for each state, NaN for a state that is zero or not finite, whose `row_position` is -1.
+    """
+    largest, position = norms.max(-1)
+    undefined = ~largest.isfinite() | (largest == 0)
+    at = sink.clamp_min(0)[..., None]
+    sinks = norms.gather(-1, at)[..., 0].masked_fill(undefined | (sink < 0), math.nan)
+    others = norms.scatter(-1, at, 0.0).sum(-1)
+    rest = torch.where(others > 0, others / (tokens - 1), math.nan) + 0 * sinks
+    median = median_norm.masked_fill(undefined, math.nan)
+    return {
+        "sink_norm": sinks,
+        "rest_norm": rest,
+        "norm_ratio": sinks / rest,
+        "row_ratio": torch.where(median == 0, math.inf, largest / median),
+        "median_norm": median,
+        "row_position": position.masked_fill(undefined, -1),
+    }
+
+
 def massive_of(view: StateView, massive_ratio: float, limit: int = 16) -> list[MassiveActivation]:
     if view.undefined:
         return []
-    rows = sorted(view.massive_rows(massive_ratio), key=lambda position: -float(view.norms[position]))
-    for_rows = min(len(rows), max(limit // 2, limit - len(view.massive_entries)))
-    entries = view.massive_entries[: limit - for_rows]
+    return massive_among(view.massive_rows(massive_ratio), view.norms, view.massive_entries, limit)
+
+
+def massive_among(
+    positions: Sequence[int],
+    norms: Float[Tensor, " token"],
+    entries: Sequence[tuple[int, int, float]],
+    limit: int = 16,
+) -> list[MassiveActivation]:
+    """What `massive_activations` says, of massive rows by their positions and of massive entries."""
+    rows = sorted(positions, key=lambda position: -float(norms[position]))
+    for_rows = min(len(rows), max(limit // 2, limit - len(entries)))
     return [
-        *(MassiveActivation("row", i, None, None, float(view.norms[i])) for i in rows[:for_rows]),
-        *(MassiveActivation("entry", i, dim, value, float(view.norms[i])) for i, dim, value in entries),
+        *(MassiveActivation("row", i, None, None, float(norms[i])) for i in rows[:for_rows]),
+        *(MassiveActivation("entry", i, dim, value, float(norms[i])) for i, dim, value in entries[: limit - for_rows]),
     ]
 
 

@@ -21,13 +21,14 @@ leaves open.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
-from thalweg.shapes import Float
+from thalweg.shapes import Float, Int
 
 SPAN = 1e-6
 
@@ -137,56 +138,122 @@ def spread_entropy(shares: Sequence[float], rest: float, rank: int) -> float:
     Example:
         One share of 1/2 among three: (3/2) ln 2.
     """
-    given = 0.0 - sum(q * math.log(q) for q in shares if q > 0)
-    others = rank - len(shares)
-    return given - rest * math.log(rest / others) if rest > 0 and others > 0 else given
+    given = _given(torch.tensor(shares, dtype=torch.float64).clamp_min(0)).sum()
+    return float(_spread(given, torch.tensor(rest, dtype=torch.float64), torch.tensor(rank - len(shares))))
 
 
 def theorem_of(view: StateView, sink_position: int) -> Theorem:
-    if view.undefined or sink_position >= view.tokens:
-        return Theorem(*[math.nan] * 12)
-    others = torch.arange(view.tokens) != sink_position
-    sink, rest = float(view.row_sq[sink_position]), float(view.row_sq[others].sum())
-    nan, most = math.nan, math.log(view.rank)
-    if sink == 0:
-        return Theorem(0.0, rest, nan, 0.0, nan, 0.0, nan, 0.0, nan, 0.0, most, most)
-    if rest == 0:
-        bounds = [nan] * 8 if view.tokens == 1 else [sink, sink, math.inf, math.inf, 1.0, 1.0, 0.0, 0.0]
-        return Theorem(sink, 0.0, nan, math.inf, *bounds)
-    inner = view.inner(sink_position)[others]
-    return _bounds(sink, rest, min(rest, float(inner.square().sum()) / sink), view.rank)
+    sink = sink_position if sink_position < view.tokens else -1
+    inner = view.inner(sink) if sink >= 0 and view.undefined is None else torch.zeros_like(view.row_sq)
+    columns = theorem_columns(view.row_sq, inner, *view.shape, sink=torch.tensor(sink))
+    return Theorem(**{name: float(column) for name, column in columns.items()})
 
 
 def massive_bound_of(view: StateView, massive_ratio: float) -> MassiveBound:
     if view.undefined:
         return MassiveBound(None, None, math.nan, math.nan)
+    found = span_of(view, massive_ratio)
+    share, bound = (float(column) for column in massive_columns(found.shares, found.rank, *view.shape).values())
+    return MassiveBound(found.rows, int(found.rank), share, bound)
+
+
+def theorem_columns(
+    row_sq: Float[Tensor, "*batch token"],
+    inner: Float[Tensor, "*batch token"],
+    tokens: Int[Tensor, "*batch"],
+    width: int,
+    *,
+    sink: Int[Tensor, "*batch"],
+) -> dict[str, Tensor]:
+    """The fields of `Theorem` for many states, in order.
+
+    Args:
+        row_sq: squared row norms, 0 at pads.
+        inner: inner products of the rows with the sink's, 0 at pads.
+        tokens: T.
+        width: d.
+        sink: position of the sink's row; -1 where there is none.
+
+    Returns:
+        One value for each state, NaN for a state that is zero or not finite.
+    """
+    at = sink.clamp_min(0)[..., None]
+    whole = row_sq.sum(-1)
+    sinks = row_sq.gather(-1, at)[..., 0].masked_fill((sink < 0) | (whole == 0) | ~whole.isfinite(), math.nan)
+    rest = row_sq.scatter(-1, at, 0.0).sum(-1) + 0 * sinks
+    aligned = torch.minimum(rest, inner.scatter(-1, at, 0.0).square().sum(-1) / sinks)
+    whole, spread, rank = sinks + rest, rest - aligned, tokens.clamp_max(width)
+    p, weak, most = (sinks + aligned) / whole, sinks / whole, rank.double().log() + 0 * sinks
+    columns = {
+        "M": sinks,
+        "R": rest,
+        "alpha": aligned / rest,
+        "c": sinks / rest,
+        "sigma1_sq_bound": sinks + aligned,
+        "sigma1_sq_bound_weak": sinks,
+        "dominance_bound": torch.where(spread <= 0, math.inf, (sinks + aligned) / spread),
+        "dominance_bound_weak": sinks / rest,
+        "anisotropy_bound": p,
+        "anisotropy_bound_weak": weak,
+        "entropy_bound": torch.where(sinks == 0, most, _spread(_given(p), spread / whole, rank - 1)),
+        "entropy_bound_weak": torch.where(weak * rank < 1, most, _spread(_given(weak), rest / whole, rank - 1)),
+    }
+    bounds = list(columns)[4:]
+    return columns | {name: columns[name].masked_fill(tokens == 1, math.nan) for name in bounds}
+
+
+def massive_columns(
+    shares: Float[Tensor, "*batch massive"], rank: Int[Tensor, "*batch"], tokens: Int[Tensor, "*batch"], width: int
+) -> dict[str, Tensor]:
+    """The last two fields of `MassiveBound` for many states, from the shares of their massive rows' span.
+
+    Args:
+        shares: q_i, 0 beyond the dimension of the span.
+        rank: k.
+        tokens: T.
+        width: d.
+    """
+    share, least = shares.sum(-1).clamp_max(1), tokens.clamp_max(width)
+    return {
+        "massive_share": share,
+        "entropy_bound_massive": _spread(_given(shares).sum(-1), 1 - share, least - rank),
+    }
+
+
+class Span(NamedTuple):
+    """The span of the massive rows of a state: how many rows, its dimension, and the shares that lie in it."""
+
+    rows: int
+    rank: Int[Tensor, ""]
+    shares: Float[Tensor, " massive"]
+
+
+def span_of(view: StateView, massive_ratio: float) -> Span:
+    """From inner products alone.
+
+    With K = U S^2 U^T those of the massive rows among themselves and B those with all rows, B U S^-1 is what all rows
+    have in an orthonormal basis of the span, and the shares are the eigenvalues of its Gram matrix.
+    """
     positions = view.massive_rows(massive_ratio)
     if not positions:
-        return MassiveBound(0, 0, 0.0, math.log(view.rank))
-    rows = view.double[positions].cpu()
-    _, singular, directions = torch.linalg.svd(rows, full_matrices=False)
-    span = directions[singular > SPAN * singular[0]].to(view.double.device)
-    inside = view.double @ span.T
-    shares = (torch.linalg.eigvalsh((inside.T @ inside).cpu()) / view.frobenius_sq).clamp(0, 1).tolist()
-    share = min(1.0, math.fsum(shares))
-    return MassiveBound(len(positions), len(span), share, spread_entropy(shares, 1 - share, view.rank))
+        return Span(0, torch.tensor(0), torch.zeros(0, dtype=torch.float64))
+    products = torch.stack([view.inner(position) for position in positions], dim=1)
+    if len(positions) == 1:
+        along = products[:, 0].square().sum() / products[positions[0], 0]
+        return Span(1, torch.tensor(1), (along / view.frobenius_sq)[None])
+    squares, turn = torch.linalg.eigh(products[positions])
+    kept = squares > SPAN**2 * squares[-1]
+    inside = products @ (turn[:, kept] / squares[kept].sqrt())
+    shares = (torch.linalg.eigvalsh(inside.T @ inside) / view.frobenius_sq).clamp(0, 1)
+    return Span(len(positions), torch.tensor(len(shares)), shares)
 
 
-def _bounds(sink: float, rest: float, aligned: float, rank: int) -> Theorem:
-    """Sink and rest not zero; `aligned` is alpha R."""
-    whole, spread = sink + rest, rest - aligned
-    p, weak = (sink + aligned) / whole, sink / whole
-    return Theorem(
-        M=sink,
-        R=rest,
-        alpha=aligned / rest,
-        c=sink / rest,
-        sigma1_sq_bound=sink + aligned,
-        sigma1_sq_bound_weak=sink,
-        dominance_bound=(sink + aligned) / spread if spread > 0 else math.inf,
-        dominance_bound_weak=sink / rest,
-        anisotropy_bound=p,
-        anisotropy_bound_weak=weak,
-        entropy_bound=spread_entropy([p], spread / whole, rank),
-        entropy_bound_weak=spread_entropy([weak], rest / whole, rank) if weak * rank >= 1 else math.log(rank),
-    )
+def _given(share: Tensor) -> Tensor:
+    """-q ln q, without the sign of a zero."""
+    return 0.0 - torch.xlogy(share, share)
+
+
+def _spread(given: Tensor, rest: Tensor, others: Tensor) -> Tensor:
+    """What `spread_entropy` says, of the entropy of the given shares."""
+    more = torch.xlogy(rest, rest / others).masked_fill((rest <= 0) | (others <= 0), 0.0)
+    return given - more

@@ -35,6 +35,7 @@ class StateView:
         self.state = state.detach().cpu() if state.device.type == "mps" else state.detach()
         self.tokens, self.width = state.shape
         self.rank = min(state.shape)
+        self.shape = torch.tensor(self.tokens), self.width
 
     @cached_property
     def double(self) -> Float[Tensor, "token width"]:
@@ -94,8 +95,10 @@ class StateView:
         return self.state.abs()
 
     @cached_property
-    def row_peaks(self) -> Float[Tensor, " token"]:
-        return self.magnitudes.amax(dim=1).double().cpu()
+    def peak(self) -> tuple[int, int, float]:
+        """Position, dimension and value of the entry largest in magnitude, the first of several."""
+        place = int(self.magnitudes.flatten().argmax())
+        return place // self.width, place % self.width, float(self.state.flatten()[place])
 
     @cached_property
     def median_abs(self) -> float:
@@ -105,9 +108,12 @@ class StateView:
     def massive_entries(self) -> list[tuple[int, int, float]]:
         """Position, dimension and value of every massive entry, largest magnitude first."""
         threshold = max(ENTRY_FLOOR, ENTRY_RATIO * self.median_abs)
+        if not abs(self.peak[2]) > threshold:
+            return []
         # Rows whose peak is small cannot hold one: usually none or one row is looked at.
-        positions = torch.nonzero(self.row_peaks > threshold).flatten()
-        rows = self.state[positions.to(self.state.device)].double().cpu()
+        positions = torch.nonzero(self.magnitudes.amax(dim=1) > threshold).flatten()
+        rows = self.state[positions].double().cpu()
+        positions = positions.cpu()
         places = torch.nonzero(rows.abs() > threshold)
         values = rows[places[:, 0], places[:, 1]]
         order = values.abs().sort(descending=True, stable=True).indices

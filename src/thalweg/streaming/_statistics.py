@@ -69,7 +69,7 @@ def statistics_of_map(
     return AttentionStatistics(
         column_mass=mass,
         row_entropy=entropy,
-        diagonal=attention.diagonal(dim1=-2, dim2=-1).to(precision),
+        diagonal=attention.diagonal(dim1=-2, dim2=-1).to(precision, copy=True),
         previous=previous,
         row_sum=total,
         visible=(position + 1).expand(batch, tokens),

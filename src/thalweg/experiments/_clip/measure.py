@@ -16,7 +16,7 @@ from thalweg.experiments._clip.tables import TABLES
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import batching, measure_prompts, unfinished
-from thalweg.experiments._pass import StateSeen, read
+from thalweg.experiments._pass import StateSeen, lengths_of, read
 from thalweg.experiments._planned import Plan, SegmentRows, Target, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Clamp
@@ -202,16 +202,24 @@ class _Entropies:
     """What compression is told by."""
 
     def __init__(self, clip: _Clipping, batch: Sequence[Prompt], *, changed: bool) -> None:
-        self.states, self.batch, self.rows = clip.row.states, batch, Entropies()
-        ratio = clip.part.options.massive_ratio
-        self.measure = partial(metrics.measure_state, massive_ratio=ratio, without_massive=not changed)
+        self.states, self.batch = clip.row.states, batch
+        ratio, alone = clip.part.options.massive_ratio, [not changed] * len(batch)
+        self.reduced = metrics.StatesOfBatch(lengths_of(batch), massive_ratio=ratio, without_massive=alone)
 
     def state(self, index: int, seen: StateSeen, /) -> None:
         if index in self.states:
-            for prompt, rows in zip(self.batch, seen.prompts, strict=True):
-                found: Any = self.measure(rows).metrics
-                others = found["entropy_without_massive"]
-                self.rows[prompt.row, index] = found["entropy"], math.nan if others is None else others
+            self.reduced.see(seen.padded)
+
+    @property
+    def rows(self) -> Entropies:
+        """Of every prompt at every state of the phase."""
+        columns: Any = self.reduced.measured().columns
+        both = zip(columns["entropy"], columns["entropy_without_massive"], strict=True)
+        places = ((prompt.row, state) for state in sorted(self.states) for prompt in self.batch)
+        return {
+            place: (own, math.nan if others is None else others)
+            for place, (own, others) in zip(places, both, strict=True)
+        }
 
 
 def _judged(clip: _Clipping, gamma: float) -> Entropies:

@@ -1,13 +1,11 @@
 """One batch of prompts to rows of the survey's tables: what a pass shows is reduced by metrics and nothing is kept."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from torch import Tensor
 
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, Subject
@@ -33,54 +31,63 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Rows of one batch: ``layers`` and ``massive`` as records, ``heads`` as columns a block."""
+    """Rows of one batch: ``massive`` as records, ``layers`` and ``heads`` as columns."""
 
-    layers: list[dict[str, Any]]
+    layers: dict[str, Any]
     massive: list[dict[str, Any]]
     row_norms: list[pl.DataFrame]
-    heads: list[dict[str, np.ndarray]]
+    heads: dict[str, np.ndarray]
     nonfinite_states: int
-
-    def head_columns(self) -> dict[str, np.ndarray]:
-        """All blocks' columns, one after the other."""
-        names = self.heads[0] if self.heads else {}
-        return {name: np.concatenate([block[name] for block in self.heads]) for name in names}
 
 
 def measure_batch(subject: Subject, batch: Sequence[Prompt], options: MeasureOptions) -> BatchRows:
     """Run one batch through the body of the model once and reduce everything on the way."""
-    states, heads = _StateRows(batch, options), _HeadRows(batch, options.sink_position)
+    states, heads = _States(batch, options), _Heads(batch, options)
     read(subject, batch, states, heads)
-    return BatchRows(states.rows, states.massive, states.standing_out(), heads.rows, states.nonfinite)
+    found, of_heads = states.reduced.measured(), heads.reduced.measured()
+    norms, rows = found.row_norms.numpy(), np.array([prompt.row for prompt in batch])
+    head_key = {"prompt": rows[of_heads.prompt], "block": of_heads.block, "head": of_heads.head}
+    key = {
+        "prompt": np.tile(rows, len(norms)),
+        "state": np.arange(len(norms)).repeat(len(batch)),
+        "tokens": [len(prompt) for prompt in batch] * len(norms),
+    }
+    return BatchRows(
+        layers=key | found.columns,
+        massive=list(_massive_rows(batch, found.massive)),
+        row_norms=[
+            _standing_out(prompt.row, norms[:, number, : len(prompt)], options.massive_ratio / 2)
+            for number, prompt in enumerate(batch)
+        ],
+        heads=head_key | of_heads.columns if of_heads.columns else {},
+        nonfinite_states=int((~found.finite).sum()),
+    )
 
 
-class _StateRows:
+class _States:
     """The metrics of every state, and its massive rows and entries."""
 
     def __init__(self, batch: Sequence[Prompt], options: MeasureOptions) -> None:
-        self.batch, self.options = batch, options
-        self.rows = list[dict[str, Any]]()
-        self.massive = list[dict[str, Any]]()
-        self.norms: list[list[Tensor]] = [[] for _ in batch]
-        self.nonfinite = 0
+        self.reduced = metrics.StatesOfBatch(
+            lengths_of(batch),
+            sink_position=options.sink_position,
+            massive_ratio=options.massive_ratio,
+            without_massive=[prompt.row < options.without_massive for prompt in batch],
+            variants=options.variants,
+        )
 
-    def state(self, index: int, seen: StateSeen, /) -> None:
-        for prompt, rows, norms in zip(self.batch, seen.prompts, self.norms, strict=True):
-            alone = prompt.row < self.options.without_massive
-            measured = metrics.measure_state(rows, **vars(self.options) | {"without_massive": alone})
-            norms.append(measured.row_norms)
-            key = {"prompt": prompt.row, "state": index}
-            self.rows.append({**key, "tokens": len(prompt), **measured.metrics})
-            self.nonfinite += not measured.finite
-            for massive in measured.massive:
-                self.massive.append({**key, **asdict(massive), "token_id": prompt.tokens[massive.position]})
+    def state(self, _: int, seen: StateSeen, /) -> None:
+        self.reduced.see(seen.padded)
 
-    def standing_out(self) -> list[pl.DataFrame]:
-        """Of each prompt the norms, at every state, of the rows that are the largest of a state and half massive."""
-        return [
-            _standing_out(prompt.row, torch.stack(norms).numpy(), self.options.massive_ratio / 2)
-            for prompt, norms in zip(self.batch, self.norms, strict=True)
-        ]
+
+def _massive_rows(
+    batch: Sequence[Prompt], found: Sequence[Sequence[metrics.MassiveActivation]]
+) -> Iterator[dict[str, Any]]:
+    for place, activations in enumerate(found):
+        state, number = divmod(place, len(batch))
+        for one in activations:
+            key = {"prompt": batch[number].row, "state": state, "token_id": batch[number].tokens[one.position]}
+            yield key | {name: getattr(one, name) for name in one.__slots__}
 
 
 def _standing_out(prompt: int, norms: np.ndarray, ratio: float) -> pl.DataFrame:
@@ -99,36 +106,15 @@ def _standing_out(prompt: int, norms: np.ndarray, ratio: float) -> pl.DataFrame:
     )
 
 
-class _HeadRows:
-    """The metrics of every head, as columns a block."""
+class _Heads:
+    """The metrics of every head."""
 
-    def __init__(self, batch: Sequence[Prompt], sink_position: int) -> None:
-        self.batch, self.lengths, self.sink_position = batch, lengths_of(batch), sink_position
-        self.rows = list[dict[str, np.ndarray]]()
+    def __init__(self, batch: Sequence[Prompt], options: MeasureOptions) -> None:
+        self.reduced = metrics.HeadsOfBatch(lengths_of(batch), sink_position=options.sink_position)
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
-        columns = self._columns(seen)
-        prompts, heads = columns["sink_score"].shape
-        key = {
-            "prompt": np.repeat([prompt.row for prompt in self.batch], heads),
-            "block": np.full(prompts * heads, block),
-            "head": np.tile(np.arange(heads), prompts),
-        }
-        self.rows.append(key | {name: column.flatten().cpu().numpy() for name, column in columns.items()})
-
-    def _columns(self, seen: AttentionSeen) -> dict[str, Tensor]:
-        """Every metric, prompt x head."""
-        vectors, sink = seen.statistics, self.sink_position
-        lengths = self.lengths.to(vectors.column_mass.device)
-        columns = metrics.head_metrics(**vars(vectors), lengths=lengths, sink_position=sink)
-        heads = columns["sink_score"].shape[1]
-        for name, vector in (("value", seen.value), ("key", seen.key)):
-            norms = metrics.sink_and_rest_norms(vector, lengths=lengths, sink_position=sink)
-            shared = heads // norms.sink.shape[1]
-            columns[f"sink_{name}_norm"] = norms.sink.repeat_interleave(shared, dim=1)
-            columns[f"rest_{name}_norm"] = norms.rest.repeat_interleave(shared, dim=1)
-        written = metrics.head_write_norm(seen.outputs, factors=seen.factors, lengths=lengths)
-        return columns | {"head_write_norm": written, "dormant": metrics.dormant(written)}
+        own = {"key": seen.key, "value": seen.value, "outputs": seen.outputs, "factors": seen.factors}
+        self.reduced.see(block, vars(seen.statistics), **own)
 
 
 def frames(
@@ -137,8 +123,8 @@ def frames(
     """The tables of a shard from the rows of its batches; ``header`` says which columns they have."""
     massive = [{**row, "token": tokenizer.decode([row["token_id"]])} for result in results for row in result.massive]
     rows = {
-        "layers": [pl.DataFrame(result.layers, infer_schema_length=None) for result in results],
-        "heads": [_with_gaps(pl.DataFrame(result.head_columns())) for result in results if result.heads],
+        "layers": [pl.DataFrame(result.layers, strict=False) for result in results],
+        "heads": [_with_gaps(pl.DataFrame(result.heads)) for result in results if result.heads],
         "massive": [pl.DataFrame(massive, infer_schema_length=None)] if massive else [],
         "row_norms": [frame for result in results for frame in result.row_norms],
         "prompts": [pl.DataFrame([_prompt_row(prompt, keep_text=header.keep_text) for prompt in prompts])],

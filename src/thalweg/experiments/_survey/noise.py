@@ -54,12 +54,12 @@ def _measured(
 
 
 def _states(results: Sequence[BatchRows]) -> pl.DataFrame:
-    rows = [row for result in results for row in result.layers]
-    return pl.DataFrame(rows, infer_schema_length=None).select(*_STATE, "entropy", "sink_norm", "rest_norm")
+    columns = (*_STATE, "entropy", "sink_norm", "rest_norm")
+    return pl.concat([pl.DataFrame({name: result.layers[name] for name in columns}) for result in results])
 
 
 def _heads(results: Sequence[BatchRows]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(result.head_columns()) for result in results]).select(*_HEAD, "mixing", "sink_score")
+    return pl.concat([pl.DataFrame(result.heads) for result in results]).select(*_HEAD, "mixing", "sink_score")
 
 
 def _apart(rows: pl.DataFrame, column: str, *, relative: bool = True) -> float | None:
