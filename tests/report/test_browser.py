@@ -172,9 +172,13 @@ def column(table, place):
     return table.locator(f"tbody tr td:nth-child({place})").all_inner_texts()
 
 
-def test_a_head_whose_map_the_run_holds_shows_it_with_its_tokens(browser, run, tmp_path):
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_head_whose_map_the_run_holds_shows_it_with_its_tokens(browser, run, tmp_path, monkeypatch, packed):
+    if packed:
+        monkeypatch.setattr("thalweg.report._page.PACKED_FROM", 0)
     held = open_run(with_maps(Path(shutil.copytree(run.path, tmp_path / "run"))))
     with opened(browser, write_report(held)) as page:
+        assert (page.locator("figure script[type='application/gzip']").count() > 0) is packed
         one_head(page)
         assert not page.locator("#one-head .map").is_visible()
         page.keyboard.type("1")

@@ -23,6 +23,8 @@ from thalweg.shown import INK, Chapter, Chart, Key, Section, cell, chart_of, key
 from thalweg.store import Findings, Run, open_run, os_errors_as_run_errors, write_whole
 
 TRIES, PAUSE = 4, 0.5
+PACKED_FROM = 2**14
+"""Letters from which the map of a head is compressed."""
 COMPARED = "Curves are means over prompts; the band is one standard deviation, that of a difference its 95% interval."
 _HERE = Path(__file__).parent
 
@@ -51,7 +53,7 @@ def _render(run: Run, against: Run | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term}
+    environment.filters |= {"cell": cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term, "packed": _packed}
     own = ("charts.js", "page.js", "text.js")
     scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in own)]
     compared = _compared(run, against)
@@ -71,7 +73,8 @@ def _render(run: Run, against: Run | None) -> str:
         cards=[card for experiment in experiments() for card in experiment.cards(run)],
         chapters=chapters,
         heads=heads,
-        head_numbers=_packed([asdict(head_numbers(run, key)) for key in heads]),
+        head_numbers=_packed(_json([asdict(head_numbers(run, key)) for key in heads])),
+        packed_from=PACKED_FROM,
         facts=run_facts(run),
         metrics=METRICS,
         ink=INK,
@@ -81,9 +84,12 @@ def _render(run: Run, against: Run | None) -> str:
     )
 
 
-def _packed(content: Any) -> str:
-    """JSON, compressed, in letters that are safe everywhere: thousands of heads have many numbers."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+def _json(content: Any) -> str:
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _packed(text: str) -> str:
+    """Compressed, in letters that are safe everywhere: thousands of heads have many numbers, and maps of heads too."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

@@ -8,6 +8,13 @@
   const plotOf = (figure) => figure.querySelector(".plot");
   const drawn = (within) => [...within.querySelectorAll(".plot[data-drawn='yes']")];
 
+  // Many numbers come compressed.
+  globalThis.contentOf = async (script) => {
+    if (script.type === "application/json") return JSON.parse(script.textContent);
+    const bytes = Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  };
+
   // Names inside charts are escaped, since plotly reads its own small HTML in them.
   const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const unescaped = (name) => name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
@@ -27,7 +34,7 @@
     if (plot.dataset.drawn) return;
     plot.dataset.drawn = "begun";
     for (const observer of observers) observer.unobserve(figure);
-    const chart = JSON.parse(figure.querySelector("script").textContent);
+    const chart = await contentOf(figure.querySelector("script"));
     layouts.set(plot, structuredClone(chart.layout));
     choose(chart, figure.closest(".shown"));
     // A name with dollar signs is a name and no formula.

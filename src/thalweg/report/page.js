@@ -103,14 +103,13 @@
   const dialog = document.querySelector("#one-head");
   if (!dialog) return;
   let unpacked = null;
-  function numbers() {
-    const packed = atob(document.querySelector("#head-numbers").textContent);
-    const bytes = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]).stream();
-    return new Response(bytes.pipeThrough(new DecompressionStream("gzip"))).json();
-  }
   const [block, head] = all("input", dialog);
   const [list, command, map] = ["dl", "code", ".map"].map((selector) => dialog.querySelector(selector));
   let of = null, index = null, opener = null;
+
+  function mapOf() {
+    return document.querySelector(`figure[data-heads="${index}"][data-head="${Number(block.value)},${Number(head.value)}"]`);
+  }
 
   function tell() {
     const place = block.value * of.heads + Number(head.value);
@@ -121,7 +120,7 @@
         made("div", {}, made("dt", {}, name), made("dd", {}, values[place] === null ? "\u2013" : String(values[place]))),
       ]),
     );
-    const kept = document.querySelector(`figure[data-heads="${index}"][data-head="${Number(block.value)},${Number(head.value)}"]`);
+    const kept = mapOf();
     map.hidden = !kept;
     dialog.querySelector(".how").hidden = Boolean(kept);
     if (kept) draw(kept);
@@ -129,8 +128,9 @@
   }
 
   // Its map as the page holds it, and the prompt's tokens by the attention that they receive.
-  function draw(kept) {
-    const { data, layout } = JSON.parse(kept.querySelector("script").textContent), plot = map.querySelector(".plot");
+  async function draw(kept) {
+    const { data, layout } = await contentOf(kept.querySelector("script")), plot = map.querySelector(".plot");
+    if (kept !== mapOf()) return; // another head was asked for meanwhile
     const of_prompt = kept.closest(".shown").querySelector("summary b, h3").textContent;
     map.querySelector(".caption").textContent = `${of_prompt} ${kept.dataset.title}`;
     plot.ariaLabel = kept.querySelector(".plot").ariaLabel;
@@ -151,7 +151,7 @@
 
   async function show(figure, x, y, from) {
     index = figure.dataset.heads;
-    of = (await (unpacked ??= numbers()))[index];
+    of = (await (unpacked ??= contentOf(document.querySelector("#head-numbers"))))[index];
     figure.closest(".charts").after(dialog);
     [block.max, head.max, block.value, head.value] = [of.blocks - 1, of.heads - 1, x, y];
     dialog.querySelector("h2").textContent = of.title;
