@@ -1,6 +1,7 @@
 """One pass, any number of readers: each sees what it would see alone, and nothing is computed that nobody reads."""
 
 from contextlib import nullcontext
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -149,7 +150,10 @@ def test_the_sinks_rows_are_those_of_the_states(llama):
             assert rows.dtype == torch.float64
             if position >= 0:
                 assert torch.equal(rows, torch.stack([state[position] for state in own]).double())
-                assert stand_out == [sink_row(state, sink_position=position) for state in own]
+                for found, state in zip(stand_out, own, strict=True):
+                    expected = sink_row(state, sink_position=position)
+                    # a sum over padded rows may round the last digit differently
+                    assert asdict(found) == pytest.approx(asdict(expected), rel=1e-14, nan_ok=True)
             else:
                 assert rows.isnan().all()
                 assert all(isinstance(row, SinkRow) and row.sink_norm != row.sink_norm for row in stand_out)

@@ -119,6 +119,13 @@ def token_batch(subject: Subject, batch: Sequence[Prompt]) -> Int[Tensor, "batch
     return tokens.to(subject.device)
 
 
+def norms_of(seen: StateSeen) -> Float[Tensor, "batch token"]:
+    """Row norms, 0 at pads."""
+    norms = metrics.row_norms(seen.padded)
+    pads = torch.arange(norms.shape[1]) >= seen.lengths.cpu()[:, None]
+    return norms.masked_fill(pads, 0.0)
+
+
 class Reduced:
     """Keeps what a function makes of every state."""
 
@@ -136,23 +143,22 @@ class SinkRows:
     def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
         self.positions = positions
         self.rows = list[Float[Tensor, "batch chosen width"]]()
-        self.stand_out = list[list[list[metrics.SinkRow]]]()
+        self.norms = list[Float[Tensor, "batch token"]]()
+        self.lengths = torch.zeros(len(positions), dtype=torch.long)
 
     def state(self, _: int, seen: StateSeen, /) -> None:
         self.rows.append(rows_at(seen.padded, self.positions))
-        self.stand_out.append(self.standing_out(seen))
-
-    def standing_out(self, seen: StateSeen) -> list[list[metrics.SinkRow]]:
-        """How the chosen rows stand out, by prompt."""
-        return [
-            [metrics.sink_row(rows, sink_position=position if position >= 0 else len(rows)) for position in own]
-            for rows, own in zip(seen.prompts, self.positions.tolist(), strict=True)
-        ]
+        self.norms.append(norms_of(seen))
+        self.lengths = seen.lengths.cpu()
 
     def of(self, number: int, place: int = 0) -> tuple[Float[Tensor, "state width"], list[metrics.SinkRow]]:
         """One row of one prompt, by their places in the batch and among the chosen."""
-        rows = torch.stack([rows[number, place] for rows in self.rows])
-        return rows, [prompts[number][place] for prompts in self.stand_out]
+        return torch.stack([rows[number, place] for rows in self.rows]), self.standing_out(self.norms, number, place)
+
+    def standing_out(self, norms: Sequence[Tensor], number: int, place: int) -> list[metrics.SinkRow]:
+        """How it stands out wherever row norms were seen."""
+        tokens, sink = (vector.expand(len(norms)) for vector in (self.lengths[number], self.positions[number, place]))
+        return metrics.sink_rows(torch.stack([each[number] for each in norms]), tokens, sink=sink)
 
 
 class _Shown:

@@ -33,7 +33,15 @@ from thalweg.metrics._attention import (
     top_position,
     top_score,
 )
-from thalweg.metrics._attribution import Attribution, SinkRow, attribution, massive_coordinates, row_norms, sink_row
+from thalweg.metrics._attribution import (
+    Attribution,
+    SinkRow,
+    attribution,
+    massive_coordinates,
+    row_norms,
+    sink_row,
+    sink_rows,
+)
 from thalweg.metrics._heads import (
     HeadsMeasurement,
     HeadsOfBatch,
@@ -141,6 +149,7 @@ __all__ = [
     "sink_and_rest_norms",
     "sink_rate",
     "sink_row",
+    "sink_rows",
     "sink_score",
     "sink_uniform",
     "spectrum",

@@ -10,13 +10,12 @@ row. Arithmetic is float64. Undefined is NaN or empty, with a reason.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from thalweg.metrics._norms import sink_and_rest
-from thalweg.metrics._view import first, median
+from thalweg.metrics._norms import median_norms, norms_columns
 from thalweg.shapes import Float, Int
 
 RANKS = 4
@@ -71,14 +70,14 @@ class Attribution:
     reason: str | None
 
 
-def row_norms(state: Float[Tensor, "token width"], /) -> Float[Tensor, " token"]:
+def row_norms(state: Float[Tensor, "*batch token width"], /) -> Float[Tensor, "*batch token"]:
     """Norm of every row, float64 on the processor.
 
     Example:
         >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 2.0]])).tolist()
         [5.0, 2.0]
     """
-    rows = torch.linalg.vector_norm(state.cpu() if state.device.type == "mps" else state, dim=1, dtype=torch.float64)
+    rows = torch.linalg.vector_norm(state.cpu() if state.device.type == "mps" else state, dim=-1, dtype=torch.float64)
     return rows.cpu()
 
 
@@ -96,20 +95,31 @@ def sink_row(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) 
     Example:
         The rows (30, 40), (3, 4), (0, 5): sink 50, rest 5, norm ratio 10, sink and row ratio 10, at position 0.
     """
-    rows = row_norms(state)
-    largest = float(rows.max())
-    if not math.isfinite(largest) or largest == 0:
-        return SinkRow(math.nan, math.nan, math.nan, math.nan, math.nan, None)
-    sink, rest = sink_and_rest(rows, sink_position)
-    middle = median(rows)
-    return SinkRow(
-        sink_norm=sink,
-        rest_norm=rest,
-        norm_ratio=sink / rest if rest > 0 else math.nan,
-        sink_ratio=_over(sink, middle),
-        row_ratio=_over(largest, middle),
-        row_position=first(rows == largest),
-    )
+    tokens, sink = torch.tensor([len(state)]), sink_position if sink_position < len(state) else -1
+    return sink_rows(row_norms(state)[None], tokens, sink=torch.tensor([sink]))[0]
+
+
+def sink_rows(
+    norms: Float[Tensor, "batch token"], tokens: Int[Tensor, " batch"], /, *, sink: Int[Tensor, " batch"]
+) -> list[SinkRow]:
+    """The same of many states, from the norms of their rows.
+
+    Args:
+        norms: row norms, 0 at pads.
+        tokens: T of each.
+        sink: position of the sink's row in each; -1 where there is none.
+
+    Example:
+        >>> norms, tokens = torch.tensor([[50.0, 5.0, 5.0]]).double(), torch.tensor([3])
+        >>> sink_rows(norms, tokens, sink=torch.tensor([0]))[0].norm_ratio
+        10.0
+    """
+    median = median_norms(norms, tokens)
+    columns = norms_columns(norms, median, tokens, sink=sink)
+    columns["sink_ratio"] = columns["sink_norm"] / median
+    lists = {each.name: columns[each.name].tolist() for each in fields(SinkRow)}
+    lists["row_position"] = [None if position < 0 else position for position in lists["row_position"]]
+    return [SinkRow(*values) for values in zip(*lists.values(), strict=True)]
 
 
 def attribution(
@@ -180,9 +190,3 @@ def _sum_error(parts: Tensor, rows: Tensor) -> Tensor:
     way = largest.cummax(0).values[::2]
     gap = torch.linalg.vector_norm(rows - sums[::2], dim=1)
     return torch.where(gap == 0, 0.0, gap / way)
-
-
-def _over(norm: float, middle: float) -> float:
-    if middle > 0 or math.isnan(norm):
-        return norm / middle if middle > 0 else math.nan
-    return math.inf if norm > 0 else math.nan

@@ -189,9 +189,9 @@ def massive_among(
     ]
 
 
-def sink_and_rest(norms: Tensor, sink_position: int) -> tuple[float, float]:
-    """The sink's norm and the mean norm of the others, NaN where that mean is over nothing or over zeros."""
-    if sink_position >= len(norms):
-        return math.nan, math.nan
-    sink, others = float(norms[sink_position]), norms[torch.arange(len(norms)) != sink_position]
-    return sink, float(others.mean()) if bool(others.any()) else math.nan
+def median_norms(norms: Float[Tensor, "*batch token"], tokens: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Median row norm of each of many states, NaN where one is not finite; 0 at pads."""
+    pads = torch.arange(norms.shape[-1], device=norms.device) >= tokens[..., None]
+    ordered = norms.masked_fill(pads, math.inf).sort(-1).values
+    middle = torch.stack([(tokens - 1) // 2, tokens // 2], dim=-1)
+    return ordered.gather(-1, middle).mean(-1)

@@ -53,7 +53,14 @@ def _render(run: Run, against: Run | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": cell, "charts": _charts, "keys": _keys, "steps": _steps, "term": _term, "packed": _packed}
+    environment.filters |= {
+        "cell": cell,
+        "charts": _charts,
+        "keys": _keys,
+        "steps": _steps,
+        "term": _term,
+        "packed": _packed,
+    }
     own = ("charts.js", "page.js", "text.js")
     scripts = [plotly_script(), *((_HERE / name).read_text(encoding="utf-8") for name in own)]
     compared = _compared(run, against)

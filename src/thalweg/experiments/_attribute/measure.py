@@ -19,7 +19,7 @@ from thalweg.errors import RunError
 from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._attribute.writers import THRESHOLD, Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
-from thalweg.experiments._pass import SinkRows, StateSeen, read
+from thalweg.experiments._pass import SinkRows, StateSeen, norms_of, read
 from thalweg.experiments._planned import Plan, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt
@@ -112,10 +112,10 @@ class _WrittenRows(SinkRows):
     def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
         super().__init__(positions)
         self.added = dict[tuple[int, str], Tensor]()
-        self.between = dict[int, list[list[metrics.SinkRow]]]()
+        self.between = dict[int, Tensor]()
 
     def middle(self, block: int, seen: StateSeen, /) -> None:
-        self.between[block] = self.standing_out(seen)
+        self.between[block] = norms_of(seen)
 
     def contribution(self, block: int, part: Summand, rows: Tensor, /) -> None:
         self.added[block, part] = rows
@@ -138,7 +138,10 @@ class _WrittenRows(SinkRows):
 
     def _after_attention(self, number: int, place: int) -> list[pl.Series]:
         """Norms between attention and MLP of the block that reads each state, NaN where nothing lies there."""
-        found = {block: rows[number][place] for block, rows in self.between.items()}
+        found = dict[int, metrics.SinkRow]()
+        if self.between:
+            norms = list(self.between.values())
+            found = dict(zip(self.between, self.standing_out(norms, number, place), strict=True))
         return [
             pl.Series(
                 f"{name}_after_attention",
