@@ -9,6 +9,7 @@ from hypothesis import settings
 
 # Tiny models gain nothing from threads and lose a lot to them where tests run side by side; set before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TRITON_INTERPRET"] = "1"  # kernels run on the processor; read when triton is loaded, by whomever
 os.environ["THALWEG_CACHE"] = tempfile.mkdtemp(prefix="thalweg-cache-")
 # How long an example takes says how busy the machine is, and is no test.
 settings.register_profile("thalweg", deadline=None)

@@ -12,7 +12,7 @@ from families import BLOCKS, COMMON, FAMILIES, GROUPED, HYBRIDS, tiny
 from thalweg.capture import additive_parts, prove, require, subject_of
 from thalweg.capture._solved import find_unembedding
 from thalweg.errors import ProofError
-from thalweg.streaming import AttentionResult, streamed_attention
+from thalweg.streaming import streamed_attention
 
 STATES, ADDITIVE, UNEMBEDDING = "states and attention", "additive parts", "unembedding"
 TOKENS = torch.randint(2, 97, (2, 12), generator=torch.Generator().manual_seed(1))
@@ -155,20 +155,20 @@ def without_the_last_key(query, key, value, **options):
 
 
 def scaled_output(result):
-    return AttentionResult(result.output * 1.001, result.statistics)
+    return replace(result, output=result.output * 1.001)
 
 
 def other_masses(result):
     moved = result.statistics.column_mass.roll(1, -1)
-    return AttentionResult(result.output, replace(result.statistics, column_mass=moved))
+    return replace(result, statistics=replace(result.statistics, column_mass=moved))
 
 
 def other_entropies(result):
-    return AttentionResult(result.output, replace(result.statistics, row_entropy=result.statistics.row_entropy * 1.01))
+    return replace(result, statistics=replace(result.statistics, row_entropy=result.statistics.row_entropy * 1.01))
 
 
 def later_tokens(result):
-    return AttentionResult(result.output + result.output.mean(-2, keepdim=True), result.statistics)
+    return replace(result, output=result.output + result.output.mean(-2, keepdim=True))
 
 
 MAPS, STATE = f"attention of {BLOCKS} of {BLOCKS} blocks is the model's own", "streamed attention changes no state"

@@ -1,13 +1,14 @@
 """``thalweg verify``: a line a check, by capability; an exit code for what a survey needs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers as tf
 
 from saved import SIZES, llama, save
-from thalweg.streaming import AttentionResult, streamed_attention
+from thalweg.streaming import streamed_attention
 
 CHECKS = {
     "finite numbers": 2,
@@ -63,7 +64,7 @@ def test_what_a_survey_does_not_need_may_fail(thalweg, norm_after):
 def test_what_a_survey_needs_may_not(thalweg, model, data, tmp_path, monkeypatch):
     def wrong(*given, **options):
         result = streamed_attention(*given, **options)
-        return AttentionResult(result.output * 1.01, result.statistics)
+        return replace(result, output=result.output * 1.01)
 
     monkeypatch.setattr("thalweg.capture._interface.streamed_attention", wrong)
     outcome = thalweg("verify", model)

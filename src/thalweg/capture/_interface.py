@@ -34,6 +34,8 @@ NAME = "thalweg"
 FAR = 2**17 - 1
 """A row that lies behind any window, and at the end of a chunk of any size that is a power of two."""
 
+FAR_ROWS = (FAR, FAR - 1, FAR - 12345)
+
 MapsOf = Callable[[Sequence[int]], Tensor]
 """The maps of some heads of one block, ``batch chosen query key``, made when asked for, while the block is running."""
 
@@ -110,7 +112,34 @@ def _mask(
         head, row, key = torch.zeros_like(prompt[:1]), (rows + q_offset)[None, None, :, None], keys + kv_offset
         return mask_function(prompt, head, row, key[None, None, None, :])
 
-    return seen
+    return _IndexMask(seen, None if padding is not None else _sliding(seen))
+
+
+@dataclass(frozen=True)
+class _IndexMask:
+    """A row mask; one that says no more than a sliding window has its width."""
+
+    seen: RowMask
+    window: int | None
+
+    def __call__(self, rows: Tensor, keys: Tensor) -> Tensor:
+        return self.seen(rows, keys)
+
+
+def _sliding(seen: RowMask) -> int | None:
+    """How many tokens a row sees, itself included, where that is the same however far it is; None for anything else."""
+    keys, widths = torch.arange(FAR + 1), set[int]()
+    for row in FAR_ROWS:
+        try:
+            found = seen(torch.tensor([row]), keys).flatten(0, -2)
+        except (IndexError, RuntimeError):  # it looks up what belongs to the tokens of this pass
+            return None
+        widths |= {int(count) for count in found.sum(-1)}
+        width = min(widths)
+        expected = (keys <= row) & (keys > row - width)
+        if len(widths) > 1 or not bool((found == expected).all()):
+            return None
+    return width if (width := widths.pop()) <= min(FAR_ROWS) else None
 
 
 def _heard(
@@ -123,9 +152,11 @@ def _heard(
 ) -> Tensor:
     """The output of streamed attention, whose statistics go to the listener."""
     lengths, hear = _listener.get() or (None, None)
-    result = streamed_attention(query, key, value, lengths=lengths, rule=rule, mask=mask)
+    window = mask.window if isinstance(mask, _IndexMask) else None
+    limits: dict[str, Any] = {"mask": mask} if window is None else {"window": window}
+    result = streamed_attention(query, key, value, lengths=lengths, rule=rule, **limits)
     if hear is not None:
-        maps = partial(attention_maps, query, key, rule=rule, mask=mask)
+        maps = partial(attention_maps, query, key, rule=rule, **limits)
         hear(AttentionCall(module, key, value, result.statistics, maps, mask))
     return result.output
 

@@ -38,10 +38,15 @@ RowMask = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class AttentionResult:
-    """Output of attention, in the value's dtype, and what was seen on the way."""
+    """Output of attention, in the value's dtype, and what was seen on the way.
+
+    ``log_sum_exp`` is ln sum_k exp(logit) of each row over what it sees, a sink logit left out: with the ``row_sum``
+    s_t of the statistics, A_tk = s_t exp(logit_tk - log_sum_exp_t) of any one key costs O(T).
+    """
 
     output: Float[Tensor, "batch head token breadth"]
     statistics: AttentionStatistics
+    log_sum_exp: Float[Tensor, "batch head token"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class LogitRule:
 PLAIN = LogitRule()
 
 
-def streamed_attention(
+def blockwise_attention(
     query: Float[Tensor, "batch head token depth"],
     key: Float[Tensor, "batch group token depth"],
     value: Float[Tensor, "batch group token breadth"],
@@ -75,27 +80,7 @@ def streamed_attention(
     lengths: Int[Tensor, " batch"] | None = None,
     block_rows: int | None = None,
 ) -> AttentionResult:
-    """Causal softmax attention with its statistics, holding O(heads x block x T) numbers.
-
-    A_tk is the softmax over k <= t of ``softcap * tanh(scaling * q_t.k_k / softcap) + bias``, the cap only where one
-    is given, with one more logit of value 0 per row where ``sink_logits`` are given.
-
-    Args:
-        query: rotated and normalised as the softmax is to see them.
-        key: may have fewer heads than ``query``, which they must divide.
-        value: may have a width other than ``key``.
-        rule: how dot products become logits.
-        mask: boolean (True = seen), additive, or a function of row and key indices; broadcast over batch and heads.
-        window: row t sees keys t - window + 1 .. t.
-        lengths: real tokens of each prompt, padded on the right; padded rows enter no statistic.
-        block_rows: query rows at a time; chosen from the shapes by default.
-
-    Returns:
-        The output in ``value``'s dtype and the statistics, computed in float32 or the inputs' own higher precision.
-
-    Raises:
-        ValueError: head counts that do not divide, or queries and keys of different length.
-    """
+    """What `streamed_attention` says, on any device and for any mask, holding O(heads x block x T) numbers."""
     problem = _Problem.of(query, key, value, rule)
     batch, heads, tokens = query.shape[:3]
     lengths = torch.full((batch,), tokens, device=query.device) if lengths is None else lengths.to(query.device)
@@ -228,10 +213,10 @@ class _Problem:
 def _unfilled(problem: _Problem, batch: int, heads: int, tokens: int) -> AttentionResult:
     """What the blocks fill in, row range by row range."""
     like = problem.value
-    mass, entropy, diagonal, previous, total = (like.new_zeros(batch, heads, tokens) for _ in range(5))
+    mass, entropy, diagonal, previous, total, log_sum = (like.new_zeros(batch, heads, tokens) for _ in range(6))
     visible = torch.empty(batch, tokens, dtype=torch.long, device=like.device)
     statistics = AttentionStatistics(mass, entropy, diagonal, previous, total, visible)
-    return AttentionResult(like.new_empty(batch, heads, tokens, like.shape[-1]), statistics)
+    return AttentionResult(like.new_empty(batch, heads, tokens, like.shape[-1]), statistics, log_sum)
 
 
 def _logits(problem: _Problem, rows: slice, seen: _MaskBlock) -> Tensor:
@@ -259,12 +244,13 @@ def _hide(logits: Tensor, seen: _MaskBlock, count: int) -> None:
 
 @dataclass(frozen=True)
 class _Weights:
-    """P, S, l and l + e^z of a block of rows, by the names of the formulas above."""
+    """P, S, l, l + e^z and the row maximum of a block of rows, by the names of the formulas above."""
 
     shares: Float[Tensor, "batch head query key"]
     logits: Float[Tensor, "batch head query key"]
     total: Float[Tensor, "batch head query"]
     denominator: Float[Tensor, "batch head query"]
+    highest: Float[Tensor, "batch head query"]
 
 
 def _weights(problem: _Problem, rows: slice, seen: _MaskBlock) -> _Weights:
@@ -278,7 +264,7 @@ def _weights(problem: _Problem, rows: slice, seen: _MaskBlock) -> _Weights:
     denominator = total.masked_fill(total == 0, 1.0)
     if problem.sink_logits is not None:
         denominator = denominator + torch.exp2(problem.sink_logits - highest[..., 0])
-    return _Weights(weights, logits, total, denominator)
+    return _Weights(weights, logits, total, denominator, highest[..., 0])
 
 
 def _attend(problem: _Problem, filled: AttentionResult, rows: slice, seen: _MaskBlock, lengths: Tensor) -> None:
@@ -288,6 +274,7 @@ def _attend(problem: _Problem, filled: AttentionResult, rows: slice, seen: _Mask
     batch, heads, count, width = weights.shape
     vectors.row_entropy[:, :, rows] = total.log() - logits.mul_(weights).sum(-1).mul_(LN_2) / total
     vectors.row_sum[:, :, rows] = total / denominator
+    filled.log_sum_exp[:, :, rows] = total.log2().add_(found.highest).mul_(LN_2)
     position = torch.arange(rows.start, rows.stop, device=logits.device)
     share = (position < lengths[:, None])[:, None] / denominator
     mass = torch.bmm(share.view(batch * heads, 1, count), weights.view(batch * heads, count, width))
