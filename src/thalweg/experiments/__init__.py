@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from thalweg.experiments import _columns as shared_columns
+import thalweg.experiments._columns as shared_columns
 from thalweg.experiments._ablate import ablate
 from thalweg.experiments._attribute import attribute
 from thalweg.experiments._called import takes_options

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE, WHOLES, averaged
 from thalweg.store import Column, Table, Tables
 

@@ -1,6 +1,6 @@
 """What clipping adds to a run: every column of its tables."""
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._columns import NUMBER, NUMBERS, WHOLES, averaged
 from thalweg.store import Column, Table, Tables
 

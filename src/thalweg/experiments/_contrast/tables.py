@@ -1,6 +1,6 @@
 """What a contrast adds to a run: every column of its tables."""
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.store import Column, Table, Tables
 

@@ -7,7 +7,7 @@ scale. A byte b stands for (b / 255)^2, off from A by at most sqrt(A) / 255 + 4e
 import numpy as np
 import polars as pl
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._columns import FLAG, NUMBER, TEXT, TEXTS, WHOLE, metrics
 from thalweg.store import Column, Table, Tables
 

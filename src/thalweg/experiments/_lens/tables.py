@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE
 from thalweg.store import Column, Findings, Table, Tables
 

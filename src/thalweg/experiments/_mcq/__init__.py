@@ -6,8 +6,8 @@ from typing import Annotated, Unpack
 import polars as pl
 from cyclopts import Parameter
 
+import thalweg.experiments._columns as shared
 from thalweg.errors import UsageError
-from thalweg.experiments import _columns as shared
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment

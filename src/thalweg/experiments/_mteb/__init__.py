@@ -6,7 +6,7 @@ from typing import Annotated, Any, Unpack
 
 from cyclopts import Parameter
 
-from thalweg.experiments import _columns as shared
+import thalweg.experiments._columns as shared
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment

@@ -7,8 +7,8 @@ import polars as pl
 from cyclopts import Parameter
 from pydantic import Field
 
+import thalweg.experiments._columns as shared
 from thalweg.errors import DataError
-from thalweg.experiments import _columns as shared
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import FLAG, NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Unpack
 
+import thalweg.experiments._columns as shared
 from thalweg.errors import UsageError
-from thalweg.experiments import _columns as shared
 from thalweg.experiments._called import takes_options
 from thalweg.experiments._columns import NUMBER, SMALL, TEXT, WHOLE
 from thalweg.experiments._declared import Experiment

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+import thalweg.experiments._columns as shared
 from thalweg.catalogue import METRICS
-from thalweg.experiments import _columns as shared
 from thalweg.experiments._columns import FLAG, HALF, NUMBER, SMALL, TEXT, WHOLE, WHOLES, metrics
 from thalweg.store import Column, Table, Tables
 
