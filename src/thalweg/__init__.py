@@ -11,9 +11,12 @@
 Names are loaded when they are first used, so that ``import thalweg`` imports no torch.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from thalweg.shows import HTML
 
 if TYPE_CHECKING:
     from thalweg.advice import advise as advise
@@ -68,6 +71,12 @@ _ROOMS = {
     "write_report": "report",
 }
 """Where names are that are no experiment's."""
+_IN_NOTEBOOKS = {
+    "findings": ("notebook", "findings_html"),
+    "run": ("notebook", "run_html"),
+    "section": ("shown", "section_html"),
+}
+"""Who gives the HTML of what."""
 
 
 def __getattr__(name: str) -> Any:
@@ -79,6 +88,14 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_") and not is_room and name in (functions := _experiments()):
         return functions[name]
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+
+
+def _showing(room: str, name: str) -> Callable[[Any], str]:
+    """Loaded when a notebook asks."""
+    return lambda what: getattr(import_module(f"thalweg.{room}"), name)(what)
+
+
+HTML.update({kind: _showing(*where) for kind, where in _IN_NOTEBOOKS.items()})
 
 
 def __dir__() -> list[str]:

@@ -6,11 +6,12 @@ plain text from anywhere; whoever paints it escapes it. Numbers are plain number
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+
+from thalweg.shows import html_of
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
 """Told apart with every kind of colour blindness (Okabe and Ito)."""
@@ -298,7 +299,7 @@ class Section:
 
     def _repr_html_(self) -> str:
         """Show it in a notebook."""
-        return import_module("thalweg.shown._html").section_html(self)  # a painter, which views know nothing of
+        return html_of("section", self)
 
 
 @dataclass(frozen=True)

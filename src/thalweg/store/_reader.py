@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import polars as pl
 
 from thalweg.errors import RunError
 from thalweg.paths import is_there, path_here
+from thalweg.shows import html_of
 from thalweg.store._files import AGAIN, damaged, is_whole, require_whole
 from thalweg.store._findings_header import (
     HEADER,
@@ -41,7 +41,7 @@ class Findings:
     header: FindingsHeader
 
     def _repr_html_(self) -> str:
-        return _in_notebook("findings_html", self)
+        return html_of("findings", self)
 
     @property
     def run(self) -> Path:
@@ -138,11 +138,6 @@ def _columns(file: Path, changed: int) -> dict[str, Any] | None:
         return None
 
 
-def _in_notebook(shown: str, what: Any) -> str:
-    # By name, as of a view: nothing that is shown is known here, and it is needed only when a notebook asks.
-    return getattr(import_module("thalweg.notebook"), shown)(what)
-
-
 SURVEY = "survey"
 AGGREGATES = ("profile", "phases", "segments", "claims", "coupling")
 
@@ -169,7 +164,7 @@ class Run:
         return f"Run({str(self.path)!r}, {self.status}: {models} on {data})"
 
     def _repr_html_(self) -> str:
-        return _in_notebook("run_html", self)
+        return html_of("run", self)
 
     @property
     def layers(self) -> pl.LazyFrame:
