@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from thalweg.shows import HTML
+from thalweg.in_notebooks import HTML
 
 if TYPE_CHECKING:
     from thalweg.advice import advise as advise

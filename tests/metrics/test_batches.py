@@ -64,6 +64,34 @@ def test_every_prompt_may_have_a_sink_of_its_own(state_of):
             assert found[name][number] == pytest.approx(own[name], rel=1e-12, nan_ok=True), name
 
 
+@pytest.mark.parametrize("width", [200, 40], ids=["over tokens", "over dimensions"])
+def test_no_gram_matrix_is_kept(width):
+    """Vectors that were views of one would hold it until the end of the batch."""
+    tokens = 64
+    states = metrics.StatesOfBatch(torch.tensor([tokens]))
+    state = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(0))
+    state[0, :1] *= 1e4
+    states.see(state)
+    held = [value for value in vars_of(states.kept[0]) if isinstance(value, torch.Tensor)]
+    assert len(held) >= 4
+    assert max(value.untyped_storage().nbytes() for value in held) <= 8 * tokens
+
+
+def vars_of(record):
+    return [getattr(record, name) for name in record.__slots__]
+
+
+def test_a_state_full_of_massive_entries_keeps_no_more_than_are_told():
+    state = torch.full((1, 6, 1100), 1e-3)
+    state[0, 1:4, :40] = 500.0
+    states = metrics.StatesOfBatch(torch.tensor([6]))
+    states.see(state)
+    found = states.measured()
+    assert found.columns["massive_entry_count"] == [120]
+    assert len(states.kept[0].entries) == 16
+    assert list(found.massive[0]) == metrics.massive_activations(state[0])
+
+
 def statistics(blocks, heads, generator):
     for _ in range(blocks):
         maps = torch.rand(len(TOKENS), heads, 12, 12, generator=generator).tril()

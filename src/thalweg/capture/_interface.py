@@ -35,6 +35,7 @@ FAR = 2**17 - 1
 """A row that lies behind any window, and at the end of a chunk of any size that is a power of two."""
 
 FAR_ROWS = (FAR, FAR - 1, FAR - 12345)
+"""Rows that see the same number of tokens in a window, and different ones in a chunk."""
 
 MapsOf = Callable[[Sequence[int]], Tensor]
 """The maps of some heads of one block, ``batch chosen query key``, made when asked for, while the block is running."""
@@ -56,8 +57,13 @@ def window_of(mask: RowMask | Tensor | None) -> int | None:
     """How many tokens a row sees, itself included; None for all before it, or where a mask cannot say."""
     if mask is None or isinstance(mask, Tensor):
         return None
-    seen = mask(torch.tensor([FAR]), torch.arange(FAR + 1)).flatten(0, -2).any(0)
+    seen = _seen_from(FAR, mask).any(0)
     return None if bool(seen.all()) else int(seen.sum())
+
+
+def _seen_from(row: int, mask: RowMask) -> Tensor:
+    """Which keys it sees, of all that are before the farthest row."""
+    return mask(torch.tensor([row]), torch.arange(FAR + 1)).flatten(0, -2)
 
 
 _listener: ContextVar[tuple[Tensor, Callable[[AttentionCall], None]] | None] = ContextVar("listener", default=None)
@@ -128,18 +134,13 @@ class _IndexMask:
 
 def _sliding(seen: RowMask) -> int | None:
     """How many tokens a row sees, itself included, where that is the same however far it is; None for anything else."""
-    keys, widths = torch.arange(FAR + 1), set[int]()
-    for row in FAR_ROWS:
-        try:
-            found = seen(torch.tensor([row]), keys).flatten(0, -2)
-        except (IndexError, RuntimeError):  # it looks up what belongs to the tokens of this pass
-            return None
-        widths |= {int(count) for count in found.sum(-1)}
-        width = min(widths)
-        expected = (keys <= row) & (keys > row - width)
-        if len(widths) > 1 or not bool((found == expected).all()):
-            return None
-    return width if (width := widths.pop()) <= min(FAR_ROWS) else None
+    try:
+        found = {row: _seen_from(row, seen) for row in FAR_ROWS}
+    except (IndexError, RuntimeError):  # it looks up what belongs to the tokens of this pass
+        return None
+    width, keys = int(found[FAR][0].sum()), torch.arange(FAR + 1)
+    slides = all(bool((sees == ((keys <= row) & (keys > row - width))).all()) for row, sees in found.items())
+    return width if slides and width <= min(FAR_ROWS) else None
 
 
 def _heard(

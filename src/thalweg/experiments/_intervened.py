@@ -101,7 +101,7 @@ class _States:
     def rows(self) -> pl.DataFrame:
         """A row for every state and prompt."""
         found = self.reduced.measured()
-        medians = torch.tensor(found.columns["median_norm"]).view(len(self.at), -1, 1)
+        medians = torch.tensor(found.columns["median_norm"], dtype=torch.float64).view(len(self.at), -1, 1)
         columns = found.columns | _ratios(found.row_norms / medians, torch.stack(self.at), self.reduced.tokens)
         keys = {"prompt": [prompt.row for prompt in self.batch] * len(self.at)}
         keys["state"] = torch.arange(len(self.at)).repeat_interleave(len(self.batch)).tolist()

@@ -20,6 +20,9 @@ from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float, Int
 
+LIMIT = 16
+"""Of the massive rows and entries of a state so many are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Norms:
@@ -85,7 +88,7 @@ def norms(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> 
 
 
 def massive_activations(
-    state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO, limit: int = 16
+    state: Float[Tensor, "token width"], /, *, massive_ratio: float = MASSIVE_RATIO, limit: int = LIMIT
 ) -> list[MassiveActivation]:
     """The massive rows and entries of one state, largest first, rows before entries.
 
@@ -168,7 +171,7 @@ def norms_columns(
     }
 
 
-def massive_of(view: StateView, massive_ratio: float, limit: int = 16) -> list[MassiveActivation]:
+def massive_of(view: StateView, massive_ratio: float, limit: int = LIMIT) -> list[MassiveActivation]:
     if view.undefined:
         return []
     return massive_among(view.massive_rows(massive_ratio), view.norms, view.massive_entries, limit)
@@ -178,7 +181,7 @@ def massive_among(
     positions: Sequence[int],
     norms: Float[Tensor, " token"],
     entries: Sequence[tuple[int, int, float]],
-    limit: int = 16,
+    limit: int = LIMIT,
 ) -> list[MassiveActivation]:
     """What `massive_activations` says, of massive rows by their positions and of massive entries."""
     rows = sorted(positions, key=lambda position: -float(norms[position]))

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from thalweg.catalogue import METRICS
 from thalweg.metrics import _spectrum
 from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues
-from thalweg.metrics._norms import MassiveActivation, massive_among, norms_columns
+from thalweg.metrics._norms import LIMIT, MassiveActivation, massive_among, norms_columns
 from thalweg.metrics._theory import MassiveBound, Span, Theorem, massive_columns, span_of, theorem_columns
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
@@ -244,7 +244,7 @@ class StatesOfBatch:
             massive_row_count=span.rows,
             massive_rank=len(span.shares),
             massive_entry_count=len(view.massive_entries),
-            entries=view.massive_entries,
+            entries=view.massive_entries[:LIMIT],
             exact=spectrum.exact,
         )
 

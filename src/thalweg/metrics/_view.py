@@ -45,7 +45,7 @@ class StateView:
     def row_sq(self) -> Float[Tensor, " token"]:
         """Squared row norms."""
         if self.by_token:
-            return self.gram.diagonal()
+            return self.gram.diagonal().clone()  # it may be kept, the Gram matrix not
         return torch.linalg.vector_norm(self.double, dim=1).square().cpu()
 
     @cached_property
@@ -122,7 +122,7 @@ class StateView:
 
     def inner(self, position: int) -> Float[Tensor, " token"]:
         """Inner product of every row with one of them."""
-        return self.gram[:, position] if self.by_token else (self.double @ self.double[position]).cpu()
+        return self.gram[:, position].clone() if self.by_token else (self.double @ self.double[position]).cpu()
 
     def massive_rows(self, massive_ratio: float) -> list[int]:
         """Positions of the rows whose norm is at least `massive_ratio` medians, in order; zero rows never are."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from thalweg.shows import html_of
+from thalweg.in_notebooks import html_of
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
 """Told apart with every kind of colour blindness (Okabe and Ito)."""

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from thalweg.errors import RunError
+from thalweg.in_notebooks import html_of
 from thalweg.paths import is_there, path_here
-from thalweg.shows import html_of
 from thalweg.store._files import AGAIN, damaged, is_whole, require_whole
 from thalweg.store._findings_header import (
     HEADER,
