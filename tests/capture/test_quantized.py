@@ -1,11 +1,12 @@
 """Quantized checkpoints are measured where transformers loads them, and a run says what they are."""
 
 import shutil
-from importlib.util import find_spec
 
 import pytest
 import torch
 import transformers as tf
+from compressed_tensors.compressors import ModelCompressor
+from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 from safetensors.torch import load_file, save_file
 
 import thalweg
@@ -161,8 +162,8 @@ def packed_int4(name, weight):
 
 
 UNREAD = {
-    "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 32}, packed_int4, "gptqmodel"),
-    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 32}, packed_int4, "gptqmodel"),
+    "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 32}, packed_int4, "quantizer_gptq.is_gptqmodel"),
+    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 32}, packed_int4, "quantizer_awq.is_gptqmodel"),
     "compressed-tensors": (
         {
             "quant_method": "compressed-tensors",
@@ -170,16 +171,15 @@ UNREAD = {
             "config_groups": {"all": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "int"}}},
         },
         lambda name, weight: [(name, weight)],
-        "compressed_tensors",
+        "quantizer_compressed_tensors.is_compressed_tensors",
     ),
 }
 
 
 @pytest.mark.parametrize("method", UNREAD)
-def test_what_needs_another_package_says_which(method, tmp_path):
+def test_what_needs_another_package_says_which(method, tmp_path, monkeypatch):
     said, change, package = UNREAD[method]
-    if find_spec(package) is not None:
-        pytest.skip(f"{package} is installed")
+    monkeypatch.setattr(f"transformers.quantizers.{package}_available", lambda: False)
     save(llama(), tmp_path)
     name = written(tmp_path, change, **said)
     with pytest.raises(ModelError) as refused:
@@ -193,9 +193,6 @@ def test_what_needs_another_package_says_which(method, tmp_path):
 
 @pytest.mark.parametrize("kind", ["int-quantized", "float-quantized", "pack-quantized"])
 def test_weights_that_the_first_pass_unpacks_are_unpacked_before_parts_are_run(kind, tmp_path):
-    compressors = pytest.importorskip("compressed_tensors.compressors")
-    from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
-
     four = kind == "pack-quantized"
     weights = {"num_bits": 4 if four else 8, "type": "float" if kind == "float-quantized" else "int"}
     weights |= {"strategy": "group", "group_size": SIDE} if four else {"strategy": "channel"}
@@ -209,7 +206,7 @@ def test_weights_that_the_first_pass_unpacks_are_unpacked_before_parts_are_run(k
             weight = module.weight.data.unflatten(1, (-1, SIDE)) if four else module.weight.data
             largest = 448 if kind == "float-quantized" else 2 ** (weights["num_bits"] - 1) - 1
             module.weight_scale.data.copy_(weight.abs().amax(-1, keepdim=not four) / largest)
-    compressors.ModelCompressor(quantization_config=settings).compress_model(model)
+    ModelCompressor(quantization_config=settings).compress_model(model)
     name = save(model, tmp_path)
     configured(tmp_path, quantization_config={**said, "quantization_status": "compressed"})
     by_hand = tf.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
