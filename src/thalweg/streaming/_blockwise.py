@@ -56,7 +56,8 @@ class LogitRule:
     Attributes:
         scaling: factor on the dot products; depth ** -0.5 by default.
         softcap: bound of a tanh on the scaled logits.
-        bias: added to the logits (ALiBi); an additive mask does the same.
+        bias: added to the logits (ALiBi), one row for all queries where it belongs to the keys alone; an additive mask
+            does the same.
         sink_logits: a learned logit per head that takes probability and gives nothing.
     """
 
@@ -228,10 +229,16 @@ def _logits(problem: _Problem, rows: slice, seen: _MaskBlock) -> Tensor:
     logits = torch.bmm(query, problem.key[:, :, keys]).view(batch, groups * shared, count, keys.stop - keys.start)
     if rule.softcap is not None:
         logits.div_(rule.softcap).tanh_().mul_(rule.softcap * LOG2_E)
-    for added in (None if rule.bias is None else rule.bias[..., rows, keys], seen.added):
+    for added in (_bias(rule, rows, keys), seen.added):
         if added is not None:
             logits.add_(added, alpha=LOG2_E)
     return logits
+
+
+def _bias(rule: LogitRule, rows: slice, keys: slice) -> Tensor | None:
+    if rule.bias is None:
+        return None
+    return rule.bias[..., rows if rule.bias.shape[2] > 1 else slice(1), keys]
 
 
 def _hide(logits: Tensor, seen: _MaskBlock, count: int) -> None:
