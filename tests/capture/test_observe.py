@@ -86,6 +86,26 @@ def test_every_state_and_attention_is_shown_once_in_order(subject):
         assert notes.seen[place + 1][:2] == ("state", block + 1)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_oss", "falcon", "bloom"])
+def test_chosen_keys_receive_what_the_maps_say(family):
+    subject, positions = subject_of(tiny(family)), torch.tensor([[0, 8], [4, 1]])
+    heard = []
+
+    class Columns(Notes):
+        def attention(self, block, seen, /):
+            maps = seen.maps(range(4))
+            maps[1, :, LENGTHS[1] :] = 0
+            expected = torch.stack([maps[prompt][..., positions[prompt]].mT for prompt in (0, 1)])
+            torch.testing.assert_close(seen.columns(positions), expected, atol=1e-5, rtol=0)
+            own = (seen.query, seen.rule, seen.log_sum_exp)
+            assert [one is None for one in own] == [subject.path == "weights"] * 3
+            heard.append(block)
+
+    with torch.no_grad(), observe(subject, Columns(), LENGTHS):
+        subject.parts.body(input_ids=TOKENS, use_cache=False)
+    assert heard == list(range(BLOCKS))
+
+
 def test_a_model_is_the_same_after_it_was_observed(subject):
     check = unchanged(subject.model)
     watched = hooks(subject.model)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import naive_map, naive_vectors, random_heads
 
-from thalweg.streaming import LogitRule, _attention, blockwise_attention, streamed_attention
+from thalweg.streaming import LogitRule, _attention, attention_to, blockwise_attention, streamed_attention
 
 pytest.importorskip("triton", reason="triton is not installed")
 from thalweg.streaming._triton import Blocks, kernel_attention
@@ -121,13 +121,11 @@ def test_the_log_sums_are_those_of_both_implementations(options):
     found = kernels(query, key, value, rule=LogitRule(**options))
     other = blockwise_attention(query, key, value, rule=LogitRule(**options))
     torch.testing.assert_close(found.log_sum_exp, other.log_sum_exp, rtol=1e-5, atol=1e-5)
-    chosen, attention = 3, naive_map(query, key, **options)
-    scaling = options.get("scaling", query.shape[-1] ** -0.5)
-    logits = scaling * (query @ key.repeat_interleave(2, 1)[:, :, chosen, :, None])[..., 0]
-    if cap := options.get("softcap"):
-        logits = cap * torch.tanh(logits / cap)
-    received = other.statistics.row_sum * torch.exp(logits - other.log_sum_exp)
-    np.testing.assert_allclose(received[..., chosen:], attention[..., chosen:, chosen], atol=2e-5)
+    left = {"log_sum_exp": found.log_sum_exp, "row_sum": found.statistics.row_sum}
+    received = attention_to(query, key, torch.tensor([[3], [8]]), rule=LogitRule(**options), **left)
+    attention = naive_map(query, key, **options)
+    expected = np.stack([attention[0, ..., 3], attention[1, ..., 8]])
+    np.testing.assert_allclose(received[:, :, 0], expected, atol=2e-5)
 
 
 def test_kernels_that_do_not_run_are_said_once_and_replaced(monkeypatch):

@@ -26,7 +26,7 @@ from transformers.masking_utils import (
 
 from thalweg.capture._parts import configurations
 from thalweg.shapes import Float
-from thalweg.streaming import AttentionStatistics, LogitRule, RowMask, attention_maps, streamed_attention
+from thalweg.streaming import AttentionStatistics, LogitRule, RowMask, attention_maps, attention_to, streamed_attention
 
 NAME = "thalweg"
 
@@ -41,15 +41,23 @@ MapsOf = Callable[[Sequence[int]], Tensor]
 """The maps of some heads of one block, ``batch chosen query key``, made when asked for, while the block is running."""
 
 
+ColumnsOf = Callable[[Tensor], Tensor]
+"""What keys chosen by ``batch chosen`` receive, ``batch head chosen query``, made in the same way; 0 from padding."""
+
+
 @dataclass(frozen=True)
 class AttentionCall:
-    """One call of softmax attention, as it happened."""
+    """One call of softmax attention, as it happened; a model that builds its own maps shows no query."""
 
     module: nn.Module | None
     key: Float[Tensor, "batch group token depth"]
     value: Float[Tensor, "batch group token breadth"]
     statistics: AttentionStatistics
     maps: MapsOf
+    columns: ColumnsOf
+    query: Float[Tensor, "batch head token depth"] | None = None
+    rule: LogitRule | None = None
+    log_sum_exp: Float[Tensor, "batch head token"] | None = None
     mask: RowMask | Tensor | None = None
 
 
@@ -157,8 +165,11 @@ def _heard(
     limits: dict[str, Any] = {"mask": mask} if window is None else {"window": window}
     result = streamed_attention(query, key, value, lengths=lengths, rule=rule, **limits)
     if hear is not None:
+        left = {"log_sum_exp": result.log_sum_exp, "row_sum": result.statistics.row_sum, "lengths": lengths}
         maps = partial(attention_maps, query, key, rule=rule, **limits)
-        hear(AttentionCall(module, key, value, result.statistics, maps, mask))
+        columns = partial(attention_to, query, key, rule=rule, **left, **limits)
+        asked = {"query": query, "rule": rule, "log_sum_exp": result.log_sum_exp, "mask": mask}
+        hear(AttentionCall(module, key, value, result.statistics, maps, columns, **asked))
     return result.output
 
 

@@ -11,16 +11,24 @@ from functools import partial
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from thalweg.capture._families import OWN_WEIGHTS, OwnWeights
-from thalweg.capture._interface import AttentionCall, MapsOf, TorchAttention, attention_implementation, listening
+from thalweg.capture._interface import (
+    AttentionCall,
+    ColumnsOf,
+    MapsOf,
+    TorchAttention,
+    attention_implementation,
+    listening,
+)
 from thalweg.capture._parts import Block, block_hooks, hooked, state_after
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.shapes import Float, Int
-from thalweg.streaming import AttentionStatistics, statistics_of_map
+from thalweg.streaming import AttentionStatistics, LogitRule, statistics_of_map
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class AttentionSeen:
         outputs: what enters the output projection, by head.
         factors: R of each head's slice of that projection.
         maps: gives A itself of some heads, ``batch chosen query key``, pads included; to be called while it is shown.
+        columns: gives what keys of ``batch chosen`` receive, ``batch head chosen query``; likewise, at O(T) a key.
+        query, rule, log_sum_exp: what the logits were made of and what they summed to; None on the path "weights".
     """
 
     statistics: AttentionStatistics
@@ -41,6 +51,10 @@ class AttentionSeen:
     outputs: Float[Tensor, "batch head token breadth"]
     factors: Float[Tensor, "head rank breadth"]
     maps: MapsOf
+    columns: ColumnsOf
+    query: Float[Tensor, "batch head token depth"] | None = None
+    rule: LogitRule | None = None
+    log_sum_exp: Float[Tensor, "batch head token"] | None = None
 
 
 @runtime_checkable
@@ -160,8 +174,9 @@ class _Collector:
     def read_map(self, source: OwnWeights, module: nn.Module, _: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         key, value = source.key_values(module, self.projected)
         self.projected = {}
-        statistics, maps = statistics_of_map(output[1], lengths=self.lengths), partial(_of_heads, output[1])
-        self.hear(AttentionCall(module, key, value, statistics, maps))
+        statistics = statistics_of_map(output[1], lengths=self.lengths)
+        maps, columns = partial(_of_heads, output[1]), partial(_to_keys, output[1], self.lengths)
+        self.hear(AttentionCall(module, key, value, statistics, maps, columns))
         self.hand_on()
 
     def hand_on(self) -> None:
@@ -172,9 +187,16 @@ class _Collector:
         factors = self.subject.factors.of(block.projection, heads, outputs)
         by_head = outputs.unflatten(-1, (heads, -1)).transpose(1, 2)
         self.outputs, self.handed_on = None, True
-        seen = AttentionSeen(call.statistics, call.key, call.value, by_head, factors, call.maps)
-        self.watcher.attention(block.index, seen)
+        asked = {"query": call.query, "rule": call.rule, "log_sum_exp": call.log_sum_exp}
+        tensors = (call.statistics, call.key, call.value, by_head, factors)
+        self.watcher.attention(block.index, AttentionSeen(*tensors, call.maps, call.columns, **asked))
 
 
 def _of_heads(maps: Tensor, heads: Sequence[int]) -> Tensor:
     return maps[:, list(heads)]
+
+
+def _to_keys(maps: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
+    columns = torch.take_along_dim(maps, positions.to(maps.device)[:, None, None, :], dim=3).mT
+    padding = torch.arange(maps.shape[2], device=maps.device) >= lengths.to(maps.device)[:, None]
+    return columns.masked_fill(padding[:, None, None], 0.0)

@@ -41,7 +41,7 @@ class AttentionResult:
     """Output of attention, in the value's dtype, and what was seen on the way.
 
     ``log_sum_exp`` is ln sum_k exp(logit) of each row over what it sees, a sink logit left out: with the ``row_sum``
-    s_t of the statistics, A_tk = s_t exp(logit_tk - log_sum_exp_t) of any one key costs O(T).
+    s_t of the statistics, A_tk = s_t exp(logit_tk - log_sum_exp_t) of any one key costs O(T): see `attention_to`.
     """
 
     output: Float[Tensor, "batch head token breadth"]
@@ -167,11 +167,16 @@ def _mask_block(mask: Tensor | RowMask | None, rows: slice, *, window: int | Non
         return _MaskBlock(slice(first, rows.stop), seen)
     if not isinstance(mask, Tensor):
         return _trimmed(first, seen & mask(row, key), None)
-    part = mask[..., rows, first : rows.stop]
+    own, added = split_mask(mask[..., rows, first : rows.stop])
+    return _trimmed(first, seen & own, added)
+
+
+def split_mask(part: Tensor) -> tuple[Bool[Tensor, "..."], Tensor | None]:
+    """Which entries of a tensor mask are seen, and what is added to their logits."""
     if part.dtype == torch.bool:
-        return _trimmed(first, seen & part, None)
+        return part, None
     unseen = part <= torch.finfo(part.dtype).min / 2
-    return _trimmed(first, seen & ~unseen, part.masked_fill(unseen, 0.0))
+    return ~unseen, part.masked_fill(unseen, 0.0)
 
 
 def _trimmed(first: int, seen: Tensor, added: Tensor | None) -> _MaskBlock:
