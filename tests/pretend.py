@@ -21,7 +21,6 @@ from accelerate import dispatch_model
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 from transformers import PreTrainedModel
 
 import thalweg
@@ -152,7 +151,7 @@ class _Functions(TorchFunctionMode):
         """One launch, as on any accelerator; by its parts it would be ten."""
         (device,) = _one_device("scaled_dot_product_attention", _tensors((args, kwargs)))
         self.seen.launches[_line()] += 1
-        args, kwargs = tree_map(inner, (args, kwargs))
+        args, kwargs = _each(inner, (args, kwargs))
         return Placed(func(*args, **kwargs), device)
 
 
@@ -170,7 +169,7 @@ class _Operations(TorchDispatchMode):
             return func(*args, **kwargs)
         name = func._schema.name.partition("::")[2]
         device = self._looked_at(name, func, tensors, args, kwargs)
-        given, options = tree_map(inner, (args, kwargs))
+        given, options = _each(inner, (args, kwargs))
         if asked is not None:
             options["device"] = "cpu"
         if name == "histc":  # a processor counts no integers
@@ -183,7 +182,7 @@ class _Operations(TorchDispatchMode):
         def placed(one: Any) -> Any:
             return known[id(one)] if id(one) in known else Placed(one, device) if isinstance(one, Tensor) else one
 
-        return tree_map(placed, out)
+        return _each(placed, out)
 
     def _looked_at(self, name: str, func: Any, tensors: Sequence[Tensor], args: Any, kwargs: Any) -> torch.device:
         """Where the result is; what it costs is counted."""
@@ -218,12 +217,22 @@ def pretended() -> Iterator[Seen]:
         yield seen
 
 
+def _each(change: Callable[[Any], Any], given: Any) -> Any:
+    """The same with everything in it changed."""
+    if isinstance(given, tuple | list):
+        parts = [_each(change, one) for one in given]
+        return parts if isinstance(given, list) else tuple(parts)
+    return {name: _each(change, one) for name, one in given.items()} if type(given) is dict else change(given)
+
+
 def _tensors(given: Any) -> list[Tensor]:
-    return [one for one in tree_flatten(given)[0] if isinstance(one, Tensor)]
+    found = list[Tensor]()
+    _each(lambda one: found.append(one) if isinstance(one, Tensor) else None, given)
+    return found
 
 
 def _placed(given: Any) -> bool:
-    return any(isinstance(one, Placed) for one in tree_flatten(given)[0])
+    return any(isinstance(one, Placed) for one in _tensors(given))
 
 
 def _is_plain(one: Tensor) -> bool:

@@ -116,7 +116,7 @@ def test_maps_are_those_of_eager_attention_to_the_step_of_a_byte(family, tmp_pat
 
 def test_the_step_of_a_byte_is_as_it_is_said():
     shares = torch.linspace(0, 1, 4096, dtype=torch.float64).reshape(64, 64)
-    kept = attention_of(_quantized(shares, 0), 64)
+    kept = attention_of(_quantized(shares, 0).numpy().tobytes(), 64)
     assert (np.abs(kept - shares.numpy()) <= np.sqrt(shares.numpy()) / 255 + 4e-6).all()
     assert (kept[0, 0], kept[-1, -1]) == (0, 1)
 
@@ -359,8 +359,8 @@ def test_the_table_has_the_numbers_of_each_head(every):
 
 def test_a_row_that_is_not_finite_has_no_largest_coordinate():
     rows, seen = torch.tensor([[3.0, -4.0], [math.nan, 1.0], [2.0, -2.0]]), TokenRows()
-    seen.state(5, StateSeen((rows,), rows[None], torch.tensor([3])))
-    (frame,) = seen.states
+    seen.state(5, StateSeen(rows[None], torch.tensor([3]), (3,)))
+    frame = seen.states
     assert frame["norm"].to_list() == [5.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.sqrt(8))]
     assert (frame["dim"].to_list(), frame["state"].unique().to_list()) == ([1, None, 0], [5])
     assert frame["value"].to_list() == [-4.0, pytest.approx(math.nan, nan_ok=True), 2.0]

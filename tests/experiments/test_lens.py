@@ -14,11 +14,11 @@ from polars.testing import assert_frame_equal
 import thalweg
 from families import tiny
 from saved import VOCABULARY, llama, save
-from thalweg.capture import subject_of
+from thalweg.capture import _solved, subject_of
 from thalweg.capture._proof import proof_tokens
 from thalweg.errors import DataError, ProofError, UsageError
 from thalweg.experiments._lens import measure as module
-from thalweg.lenses import LogitLens, _logit, save_tuned
+from thalweg.lenses import LogitLens, save_tuned
 from thalweg.prompts import open_source
 from thalweg.reference import byte_tokenizer
 
@@ -106,7 +106,7 @@ def test_the_last_state_is_the_model_in_every_family(family, tmp_path):
 def test_batches_and_pieces_of_logits_change_nothing(found, model, data, tmp_path, monkeypatch):
     wanted = found.table("lens").collect()
     one = read(model, data, tmp_path / "one", options=replace(QUIET, batch_size=1)).table("lens").collect()
-    monkeypatch.setattr(_logit, "LOGITS", 5 * VOCABULARY)
+    monkeypatch.setattr(_solved, "LOGITS", 5 * VOCABULARY)
     pieces = read(model, data, tmp_path / "pieces").table("lens").collect()
     for other in (one, pieces):
         # <= 1e-6 relative to the largest sum: float32 matrix products of another shape
@@ -114,7 +114,7 @@ def test_batches_and_pieces_of_logits_change_nothing(found, model, data, tmp_pat
 
 
 def test_logits_are_never_held_of_more_than_one_piece(model, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(_logit, "LOGITS", 4 * VOCABULARY)
+    monkeypatch.setattr(_solved, "LOGITS", 4 * VOCABULARY)
     seen, plain = [], LogitLens.logits
 
     def counted(self, state, rows):

@@ -23,15 +23,17 @@ from thalweg.capture._load import load_model
 from thalweg.capture._named import IdentifiedModel, identify_model, weights_of
 from thalweg.capture._observe import AttentionSeen, Watcher, observe, watch_states
 from thalweg.capture._parts import Positions, positions_of, rewrap, unwrap
+from thalweg.capture._places import brought, precise
 from thalweg.capture._proof import Capability, Check, prove, proved_states, require
 from thalweg.capture._proved import (
+    SUMMANDS,
     Chosen,
     ContributionWatcher,
+    RowsAt,
     Site,
     Summand,
     additive_sites,
     contributions,
-    rows_at,
     unembedding_of,
     watch_middles,
 )
@@ -42,6 +44,7 @@ from thalweg.capture._untouched import plain_model, untouched
 __all__ = [
     "HALF",
     "PROVED",
+    "SUMMANDS",
     "AdditiveParts",
     "AttentionPath",
     "AttentionSeen",
@@ -51,6 +54,7 @@ __all__ = [
     "ContributionWatcher",
     "IdentifiedModel",
     "Positions",
+    "RowsAt",
     "Site",
     "Subject",
     "Summand",
@@ -59,6 +63,7 @@ __all__ = [
     "additive_parts",
     "additive_sites",
     "attention_implementation",
+    "brought",
     "contributions",
     "fetch_weights",
     "given_name",
@@ -72,11 +77,11 @@ __all__ = [
     "plain_model",
     "plain_subject",
     "positions_of",
+    "precise",
     "prove",
     "proved_states",
     "require",
     "rewrap",
-    "rows_at",
     "subject_of",
     "unembedding_of",
     "untouched",

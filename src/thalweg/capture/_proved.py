@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from thalweg.capture._parts import Block, block_hooks, hooked, unwrap
+from thalweg.capture._places import brought, precise
 from thalweg.capture._proof import proof_tokens, require
 from thalweg.capture._solved import (
     ADDITIVE_TOLERANCE,
@@ -128,7 +129,7 @@ class ContributionWatcher(Protocol):
         ...
 
     def contribution(self, block: int, part: Summand, rows: Float[Tensor, "batch chosen width"], /) -> None:
-        """What one part of a block adds to the chosen rows: a copy in float64 on the processor."""
+        """What one part of a block adds to the chosen rows: a copy, where the part is and as precise as it is."""
         ...
 
 
@@ -146,23 +147,34 @@ def contributions(subject: Subject, watcher: ContributionWatcher, positions: Cho
         ProofError: the summands of the model cannot be told apart, or do not add up on these prompts, as under an
             intervention that edits states.
     """
-    with hooked(_Collector(subject, watcher, positions).hooks(additive_sites(subject))):
+    collector = _Collector(subject, watcher, positions)
+    with hooked(collector.hooks(additive_sites(subject))):
         yield
+    collector.prove()
 
 
-def rows_at(state: Float[Tensor, "batch token width"], positions: Chosen) -> Float[Tensor, "batch chosen width"]:
-    """A copy of the rows at some positions, float64 on the processor; NaN where there is none.
+class RowsAt:
+    """Copies the rows at some positions, where the state is and as precise as it is; NaN where there is none.
 
     Example:
-        >>> rows_at(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([[1], [-1]])).flatten().tolist()
+        >>> RowsAt(torch.tensor([[1], [-1]])).of(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])).flatten().tolist()
         [2.0, nan]
     """
-    chosen = torch.as_tensor(positions, dtype=torch.long).expand(len(state), -1)
-    there = (chosen >= 0) & (chosen < state.shape[1])
-    prompts, places = there.nonzero(as_tuple=True)
-    rows = torch.full((*chosen.shape, state.shape[2]), torch.nan, dtype=torch.float64)
-    rows[prompts, places] = state[prompts, chosen[prompts, places]].detach().cpu().double()
-    return rows
+
+    def __init__(self, positions: Chosen) -> None:
+        self._positions = torch.as_tensor(positions, dtype=torch.long)
+        self._there = dict[tuple[torch.device, int], tuple[Tensor, Tensor]]()
+
+    def of(self, state: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch chosen width"]:
+        """The rows of one state."""
+        batch, tokens, width = state.shape
+        if (key := (state.device, tokens)) not in self._there:  # once a batch, however many states are shown
+            chosen = self._positions.to(state.device).expand(batch, -1)[..., None]
+            missing = (chosen < 0) | (chosen >= tokens)
+            self._there[key] = chosen.masked_fill(missing, 0), missing
+        chosen, missing = self._there[key]
+        rows = state.detach().gather(1, chosen.expand(-1, -1, width))
+        return rows.masked_fill_(missing, torch.nan)
 
 
 class _Collector:
@@ -170,7 +182,8 @@ class _Collector:
 
     def __init__(self, subject: Subject, watcher: ContributionWatcher, positions: Chosen) -> None:
         self.subject, self.watcher = subject, watcher
-        self.positions = torch.as_tensor(positions, dtype=torch.long)
+        self.chosen = RowsAt(positions).of
+        self.gaps = list[Tensor]()
         self.block: int | None = None
         self.shape = torch.Size()
         self.rows = dict[str, Tensor]()
@@ -193,28 +206,33 @@ class _Collector:
             return
         if part in self.rows:
             raise ProofError(f"block {block.index} runs its {part} more than once; expected one run a block.")
-        self.rows[part] = self.chosen(written.reshape(self.shape)) * scale  # experts flatten batch and token
+        rows = self.chosen(written.reshape(self.shape))  # experts flatten batch and token
+        self.rows[part] = rows if scale == 1 else precise(rows) * scale
         self.watcher.contribution(block.index, part, self.rows[part])
 
     def leave(self, block: Block, output: Any) -> None:
         state = unwrap(output)
         if state is None or {"input", *SUMMANDS} != set(self.rows):
             raise ProofError(f"block {block.index} did not run its attention and its MLP; expected both, once.")
-        self.prove(block, self.chosen(state))
+        self.gaps.append(self.gap(self.chosen(state)))
         self.block = None
         self.watcher.state(block.index + 1, state)
 
-    def chosen(self, state: Tensor) -> Float[Tensor, "batch chosen width"]:
-        return rows_at(state, self.positions)
+    def gap(self, left: Tensor) -> Tensor:
+        """How far the block's rows are from their sum; those that are not finite are left to whoever watches."""
+        every = precise(torch.stack([left, *(rows.to(left.device) for rows in self.rows.values())]))
+        largest = every.norm(dim=-1).amax(0)
+        gap = (every[0] - every[1:].sum(0)).norm(dim=-1)
+        return (gap / largest.clamp(min=torch.finfo(every.dtype).tiny)).nan_to_num(0.0).max()
 
-    def prove(self, block: Block, left: Tensor) -> None:
-        """Rows that are not finite prove nothing and are left to whoever watches."""
-        gap = (left - sum(self.rows.values())).norm(dim=-1)
-        largest = torch.stack([left, *self.rows.values()]).norm(dim=-1).amax(0)
-        worst = float((gap / largest.clamp(min=torch.finfo(torch.float64).tiny)).nan_to_num(0.0).max())
+    def prove(self) -> None:
+        """That every block left what it was given and what its parts added, told of the first one that did not."""
         limit = tolerance(self.subject.model.dtype, ADDITIVE_TOLERANCE)
-        if worst > limit:
-            raise ProofError(
-                f"block {block.index} leaves something else than its input plus attention and MLP: off by {worst:.1e} "
-                f"of the largest of them, expected at most {limit:.1e}. `thalweg verify` shows what was taken for them."
-            )
+        count = len(self.subject.parts.blocks)
+        for place, worst in enumerate(brought(self.gaps).tolist() if self.gaps else ()):
+            if worst > limit:
+                raise ProofError(
+                    f"block {place % count} leaves something else than its input plus attention and MLP: off by "
+                    f"{worst:.1e} of the largest of them, expected at most {limit:.1e}. `thalweg verify` shows what "
+                    "was taken for them."
+                )

@@ -39,6 +39,8 @@ ADDITIVE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-6, torch.bfloat16: 
 # From the unembedding's output to the logits there are at most four roundings in float32: product, quotient, tanh,
 # product. Each is half an eps of 1.2e-7.
 SCALE_TOLERANCE = 1e-6
+LOGITS, ACCELERATOR_LOGITS = 2**24, 2**26
+"""Numbers of a piece of the logits, so that tokens x vocabulary is never held whole: 64 MiB of float32, or 256."""
 
 
 def tolerance(dtype: torch.dtype, limits: dict[torch.dtype, float]) -> float:
@@ -175,7 +177,8 @@ class _Search:
         left, entered = unwrap(output), self.entered
         if left is None or entered is None:
             return
-        before, after = (state.reshape(-1, left.shape[-1]).double() for state in (entered, left))
+        # what a block is given may come from the device of the one before it
+        before, after = (state.to(left.device).reshape(-1, left.shape[-1]).double() for state in (entered, left))
         added = after - before
         # rounding is that of the larger of the two: a block may take a massive activation away
         reference = torch.maximum(before.norm(dim=-1), after.norm(dim=-1)).clamp(min=torch.finfo(torch.float64).tiny)
@@ -252,6 +255,20 @@ class Unembedding:
     softcap: float | None
     error: float
 
+    @property
+    def device(self) -> torch.device:
+        """Where rows go in: an offloaded one runs elsewhere than its weight is kept."""
+        head: Any = self.head
+        elsewhere = getattr(getattr(head, "_hf_hook", None), "execution_device", None)
+        return head.weight.device if elsewhere is None else torch.device(elsewhere)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows make a piece of logits of a size that fits anywhere; an accelerator starves on small ones."""
+        head: Any = self.head
+        numbers = LOGITS if self.device.type == "cpu" else ACCELERATOR_LOGITS
+        return max(1, numbers // head.weight.shape[0])
+
     def logits(self, state: Tensor, /) -> Tensor:
         """Logits of a state, X(l) before the final norm."""
         logits = self.head(state if self.norm is None else self.norm(state)) * self.scale
@@ -283,6 +300,7 @@ def find_unembedding(subject: Subject, tokens: Tensor) -> Unembedding:
     bare = Unembedding(parts.final_norm, parts.unembedding, 1.0, None, math.nan)
     # a head that is used by its weight alone is heard by nobody
     plain = (read[-1] if read else bare.logits(state)).double()
+    logits = logits.to(plain.device)
     config = text_configuration(model)
     softcap = next((cap for name in LOGIT_SOFTCAPS if (cap := getattr(config, name, None))), None)
     target = logits if softcap is None else torch.atanh((logits / softcap).clamp(-1, 1)) * softcap

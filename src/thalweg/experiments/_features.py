@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject
+from thalweg.capture import IdentifiedModel, Subject, brought
 from thalweg.engines import progress_bar, require_all, run_shards
 from thalweg.errors import DataError, UsageError
 from thalweg.experiments._options import SurveyOptions
@@ -111,10 +110,10 @@ class TextFeatures:
     def _pooled(self, batch: Sequence[Prompt]) -> tuple[list[str], np.ndarray]:
         """The digests of these texts, and their features."""
         pool = POOLINGS[self._pooling]
-        states = Reduced(lambda _, seen: pool(seen.padded, seen.lengths).cpu())
+        states = Reduced(lambda _, seen: pool(seen.padded, seen.lengths))
         read(self.subject, batch, states)
         self.measured += len(batch)
-        return [prompt.sha256 for prompt in batch], torch.stack(states.rows, 1).numpy()
+        return [prompt.sha256 for prompt in batch], brought(states.rows, 1).numpy()
 
     def _write(self, shard: Rows, results: list[tuple[list[str], np.ndarray]]) -> None:
         self.skipped.update(skip_counts(shard))

@@ -7,7 +7,7 @@ its place.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import islice
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from thalweg import averages, metrics
-from thalweg.capture import Subject
+from thalweg.capture import RowsAt, Subject, brought
 from thalweg.engines import require_all, run_shards
 from thalweg.errors import UsageError
 from thalweg.experiments._columns import SEGMENTS
 from thalweg.experiments._over_prompts import batching
-from thalweg.experiments._pass import StateSeen, read
+from thalweg.experiments._pass import EachState, RowNorms, StateSeen, lengths_of, read
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt, Shard, read_shards
 from thalweg.shapes import Int
@@ -122,11 +122,10 @@ class Plan:
 
     def positions(self, subject: Subject, batch: Sequence[Prompt]) -> Int[Tensor, "batch target"]:
         """Where the row of each segment is in each prompt, by a pass of its own; -1 where a prompt is too short."""
-        largest = _Largest({target.peak for target in self.targets if target.sink_position is None})
-        if largest.states:
-            read(subject, batch, largest)
+        peaks = {target.peak for target in self.targets if target.sink_position is None}
+        largest = _largest(subject, batch, peaks) if peaks else {}
         columns = [
-            largest.positions[target.peak]
+            largest[target.peak]
             if target.sink_position is None
             else [target.sink_position if target.sink_position < len(prompt) else -1 for prompt in batch]
             for target in self.targets
@@ -151,15 +150,17 @@ class SegmentRows:
         return self.positions[:, self.plan.place_of(depth)]
 
 
-class _Largest:
+def _largest(subject: Subject, batch: Sequence[Prompt], states: Set[int | None]) -> dict[int | None, list[int]]:
     """Where the largest row of some states is, in each prompt."""
+    norms, shown = RowNorms(lengths_of(batch)), list[int]()
 
-    def __init__(self, states: set[int | None]) -> None:
-        self.states, self.positions = states, dict[int | None, list[int]]()
+    def keep(index: int, seen: StateSeen) -> None:
+        if index in states:
+            norms.see(seen.padded)
+            shown.append(index)
 
-    def state(self, index: int, seen: StateSeen, /) -> None:
-        if index in self.states:
-            self.positions[index] = [int(metrics.row_norms(rows).numpy().argmax()) for rows in seen.prompts]
+    read(subject, batch, EachState(keep))
+    return dict(zip(shown, norms.every.argmax(-1).tolist(), strict=True))
 
 
 def planned(
@@ -208,22 +209,32 @@ class _SizesOf:
 
     def __init__(self, batch: Sequence[Prompt], sink_position: int) -> None:
         self.batch, self.sink_position = batch, sink_position
-        self.norms, self.peaks = ([list[np.ndarray]() for _ in batch] for _ in range(2))
-        self.massive = [dict[tuple[int, int], tuple[int, ...]]() for _ in batch]
+        self.norms, self.peaks, self.chosen = RowNorms(lengths_of(batch)), list[Tensor](), list[Tensor]()
 
-    def state(self, index: int, seen: StateSeen, /) -> None:
-        for number, rows in enumerate(seen.prompts):
-            norms = metrics.row_norms(rows).numpy()
-            self.norms[number].append(norms)
-            self.peaks[number].append(rows.abs().amax(1).double().cpu().numpy())
-            for position in {int(norms.argmax()), self.sink_position} & set(range(len(rows))):
-                self.massive[number][index, position] = metrics.massive_coordinates(rows[position])
+    def state(self, _: int, seen: StateSeen, /) -> None:
+        self.norms.see(seen.padded)
+        self.peaks.append(seen.padded.abs().amax(-1))
+        norms = self.norms.kept[-1]
+        pads = torch.arange(norms.shape[1], device=norms.device) >= seen.lengths[:, None]
+        largest = norms.masked_fill(pads, -1.0).argmax(-1, keepdim=True)
+        sink = torch.full_like(largest, self.sink_position)
+        self.chosen.append(RowsAt(torch.cat([largest, sink], -1)).of(seen.padded))
 
     @property
     def rows(self) -> list[_Sizes]:
         """One for each prompt."""
-        every = zip(self.batch, self.norms, self.peaks, self.massive, strict=True)
-        return [_Sizes(prompt, np.stack(norms), np.stack(peaks), massive) for prompt, norms, peaks, massive in every]
+        norms, peaks, chosen = self.norms.every.numpy(), brought(self.peaks).double().numpy(), brought(self.chosen)
+        found = list[_Sizes]()
+        for number, prompt in enumerate(self.batch):
+            own = norms[:, number, : len(prompt)]
+            massive = {
+                (state, position): metrics.massive_coordinates(chosen[state, number, place])
+                for state, largest in enumerate(own.argmax(1).tolist())
+                for place, position in enumerate((largest, self.sink_position))
+                if position < len(prompt)
+            }
+            found.append(_Sizes(prompt, own, peaks[:, number, : len(prompt)], massive))
+        return found
 
 
 def _found(part: Prepared, subject: Subject, key: Mapping[str, str]) -> pl.DataFrame:

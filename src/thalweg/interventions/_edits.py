@@ -6,6 +6,7 @@ of the prompt, wherever padding or a cache puts it. Edits are functional: no ten
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -86,12 +87,13 @@ class Replace:
 
     def edited(self, state: Tensor, rows: Tensor, real: Tensor) -> Tensor:  # noqa: ARG002 - every edit is asked alike
         """The state with the constant in its rows."""
-        chosen = _chosen(rows, state, self.dims)
-        value = torch.as_tensor(self.value, dtype=state.dtype, device=state.device)
-        if value.ndim and self.dims is not None:
-            dims = torch.tensor(list(self.dims), device=state.device)
-            value = torch.zeros_like(state[0, 0]).index_copy(0, dims, value)
-        return torch.where(chosen, value, state)
+        value = self.value
+        if isinstance(value, Tensor):
+            value = value.to(state.device, state.dtype)
+            if value.ndim and self.dims is not None:
+                dims = torch.tensor(list(self.dims), device=state.device)
+                value = torch.zeros_like(state[0, 0]).index_copy(0, dims, value)
+        return torch.where(_chosen(rows, state, self.dims), value, state)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,12 @@ def _chosen(
 ) -> Bool[Tensor, "batch token width"]:
     if dims is None:
         return rows[..., None].expand_as(state)
-    wanted = torch.zeros(state.shape[-1], dtype=torch.bool, device=state.device)
+    return rows[..., None] & _wanted(tuple(dims), state.shape[-1], state.device)
+
+
+@lru_cache(maxsize=64)
+def _wanted(dims: tuple[int, ...], width: int, device: torch.device) -> Bool[Tensor, " width"]:
+    """Which coordinates are meant; kept, since every block of every pass asks again."""
+    wanted = torch.zeros(width, dtype=torch.bool)
     wanted[list(dims)] = True
-    return rows[..., None] & wanted
+    return wanted.to(device)

@@ -68,11 +68,16 @@ def _suspended() -> Iterator[None]:
 
 
 class _Tokens:
-    """Follows a model's body from call to call, and knows the positions of the tokens in hand."""
+    """Follows a model's body from call to call, and knows the positions of the tokens in hand.
+
+    It knows them on the processor, where nobody waits to ask, and takes to a device what an edit there needs once a
+    pass.
+    """
 
     def __init__(self, lengths: Tensor | None) -> None:
-        self.lengths = lengths
+        self.lengths = None if lengths is None else lengths.cpu()
         self.running: Tensor | None = None
+        self.there = dict[tuple[int, torch.device], tuple[Tensor, Tensor] | None]()
 
     def enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = args[0] if args else kwargs.get("input_ids")
@@ -82,13 +87,14 @@ class _Tokens:
         seen = int(cache.get_seq_length()) if cache is not None else 0
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
-            real = mask.to(tokens.device).bool()
+            real = mask.cpu().bool()
             held = (real.cumsum(-1) - 1).masked_fill(~real, -1)[:, seen : seen + count]
         else:
-            held = torch.arange(seen, seen + count, device=tokens.device).expand(batch, count)
+            held = torch.arange(seen, seen + count).expand(batch, count)
         if self.lengths is not None and len(self.lengths) == batch:
-            held = held.masked_fill(held >= self.lengths.to(held.device)[:, None], -1)
+            held = held.masked_fill(held >= self.lengths[:, None], -1)
         self.running = held
+        self.there.clear()
 
     @property
     def held(self) -> Int[Tensor, "batch token"]:
@@ -97,21 +103,27 @@ class _Tokens:
             raise UsageError("a block ran outside the model's body; interventions need a forward pass of the model.")
         return self.running
 
-    @property
-    def real(self) -> Bool[Tensor, "batch token"]:
-        return self.held >= 0
-
-    def at(self, wanted: Positions) -> Bool[Tensor, "batch token"]:
-        """Which rows of the running pass are at the wanted positions."""
+    def edited(self, change: Intervention, tensor: Tensor) -> Tensor | None:
+        """What a change makes of a state or a summand; None where it has none of its rows."""
         held = self.held
         if _suspending.get():
-            return torch.zeros_like(held, dtype=torch.bool)
-        chosen = torch.as_tensor(wanted, dtype=torch.long, device=held.device)
-        if chosen.ndim == 1:
-            chosen = chosen.expand(len(held), -1)
-        if len(chosen) != len(held):
-            raise UsageError(f"positions for {len(held)} prompts expected, one row each; got {len(chosen)} rows.")
-        return (held[:, :, None] == chosen[:, None, :]).any(-1) & self.real
+            return None
+        if (key := (id(change), tensor.device)) not in self.there:
+            rows = _rows(held, change.positions)
+            there = torch.stack([rows, held >= 0]).to(tensor.device) if rows.any() else None
+            self.there[key] = None if there is None else (there[0], there[1])
+        there = self.there[key]
+        return None if there is None else change.edited(tensor, *there)
+
+
+def _rows(held: Int[Tensor, "batch token"], wanted: Positions) -> Bool[Tensor, "batch token"]:
+    """Which tokens are at the wanted positions."""
+    chosen = torch.as_tensor(wanted, dtype=torch.long).cpu()
+    if chosen.ndim == 1:
+        chosen = chosen.expand(len(held), -1)
+    if len(chosen) != len(held):
+        raise UsageError(f"positions for {len(held)} prompts expected, one row each; got {len(chosen)} rows.")
+    return (held[:, :, None] == chosen[:, None, :]).any(-1) & (held >= 0)
 
 
 def _hooks(
@@ -132,22 +144,19 @@ def _hooks(
 
 def _edited_output(change: Intervention, tokens: _Tokens) -> Callable[..., Any]:
     def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        rows, state = tokens.at(change.positions), unwrap(output)
-        if state is None or not rows.any():
-            return None
-        return rewrap(output, change.edited(state, rows, tokens.real))
+        state = unwrap(output)
+        edited = None if state is None else tokens.edited(change, state)
+        return None if edited is None else rewrap(output, edited)
 
     return hook
 
 
 def _edited_input(change: Intervention, tokens: _Tokens) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        rows = tokens.at(change.positions)
-        if not rows.any():
+        edited = tokens.edited(change, args[0] if args else kwargs["hidden_states"])
+        if edited is None:
             return None
-        if args:
-            return (change.edited(args[0], rows, tokens.real), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change.edited(kwargs["hidden_states"], rows, tokens.real)}
+        return ((edited, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": edited})
 
     return hook
 

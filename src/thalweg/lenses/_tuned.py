@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import Subject
+from thalweg.capture import Subject, precise
 from thalweg.errors import ModelError
-from thalweg.lenses._logit import LogitLens, device_of
+from thalweg.lenses._logit import LogitLens
 from thalweg.shapes import Float
 from thalweg.validated import Says, validated
 
@@ -57,7 +57,7 @@ class TunedLens:
         self.last = self.model.last
         if len(translators) != self.last:
             raise ValueError(f"expected {self.last} translators, one a state before the last; got {len(translators)}")
-        place = device_of(self.model.unembedding)
+        place = self.model.unembedding.device
 
         def moved(tensor: Tensor) -> Tensor:
             return tensor.detach().to(place, torch.float32)
@@ -74,7 +74,7 @@ class TunedLens:
         """Rows of X(state) as the translator sees the last state in them, in the model's own dtype."""
         if state == self.last:
             return rows
-        return self.translators[state](rows.to(device_of(self.model.unembedding))).to(rows.dtype)
+        return self.translators[state](rows.to(self.model.unembedding.device)).to(rows.dtype)
 
 
 def translators_of(tensors: Mapping[str, Tensor]) -> list[Translator]:
@@ -120,7 +120,7 @@ class Training:
     def __init__(self, subject: Subject, recipe: Recipe) -> None:
         """Prove the model's unembedding, as :class:`LogitLens` does, and begin with it."""
         self._model, self._recipe = LogitLens(subject), recipe
-        self._place = torch.device(device_of(self._model.unembedding))
+        self._place = self._model.unembedding.device
         width = subject.model.config.get_text_config(decoder=True).hidden_size
         self._parameters = {
             f"{state}.{name}": torch.zeros(shape, device=self._place, requires_grad=True)
@@ -135,7 +135,7 @@ class Training:
             weight_decay=recipe.weight_decay,
         )
         self.done, self.losses = 0, list[list[float]]()
-        self._summed = torch.zeros(self._model.last, dtype=torch.float64)
+        self._summed = precise(torch.zeros(self._model.last, device=self._place))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -163,7 +163,7 @@ class Training:
             read = metrics.log_probabilities(self._model.logits(state, translated))
             loss = metrics.kl_to_last(read, last).sum() / tokens
             loss.backward(inputs=(weight, bias))  # the model's own weights get no gradient
-        self._summed[state] += loss.detach().double().cpu()
+        self._summed[state] += loss.detach()
 
     def step(self) -> None:
         """Finish a step with the gradients that were added.
@@ -171,8 +171,9 @@ class Training:
         Raises:
             ModelError: a loss is not finite, as where a state of the model is not.
         """
-        if not self._summed.isfinite().all():
-            state = int((~self._summed.isfinite()).nonzero()[0])
+        summed = self._summed.cpu()
+        if not summed.isfinite().all():
+            state = int((~summed.isfinite()).nonzero()[0])
             raise ModelError(
                 f"KL at state {state} is not finite in step {self.done + 1}: the model's states or logits are not. "
                 "Try --dtype float32, or a smaller --learning-rate."
@@ -184,7 +185,7 @@ class Training:
             group["lr"] = recipe.learning_rate * (1 - recipe.momentum) * left
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self.losses.append(self._summed.tolist())
+        self.losses.append(summed.tolist())
         self._summed.zero_()
         self.done += 1
 

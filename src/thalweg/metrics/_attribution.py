@@ -71,14 +71,14 @@ class Attribution:
 
 
 def row_norms(state: Float[Tensor, "*batch token width"], /) -> Float[Tensor, "*batch token"]:
-    """Norm of every row, float64 on the processor.
+    """Norm of every row, float64, where the state is; on the processor for Apple's GPU, which has no float64.
 
     Example:
         >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 2.0]])).tolist()
         [5.0, 2.0]
     """
-    rows = torch.linalg.vector_norm(state.cpu() if state.device.type == "mps" else state, dim=-1, dtype=torch.float64)
-    return rows.cpu()
+    rows = state.detach().cpu() if state.device.type == "mps" else state.detach()
+    return torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
 
 
 def sink_row(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) -> SinkRow:
@@ -96,7 +96,7 @@ def sink_row(state: Float[Tensor, "token width"], /, *, sink_position: int = 0) 
         The rows (30, 40), (3, 4), (0, 5): sink 50, rest 5, norm ratio 10, sink and row ratio 10, at position 0.
     """
     tokens, sink = torch.tensor([len(state)]), sink_position if sink_position < len(state) else -1
-    return sink_rows(row_norms(state)[None], tokens, sink=torch.tensor([sink]))[0]
+    return sink_rows(row_norms(state)[None].cpu(), tokens, sink=torch.tensor([sink]))[0]
 
 
 def sink_rows(

@@ -137,8 +137,10 @@ class HeadsOfBatch:
         """
         norms = _row_norms(key), _row_norms(value), _written(outputs, factors)
         vectors = (*(statistics[name] for name in STATISTICS), *norms)
-        if self.kept and [one.shape for one in self.kept[0]] != [one.shape for one in vectors]:
-            self._reduce()  # blocks of another shape
+        if self.kept and [(one.shape, one.device) for one in self.kept[0]] != [
+            (one.shape, one.device) for one in vectors
+        ]:
+            self._reduce()  # blocks of another shape, or on another device
         self.kept.append(vectors)
         self.blocks.append(block)
         if len(self.kept) * sum(one.numel() for one in vectors) > KEPT:

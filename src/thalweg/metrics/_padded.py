@@ -83,7 +83,7 @@ def mean(values: Vectors, lengths: Lengths, /) -> Numbers:
 
 def at(values: Vectors, lengths: Lengths, position: "int | Lengths", /) -> Numbers:
     """The value at one position, the same or one of each prompt; NaN for prompts that do not reach it."""
-    chosen = torch.as_tensor(position, device=values.device).expand(len(values))
+    chosen = position if isinstance(position, Tensor) else torch.full_like(lengths, position)
     there = (chosen >= 0) & (chosen < lengths)
     places = torch.where(there, chosen, 0)[:, None, None].expand(-1, values.shape[1], 1)
     taken = values.gather(2, places)[..., 0].to(precision(values))

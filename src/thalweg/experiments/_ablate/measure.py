@@ -16,7 +16,8 @@ from typing import Any, Literal
 import polars as pl
 import torch
 
-from thalweg import averages, metrics
+from thalweg import averages
+from thalweg.capture import Subject
 from thalweg.errors import ProofError, UsageError
 from thalweg.experiments._ablate.tables import TABLES
 from thalweg.experiments._attribute.measure import attributed, writing_blocks_of
@@ -24,7 +25,7 @@ from thalweg.experiments._attribute.writers import Writers
 from thalweg.experiments._intervened import OnDemand, Rows, intervened, joined
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import measure_prompts, unfinished
-from thalweg.experiments._pass import StateSeen, read
+from thalweg.experiments._pass import EachState, RowNorms, lengths_of, read
 from thalweg.experiments._planned import Plan, SegmentRows, Target, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.interventions import Intervention, Remove, Replace, Rescale
@@ -193,16 +194,14 @@ class Changes:
         return random.Random(f"other position {seed} {prompt.row}").choice(others) if others else -1
 
 
-class _Massive:
+def _massive(subject: Subject, batch: Sequence[Prompt], massive_ratio: float) -> list[set[int]]:
     """The positions of every prompt that are massive at some state."""
-
-    def __init__(self, batch: Sequence[Prompt], massive_ratio: float) -> None:
-        self.ratio, self.positions = massive_ratio, [set[int]() for _ in batch]
-
-    def state(self, _: int, seen: StateSeen, /) -> None:
-        for positions, rows in zip(self.positions, seen.prompts, strict=True):
-            norms = metrics.row_norms(rows)
-            positions.update((norms >= self.ratio * norms.quantile(0.5)).nonzero().flatten().tolist())
+    norms = RowNorms(lengths_of(batch))
+    read(subject, batch, EachState(lambda _, seen: norms.see(seen.padded)))
+    medians = norms.every.masked_fill(norms.pads, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)
+    undefined = norms.every.isnan().any(-1, keepdim=True)
+    massive = ((norms.every >= massive_ratio * medians) & ~undefined & ~norms.pads).any(0)
+    return [set(own.nonzero().flatten().tolist()) for own in massive]
 
 
 def ablated(
@@ -290,9 +289,8 @@ def _measured(
 ) -> Rows:
     """One batch under every condition."""
     subject, results = loading.subject, dict[Condition, Rows]()
-    rows, massive = SegmentRows.of(chosen.plan, subject, batch), _Massive(batch, thresholds.massive_ratio)
-    read(subject, batch, massive)
-    changes = Changes(chosen, len(subject.parts.blocks), batch, rows, massive.positions)
+    rows, massive = SegmentRows.of(chosen.plan, subject, batch), _massive(subject, batch, thresholds.massive_ratio)
+    changes = Changes(chosen, len(subject.parts.blocks), batch, rows, massive)
     for condition in conditions:
         if condition.reason is None:
             changed = () if condition.name == INTACT else changes.under(condition)

@@ -7,23 +7,22 @@ width are held, never whole states.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import Subject, Summand
+from thalweg.capture import SUMMANDS, Subject, Summand, brought
 from thalweg.errors import RunError
 from thalweg.experiments._attribute.tables import TABLES
 from thalweg.experiments._attribute.writers import THRESHOLD, Writers, attribution_profile, writers
 from thalweg.experiments._over_prompts import loaded, measure_prompts, unfinished
-from thalweg.experiments._pass import SinkRows, StateSeen, norms_of, read
+from thalweg.experiments._pass import RowNorms, SinkRows, StateSeen, read
 from thalweg.experiments._planned import Plan, planned
 from thalweg.experiments._prepare import Prepared
 from thalweg.prompts import Prompt
-from thalweg.shapes import Int
+from thalweg.shapes import Float, Int
 from thalweg.store import Findings, FindingsWriter
 
 NAME = "attribution"
@@ -94,7 +93,7 @@ def segment_frames(subject: Subject, plan: Plan, batch: Sequence[Prompt], *, ran
         ProofError: a block leaves something else than its input plus attention plus MLP.
     """
     positions = plan.positions(subject, batch)
-    written = _WrittenRows(positions)
+    written = _WrittenRows(batch, positions)
     read(subject, batch, written, positions=positions)
     return [
         {
@@ -109,24 +108,36 @@ def segment_frames(subject: Subject, plan: Plan, batch: Sequence[Prompt], *, ran
 class _WrittenRows(SinkRows):
     """Chosen rows of every state and what is added to them; of the other rows, and between the two, norms alone."""
 
-    def __init__(self, positions: Int[Tensor, "batch chosen"]) -> None:
-        super().__init__(positions)
-        self.added = dict[tuple[int, str], Tensor]()
-        self.between = dict[int, Tensor]()
+    def __init__(self, batch: Sequence[Prompt], positions: Int[Tensor, "batch chosen"]) -> None:
+        super().__init__(batch, positions)
+        self.written = dict[tuple[int, Summand], Tensor]()
+        self.between, self.blocks = RowNorms(self.lengths), list[int]()
 
     def middle(self, block: int, seen: StateSeen, /) -> None:
-        self.between[block] = norms_of(seen)
+        self.between.see(seen.padded)
+        self.blocks.append(block)
 
     def contribution(self, block: int, part: Summand, rows: Tensor, /) -> None:
-        self.added[block, part] = rows
+        self.written[block, part] = rows
+
+    @cached_property
+    def parts(self) -> list[tuple[int, Summand]]:
+        """In the order of metrics."""
+        return [(block, part) for block in range(len(self.kept) - 1) for part in SUMMANDS]
+
+    @cached_property
+    def added(self) -> Float[Tensor, "block 2 batch chosen width"]:
+        """What they add, on the processor."""
+        return brought([self.written[part] for part in self.parts]).double().unflatten(0, (-1, 2))
 
     def frames(self, number: int, place: int, reference_state: int, ranks: int) -> Frames:
         """One row of one prompt."""
-        parts = [(block, part) for block in range(len(self.rows) - 1) for part in ("attention", "mlp")]
-        added = torch.stack([self.added[part][number, place] for part in parts]).unflatten(0, (-1, 2))
         rows, stand_out = self.of(number, place)
+        added = self.added[:, :, number, place]
         written = metrics.attribution(added, rows=rows, reference_state=reference_state, ranks=ranks)
-        names = pl.DataFrame([(None, "embedding"), *parts], schema={"block": pl.Int64, "part": pl.String}, orient="row")
+        names = pl.DataFrame(
+            [(None, "embedding"), *self.parts], schema={"block": pl.Int64, "part": pl.String}, orient="row"
+        )
         before = pl.col("block").fill_null(-1) < reference_state
         return {
             "states": _states(written, stand_out).with_columns(
@@ -139,13 +150,12 @@ class _WrittenRows(SinkRows):
     def _after_attention(self, number: int, place: int) -> list[pl.Series]:
         """Norms between attention and MLP of the block that reads each state, NaN where nothing lies there."""
         found = dict[int, metrics.SinkRow]()
-        if self.between:
-            norms = list(self.between.values())
-            found = dict(zip(self.between, self.standing_out(norms, number, place), strict=True))
+        if self.blocks:
+            found = dict(zip(self.blocks, self.standing_out(self.between, number, place), strict=True))
         return [
             pl.Series(
                 f"{name}_after_attention",
-                [getattr(found.get(state), name, math.nan) for state in range(len(self.rows))],
+                [getattr(found.get(state), name, math.nan) for state in range(len(self.kept))],
             )
             for name in ("sink_norm", "rest_norm")
         ]

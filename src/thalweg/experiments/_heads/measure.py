@@ -16,10 +16,11 @@ from thalweg.experiments._heads.tables import ELSEWHERE, PATTERNS, STEPS, TABLES
 from thalweg.experiments._heads.tokens import TokenRows, looks_at
 from thalweg.experiments._options import index_list, index_text
 from thalweg.experiments._over_prompts import batching, loaded
-from thalweg.experiments._pass import lengths_of, read
+from thalweg.experiments._pass import read
 from thalweg.experiments._prepare import Prepared
 from thalweg.metrics import head_metrics
 from thalweg.prompts import Prompt, Shard, tokenize
+from thalweg.shapes import Float
 from thalweg.store import Findings, is_run, open_run
 
 NAME = "maps"
@@ -170,8 +171,8 @@ def _of_data(
                 "token": [token([each]) for each in prompt.tokens],
             }
         ),
-        "token_states": pl.concat(found.tokens.states),
-        "token_blocks": pl.concat(found.tokens.blocks),
+        "token_states": found.tokens.states,
+        "token_blocks": found.tokens.blocks,
         "token_heads": pl.concat(found.maps.looks),
     }
     return {
@@ -226,20 +227,29 @@ class _Numbers:
     """What is measured of every head of some blocks on one prompt."""
 
     def __init__(self, batch: Sequence[Prompt], blocks: Sequence[int], sink: int) -> None:
-        self.lengths, self.blocks, self.sink = lengths_of(batch), set(blocks), sink
-        self.frames = list[pl.DataFrame]()
+        self.batch, self.blocks, self.sink = batch, set(blocks), sink
+        self.names, self.kept, self.read = list[str](), list[Tensor](), list[int]()
 
     def attention(self, block: int, seen: AttentionSeen, /) -> None:
         if block in self.blocks:
-            lengths = self.lengths.to(seen.statistics.column_mass.device)
+            lengths = torch.full((1,), len(self.batch[0]), device=seen.statistics.column_mass.device)
             columns = head_metrics(**vars(seen.statistics), lengths=lengths, sink_position=self.sink)
-            own = {name: column[0].cpu().numpy() for name, column in columns.items()}
-            self.frames.append(pl.DataFrame(own).with_row_index("head").with_columns(block=pl.lit(block)))
+            self.names = list(columns)
+            self.kept.append(torch.stack([column[0].to(columns["sink_score"].dtype) for column in columns.values()]))
+            self.read.append(block)
 
     def table(self, phases: Mapping[int, str]) -> pl.DataFrame:
         """All of them, with the phase of their block."""
+        first, counts = self.kept[0].device, [own.shape[1] for own in self.kept]
+        every = torch.cat([own.to(first) for own in self.kept], 1).cpu().split(counts, 1)
+        frames = [
+            pl.DataFrame(dict(zip(self.names, own.numpy(), strict=True)))
+            .with_row_index("head")
+            .with_columns(block=pl.lit(block))
+            for block, own in zip(self.read, every, strict=True)
+        ]
         phase = pl.col("block").replace_strict(dict(phases), default=None, return_dtype=pl.String)
-        return pl.concat(self.frames).with_columns(phase=phase)
+        return pl.concat(frames).with_columns(pl.col("top_position").cast(pl.Int64), phase=phase)
 
 
 class _Maps:
@@ -255,15 +265,18 @@ class _Maps:
         if heads := [
             head for head in self.chosen.get(block, ()) if head < count
         ]:  # some families have fewer in a block
-            for head, own in zip(heads, seen.maps(heads)[0], strict=True):
-                self.found[block, head] = _quantized(own, block)
-                self.looks.append(looks_at(own).with_columns(block=pl.lit(block), head=pl.lit(head)))
+            maps = seen.maps(heads)[0]
+            steps, looks = _quantized(maps, block).cpu().numpy(), looks_at(maps).cpu().numpy()
+            for head, own, places in zip(heads, steps, looks, strict=True):
+                self.found[block, head] = own.tobytes()
+                frame = pl.DataFrame({"looks_at": places}).with_row_index("position")
+                self.looks.append(frame.with_columns(block=pl.lit(block), head=pl.lit(head)))
 
 
-def _quantized(attention: Tensor, block: int) -> bytes:
+def _quantized(attention: Float[Tensor, "*head query key"], block: int) -> Tensor:
     if not attention.isfinite().all():
         raise ModelError(
             f"the attention of block {block} is not finite. In float16, run again with --dtype bfloat16 or float32; "
             "else a weight is NaN or infinite, and `thalweg verify` names it."
         )
-    return (attention.clamp(0, 1).sqrt() * STEPS).round().to(torch.uint8).cpu().numpy().tobytes()
+    return (attention.clamp(0, 1).sqrt() * STEPS).round().to(torch.uint8)

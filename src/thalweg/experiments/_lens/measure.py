@@ -91,13 +91,14 @@ class Decoder:
     def rows(self, batch: Sequence[Prompt]) -> pl.DataFrame:
         """Sums of one batch by prompt and state."""
         states = flat_states(self.subject, batch, dropped=1)
-        targets = torch.tensor([token for prompt in batch for token in prompt.tokens[1:]])
+        place = self.model.unembedding.device
+        targets = torch.tensor([token for prompt in batch for token in prompt.tokens[1:]]).to(place)
         lengths = [len(prompt) - 1 for prompt in batch]
         step = self.model.rows_at_once
         places = [slice(first, first + step) for first in range(0, len(targets), step)]
-        shape = len(states), len(QUANTITIES), 0
-        pieces = [torch.zeros(shape, dtype=torch.float64), *(self._piece(states, targets, place) for place in places)]
-        sums = torch.stack([prompt.sum(-1) for prompt in torch.cat(pieces, -1).split(lengths, -1)])
+        nothing = torch.zeros(len(states), len(QUANTITIES), 0, device=place)
+        values = torch.cat([nothing, *(self._piece(states, targets, place) for place in places)], -1).cpu().double()
+        sums = torch.stack([prompt.sum(-1) for prompt in values.split(lengths, -1)])
         index = [(prompt.row, state, len(prompt) - 1) for prompt in batch for state in range(len(states))]
         columns = {f"{name}_sum": sums[:, :, place].flatten().tolist() for place, name in enumerate(QUANTITIES)}
         return pl.DataFrame(index, ("prompt", "state", "scored"), orient="row").with_columns(
@@ -105,20 +106,20 @@ class Decoder:
         )
 
     def _piece(self, states: Sequence[Tensor], targets: Tensor, place: slice) -> Tensor:
-        """Every quantity of some tokens at all states: state x quantity x token, float64.
+        """Every quantity of some tokens at all states: state x quantity x token.
 
         Logits are held of two states: the last and the one at hand.
         """
         end = len(states) - 1
         last = metrics.log_probabilities(self.model.logits(end, states[end][place]))
-        wanted = targets[place].to(last.device)
+        wanted = targets[place]
         values = list[Tensor]()
         for index, state in enumerate(states):
             is_last = self.same and index == end
             said = last if is_last else metrics.log_probabilities(self.lens.logits(index, state[place]))
             of_last = metrics.agreement(said, last), metrics.kl_to_last(said, last)
             values.append(torch.stack([metrics.token_loss(said, wanted), metrics.output_entropy(said), *of_last]))
-        return torch.stack(values).cpu().double()
+        return torch.stack(values)
 
 
 def _tables(_: Sequence[Prompt], results: list[pl.DataFrame], key: dict[str, str]) -> dict[str, pl.DataFrame]:

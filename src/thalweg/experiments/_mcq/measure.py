@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, Subject
+from thalweg.capture import IdentifiedModel, Subject, brought
 from thalweg.engines import progress_bar, require_all, run_shards
 from thalweg.experiments._mcq import TABLES
 from thalweg.experiments._options import Names, SurveyOptions
@@ -25,6 +25,7 @@ from thalweg.experiments._prepare import Prepared
 from thalweg.lenses import LensChoice, LogitLens, TunedLens
 from thalweg.paths import is_directory
 from thalweg.prompts import Prompt, Shard
+from thalweg.shapes import Float
 from thalweg.store import FeatureStore, Findings, text_hash
 from thalweg.validated import Says, meets, validated
 
@@ -176,30 +177,45 @@ class LogLikelihoods:
         depths = [max(len(request.targets) for request in requests) for requests in asked]
         targets, count = _targets(asked, depths), sum(map(len, asked))
         lens = self.lens  # it runs the model when it is made, which nobody may watch
+        model = lens.model if isinstance(lens, TunedLens) else lens
+        there = targets.to(model.unembedding.device)
+        pieces = _pieces(targets[0], sum(depths), model.rows_at_once)
 
         def likelihoods(index: int, seen: StateSeen) -> Tensor:
             kept = [rows[len(rows) - depth :] for rows, depth in zip(seen.prompts, depths, strict=True)]
-            return _likelihoods(lens, index, torch.cat(kept), targets, count)
+            return _likelihoods(lens, index, torch.cat(kept), there, pieces)
 
         states = Reduced(likelihoods)
         read(self.subject, batch, states)
         self.passes += len(batch)
-        return [request.digest for requests in asked for request in requests], torch.stack(states.rows, 1).numpy()
+        found = [
+            metrics.continuation_likelihood(values, best == 1, targets[2], count)
+            for values, best in brought(states.rows)
+        ]
+        answers = torch.stack([torch.stack([sums.float(), every.float()], -1) for sums, every in found], 1)
+        return [request.digest for requests in asked for request in requests], answers.numpy()
 
 
-def _likelihoods(lens: LogitLens | TunedLens, state: int, rows: Tensor, targets: Tensor, count: int) -> Tensor:
-    """Continuation x 2 of some rows at one state; of the vocabulary one piece of the rows is held."""
-    (places, tokens, owners), likelihoods, greedy = targets, list[Tensor](), list[Tensor]()
-    for piece in torch.arange(len(rows)).split((lens.model if isinstance(lens, TunedLens) else lens).rows_at_once):
-        first, stop = int(piece[0]), int(piece[-1]) + 1
-        said = metrics.log_probabilities(lens.logits(state, rows[first:stop]))
-        asked = slice(*torch.searchsorted(places, torch.tensor([first, stop])).tolist())
-        here, wanted = (places[asked] - first).to(said.device), tokens[asked].to(said.device)
-        values, best = metrics.target_likelihoods(said, here, wanted)
-        likelihoods.append(values.cpu())
-        greedy.append(best.cpu())
-    sums, every = metrics.continuation_likelihood(torch.cat(likelihoods), torch.cat(greedy), owners, count)
-    return torch.stack([sums.float(), every.float()], -1)
+def _likelihoods(
+    lens: LogitLens | TunedLens, state: int, rows: Tensor, targets: Tensor, pieces: Sequence[tuple[slice, slice]]
+) -> Float[Tensor, "2 target"]:
+    """What each target has at one state, and 1 where it is greedy; of the vocabulary one piece of the rows is held."""
+    found = list[Tensor]()
+    for place, asked in pieces:
+        said = metrics.log_probabilities(lens.logits(state, rows[place]))
+        values, best = metrics.target_likelihoods(said, targets[0, asked] - place.start, targets[1, asked])
+        found.append(torch.stack([values, best.to(values.dtype)]))
+    return torch.cat(found, -1)
+
+
+def _pieces(places: Tensor, count: int, step: int) -> list[tuple[slice, slice]]:
+    """So many rows at a time, each with the targets that they predict."""
+    ends = [*range(0, count, step), count]
+    asked = torch.searchsorted(places, torch.tensor(ends)).tolist()
+    return [
+        (slice(first, stop), slice(begin, end))
+        for first, stop, begin, end in zip(ends[:-1], ends[1:], asked[:-1], asked[1:], strict=True)
+    ]
 
 
 def _targets(asked: Sequence[Sequence[Request]], depths: Sequence[int]) -> Tensor:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from thalweg.averages import birth_and_death
-from thalweg.capture import IdentifiedModel, Subject, load_model, plain_subject, proved_states, watch_states
+from thalweg.capture import (
+    IdentifiedModel,
+    Subject,
+    brought,
+    load_model,
+    plain_subject,
+    proved_states,
+    watch_states,
+)
 from thalweg.engines import BatchOptions, progress_bar, require_all, run_shards
 from thalweg.errors import ModelError, OverflowInFloat16, UsageError
 from thalweg.experiments._prepare import Prepared
@@ -91,10 +99,10 @@ def _longest(subject: Subject, ids: Sequence[int], top: int, *, shown: bool) -> 
     peaks = np.zeros(len(ids))
 
     def measure(tokens: Tensor, places: list[int]) -> None:
-        norms = list[np.ndarray]()
-        with watch_states(subject, lambda _, state: norms.append(row_norms(state[:, 0]).numpy())):
+        norms = list[Tensor]()
+        with watch_states(subject, lambda _, state: norms.append(row_norms(state[:, 0]))):
             subject.parts.body(input_ids=tokens, use_cache=False)
-        peaks[places] = np.max(norms, axis=0)
+        peaks[places] = brought(norms).amax(0).numpy()
 
     _passed(subject, ids, measure, TOGETHER, shown=shown)
     return [ids[place] for place in np.argsort(-np.nan_to_num(peaks, nan=np.inf), kind="stable")[:top]]
@@ -116,13 +124,12 @@ def _followed(subject: Subject, ids: Sequence[int], *, shown: bool = False) -> _
     norms, dims, values = np.empty(shape), np.empty((*shape, RANKS), dtype=np.int64), np.empty((*shape, RANKS))
 
     def measure(tokens: Tensor, places: list[int]) -> None:
-        for state, padded in enumerate(proved_states(subject, tokens)):
-            rows = padded[:, 0]
+        for state, rows in enumerate(brought([padded[:, 0] for padded in proved_states(subject, tokens)])):
             _require_finite(rows, state)
             largest = rows.abs().topk(RANKS).indices
             norms[places, state] = row_norms(rows).numpy()
-            dims[places, state] = largest.cpu().numpy()
-            values[places, state] = rows.gather(1, largest).double().cpu().numpy()
+            dims[places, state] = largest.numpy()
+            values[places, state] = rows.gather(1, largest).double().numpy()
 
     _passed(subject, ids, measure, FEW, shown=shown)
     order = np.argsort(-norms.max(1), kind="stable")

@@ -1,0 +1,183 @@
+"""A model on one accelerator or two gives the processor's numbers in every experiment, and mixes no devices."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+from families import BLOCKS, VOCABULARY, WIDTH, tiny
+from pretend import pretended, put
+from thalweg.capture import Subject, subject_of, unembedding_of
+from thalweg.experiments import _planned as planning
+from thalweg.experiments._ablate import measure as ablating
+from thalweg.experiments._attribute.measure import segment_frames
+from thalweg.experiments._clip import measure as clipping
+from thalweg.experiments._features import POOLINGS, TextFeatures
+from thalweg.experiments._heads import measure as mapping
+from thalweg.experiments._intervened import OnDemand, intervened
+from thalweg.experiments._lens.measure import Decoder
+from thalweg.experiments._mcq.measure import LogLikelihoods, Request
+from thalweg.experiments._pass import read
+from thalweg.experiments._planned import Plan, Target
+from thalweg.experiments._scan.measure import _followed
+from thalweg.experiments._survey.batch import MeasureOptions, measure_batch
+from thalweg.interventions import Clamp
+from thalweg.lenses import LogitLens, Translator, TunedLens
+from thalweg.prompts import Prompt
+from thalweg.store import Thresholds
+
+FAMILIES = ("llama", "gpt2", "falcon", "bloom", "gemma3_text", "gpt_oss")
+Tables = Mapping[str, pl.DataFrame]
+
+
+def prompts(*lengths: int) -> list[Prompt]:
+    generator = torch.Generator().manual_seed(1)
+    tokens = [torch.randint(2, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+    return [Prompt(row, tuple(own), "", f"{row}", truncated=False) for row, own in enumerate(tokens)]
+
+
+BATCH = prompts(11, 1)
+BY_PEAK = Target("spike", 1, 1, 1, 1, 1, 0, None, (3, 5), 1.0, 0.1)
+BY_HAND = Target("compress", 2, 3, 2, 3, 2, 4, 4, (3,), 1.0, 0.1)
+PLAN = Plan((BY_PEAK, BY_HAND))
+THRESHOLDS = Thresholds(tau=0.3, sink_position=0, massive_ratio=1.5)
+
+
+def bare(kind: type, **fields: Any) -> Any:
+    """An object that has no more than it is asked for."""
+    made = object.__new__(kind)
+    vars(made).update(fields)
+    return made
+
+
+def loading(subject: Subject) -> OnDemand:
+    model = SimpleNamespace(tokenizer=SimpleNamespace(decode=str))
+    return bare(OnDemand, _proved=(subject, unembedding_of(subject)), model=model)
+
+
+def clipping_of(subject: Subject, plan: Plan) -> Any:
+    asked = clipping.Asked((0.5, 2.0), (0, 1, 3), massive_only=False)
+    part = SimpleNamespace(header=SimpleNamespace(thresholds=THRESHOLDS), options=THRESHOLDS)
+    return bare(clipping._Clipping, part=part, loading=loading(subject), asked=asked, plan=plan)
+
+
+def survey(subject: Subject) -> Tables:
+    found = measure_batch(subject, BATCH, MeasureOptions(massive_ratio=THRESHOLDS.massive_ratio, variants=True))
+    norms = pl.concat(found.row_norms)
+    return {"layers": pl.DataFrame(found.layers, strict=False), "heads": pl.DataFrame(found.heads), "norms": norms}
+
+
+def plan(subject: Subject) -> Tables:
+    reader = planning._SizesOf(BATCH, 4)
+    read(subject, BATCH, reader)
+    rows = [(one.prompt.row, one.norms.tolist(), one.peaks.tolist(), str(one.massive)) for one in reader.rows]
+    return {"sizes": pl.DataFrame(rows, ("prompt", "norms", "peaks", "massive"), orient="row")}
+
+
+def ablate(subject: Subject) -> Tables:
+    blocks = {"spike": (0,), "compress": (1, 2)}
+    chosen = ablating.Chosen(PLAN, blocks, {}, {name: {} for name in blocks})
+    named = [
+        (ablating.INTACT, {}),
+        ("blocks 0-2", {"blocks": (0, 1, 2)}),
+        (ablating.NOTHING, {"blocks": (0, 1)}),
+        (f"{ablating.EMPTIED} compress", {"row_of": "compress", "dims": (3, 5)}),
+    ]
+    conditions = [ablating.Condition(name, **how) for name, how in named]
+    return ablating._measured(loading(subject), conditions, chosen, THRESHOLDS, BATCH)
+
+
+def clip(subject: Subject) -> Tables:
+    return clipping._measured(clipping_of(subject, PLAN), (0.5, 2.0), BATCH)
+
+
+def clip_coordinates(subject: Subject) -> Tables:
+    """Some coordinates alone, and the prompts that say where a sweep begins."""
+    clamp, clip = Clamp((1, 2), 0.3, (0,), dims=(1, 4)), clipping_of(subject, Plan((BY_HAND,)))
+    reader = clipping._Entropies(clip, BATCH, changed=False)
+    read(subject, BATCH, reader, interventions=[clamp])
+    rows = [(*place, *both) for place, both in reader.rows.items()]
+    found = intervened(clip.loading, BATCH, THRESHOLDS, clip.sinks(BATCH), (clamp,))
+    return {**found, "entropies": pl.DataFrame(rows, orient="row")}
+
+
+def attribute(subject: Subject) -> Tables:
+    frames = segment_frames(subject, PLAN, BATCH, ranks=2)
+    return {name: pl.concat([frame[name] for frame in frames], how="vertical_relaxed") for name in frames[0]}
+
+
+def lens(subject: Subject) -> Tables:
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(WIDTH, WIDTH, generator=generator) / 99 for _ in range(BLOCKS)]
+    model = LogitLens(subject)
+    tuned = TunedLens(subject, [Translator(weight, weight[0]) for weight in weights])
+    return {
+        "logit": Decoder(subject, model, model).rows(BATCH),
+        "tuned": Decoder(subject, model, tuned).rows(BATCH),
+    }
+
+
+def features(subject: Subject) -> Tables:
+    found = {}
+    for pooling in POOLINGS:
+        own: Any = SimpleNamespace(_pooling=pooling, subject=subject, measured=0)
+        _, rows = TextFeatures._pooled(own, BATCH)
+        found[pooling] = pl.DataFrame(rows.reshape(-1, WIDTH))
+    return found
+
+
+def mcq(subject: Subject) -> Tables:
+    asked = [[Request(prompt.tokens, (3, 4)[: len(prompt)]), Request(prompt.tokens, (5,))] for prompt in BATCH]
+    own: Any = SimpleNamespace(lens=LogitLens(subject), subject=subject, passes=0)
+    _, values = LogLikelihoods._answered(own, BATCH, asked)
+    return {"likelihoods": pl.DataFrame(values[..., 0]), "greedy": pl.DataFrame(values[..., 1])}
+
+
+def heads(subject: Subject) -> Tables:
+    blocks, found = tuple(range(BLOCKS)), {}
+    for name, chosen in (("named", (0, 2)), ("nearest", None)):
+        asked = mapping.Asked(0, blocks, False, chosen, 64)
+        own = mapping._looked_at(subject, asked, {}, 0, BATCH[:1])
+        maps = [(*place, sum(values)) for place, values in sorted(own.maps.found.items())]
+        found[f"{name} numbers"] = own.numbers.drop("phase")
+        found[f"{name} maps"] = pl.DataFrame(maps, orient="row").cast({"column_2": pl.Float64})
+        found[f"{name} tokens"] = own.tokens.states
+        found[f"{name} received"] = own.tokens.blocks
+    return found
+
+
+def scan(subject: Subject) -> Tables:
+    found = _followed(subject, [5, 6, 7])
+    return {"norms": pl.DataFrame(found.norms), "values": pl.DataFrame(found.values.reshape(3, -1))}
+
+
+VERBS: dict[str, Callable[[Subject], Tables]] = {
+    verb.__name__: verb
+    for verb in (survey, plan, ablate, clip, clip_coordinates, attribute, lens, features, mcq, heads, scan)
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def processor(request):
+    return request.param, subject_of(tiny(request.param))
+
+
+@pytest.fixture(scope="module", params=[(0,), (0, 1)], ids=["one place", "two places"])
+def placed(request, processor):
+    with pretended():
+        return subject_of(put(tiny(processor[0]), *request.param))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_gives_the_processors_numbers(processor, placed, verb):
+    expected = VERBS[verb](processor[1])
+    with pretended():
+        found = VERBS[verb](placed)
+    assert set(found) == set(expected)
+    for name, table in expected.items():
+        assert table.height
+        assert_frame_equal(found[name], table, rel_tol=1e-5, abs_tol=1e-5)
