@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import polars as pl
 import pytest
@@ -11,14 +12,14 @@ from polars.testing import assert_frame_equal
 
 from families import BLOCKS, VOCABULARY, WIDTH, tiny
 from pretend import pretended, put
-from thalweg.capture import Subject, subject_of, unembedding_of
+from thalweg.capture import Subject, subject_of
 from thalweg.experiments import _planned as planning
 from thalweg.experiments._ablate import measure as ablating
 from thalweg.experiments._attribute.measure import segment_frames
 from thalweg.experiments._clip import measure as clipping
 from thalweg.experiments._features import POOLINGS, TextFeatures
 from thalweg.experiments._heads import measure as mapping
-from thalweg.experiments._intervened import OnDemand, intervened
+from thalweg.experiments._intervened import OnDemand
 from thalweg.experiments._lens.measure import Decoder
 from thalweg.experiments._mcq.measure import LogLikelihoods, Request
 from thalweg.experiments._pass import read
@@ -54,15 +55,21 @@ def bare(kind: type, **fields: Any) -> Any:
     return made
 
 
-def loading(subject: Subject) -> OnDemand:
-    model = SimpleNamespace(tokenizer=SimpleNamespace(decode=str))
-    return bare(OnDemand, _proved=(subject, unembedding_of(subject)), model=model)
+KNOWN = WeakKeyDictionary[Any, tuple[OnDemand, LogitLens]]()
+"""By model, what is proved once of each."""
+
+
+def known(subject: Subject) -> tuple[OnDemand, LogitLens]:
+    if subject.model not in KNOWN:
+        lens, model = LogitLens(subject), SimpleNamespace(tokenizer=SimpleNamespace(decode=str))
+        KNOWN[subject.model] = bare(OnDemand, _proved=(subject, lens.unembedding), model=model), lens
+    return KNOWN[subject.model]
 
 
 def clipping_of(subject: Subject, plan: Plan) -> Any:
     asked = clipping.Asked((0.5, 2.0), (0, 1, 3), massive_only=False)
     part = SimpleNamespace(header=SimpleNamespace(thresholds=THRESHOLDS), options=THRESHOLDS)
-    return bare(clipping._Clipping, part=part, loading=loading(subject), asked=asked, plan=plan)
+    return bare(clipping._Clipping, part=part, loading=known(subject)[0], asked=asked, plan=plan)
 
 
 def survey(subject: Subject) -> Tables:
@@ -88,21 +95,19 @@ def ablate(subject: Subject) -> Tables:
         (f"{ablating.EMPTIED} compress", {"row_of": "compress", "dims": (3, 5)}),
     ]
     conditions = [ablating.Condition(name, **how) for name, how in named]
-    return ablating._measured(loading(subject), conditions, chosen, THRESHOLDS, BATCH)
+    return ablating._measured(known(subject)[0], conditions, chosen, THRESHOLDS, BATCH)
 
 
 def clip(subject: Subject) -> Tables:
-    return clipping._measured(clipping_of(subject, PLAN), (0.5, 2.0), BATCH)
+    return clipping._measured(clipping_of(subject, PLAN), (0.5,), BATCH)
 
 
 def clip_coordinates(subject: Subject) -> Tables:
     """Some coordinates alone, and the prompts that say where a sweep begins."""
-    clamp, clip = Clamp((1, 2), 0.3, (0,), dims=(1, 4)), clipping_of(subject, Plan((BY_HAND,)))
-    reader = clipping._Entropies(clip, BATCH, changed=False)
-    read(subject, BATCH, reader, interventions=[clamp])
+    reader = clipping._Entropies(clipping_of(subject, Plan((BY_HAND,))), BATCH, changed=False)
+    read(subject, BATCH, reader, interventions=[Clamp((1, 2), 0.3, (0,), dims=(1, 4))])
     rows = [(*place, *both) for place, both in reader.rows.items()]
-    found = intervened(clip.loading, BATCH, THRESHOLDS, clip.sinks(BATCH), (clamp,))
-    return {**found, "entropies": pl.DataFrame(rows, orient="row")}
+    return {"entropies": pl.DataFrame(rows, orient="row")}
 
 
 def attribute(subject: Subject) -> Tables:
@@ -112,9 +117,11 @@ def attribute(subject: Subject) -> Tables:
 
 def lens(subject: Subject) -> Tables:
     generator = torch.Generator().manual_seed(0)
-    weights = [torch.randn(WIDTH, WIDTH, generator=generator) / 99 for _ in range(BLOCKS)]
-    model = LogitLens(subject)
-    tuned = TunedLens(subject, [Translator(weight, weight[0]) for weight in weights])
+    place = known(subject)[1].unembedding.device
+    weights = [(torch.randn(WIDTH, WIDTH, generator=generator) / 99).to(place) for _ in range(BLOCKS)]
+    translators = tuple(Translator(weight, weight[0]) for weight in weights)
+    model = known(subject)[1]
+    tuned = bare(TunedLens, model=model, last=BLOCKS, translators=translators)
     return {
         "logit": Decoder(subject, model, model).rows(BATCH),
         "tuned": Decoder(subject, model, tuned).rows(BATCH),
@@ -132,7 +139,7 @@ def features(subject: Subject) -> Tables:
 
 def mcq(subject: Subject) -> Tables:
     asked = [[Request(prompt.tokens, (3, 4)[: len(prompt)]), Request(prompt.tokens, (5,))] for prompt in BATCH]
-    own: Any = SimpleNamespace(lens=LogitLens(subject), subject=subject, passes=0)
+    own: Any = SimpleNamespace(lens=known(subject)[1], subject=subject, passes=0)
     _, values = LogLikelihoods._answered(own, BATCH, asked)
     return {"likelihoods": pl.DataFrame(values[..., 0]), "greedy": pl.DataFrame(values[..., 1])}
 
