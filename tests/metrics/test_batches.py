@@ -72,7 +72,7 @@ def test_no_gram_matrix_is_kept(width):
     state = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(0))
     state[0, :1] *= 1e4
     states.see(state)
-    held = [value for value in vars_of(states.kept[0]) if isinstance(value, torch.Tensor)]
+    held = [value for value in vars_of(states.kept[0].found[0]) if isinstance(value, torch.Tensor)]
     assert len(held) >= 4
     assert max(value.untyped_storage().nbytes() for value in held) <= 8 * tokens
 
@@ -88,7 +88,7 @@ def test_a_state_full_of_massive_entries_keeps_no_more_than_are_told():
     states.see(state)
     found = states.measured()
     assert found.columns["massive_entry_count"] == [120]
-    assert len(states.kept[0].entries) == 16
+    assert len(states.kept[0].found[0].entries) == 16
     assert list(found.massive[0]) == metrics.massive_activations(state[0])
 
 

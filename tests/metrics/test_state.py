@@ -11,7 +11,7 @@ import torch
 
 from thalweg import metrics
 from thalweg.catalogue import metrics_at
-from thalweg.metrics import _state
+from thalweg.metrics import _kept
 from thalweg.metrics._eigenvalues import SMALL, Eigenvalues
 
 COLUMNS = [
@@ -177,11 +177,11 @@ def test_a_contradiction_is_seen_and_confirmed_in_float64(monkeypatch):
     state[0] *= 500
     right = metrics.spectrum(state.double())
     wrong = Eigenvalues(torch.full_like(right, float(right.mean())), exact=False)
-    monkeypatch.setattr(_state.StateView, "eigenvalues", wrong)
+    monkeypatch.setattr(_kept.StateView, "eigenvalues", wrong)
     recomputed = metrics.measure_state(state).metrics
     assert recomputed["bound_violated"] is False
     assert recomputed["entropy"] == pytest.approx(metrics.entropy(right).item(), rel=1e-5)
-    monkeypatch.setattr(_state, "eigenvalues", lambda *_, **__: Eigenvalues(wrong.values, exact=True))
+    monkeypatch.setattr(_kept, "eigenvalues", lambda *_, **__: Eigenvalues(wrong.values, exact=True))
     assert metrics.measure_state(state).metrics["bound_violated"] is True
 
 

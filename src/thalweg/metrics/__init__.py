@@ -11,8 +11,9 @@ No model, tokenizer, device choice, file or table is known here. In reading orde
 - ``_attribution``    what each part of a block adds to a row, and into which coordinates
 - ``_predictions``    what a state says about the next token, and how probable an answer is
 
-and what these stand on: ``_view`` and ``_eigenvalues`` (one state), ``_padded`` (right-padded vectors; one row for a
-whole prompt).
+and what these stand on: ``_view`` and ``_eigenvalues`` (one state), ``_kept`` (what stays of a batch's states until it
+has passed), ``_padded`` (right-padded vectors; one row for a whole prompt). The same on a GPU, of all prompts and
+states at once: ``_kept_there``, ``_spectra`` with ``_cusolver``, ``_medians`` with ``_median_kernels``.
 """
 
 from thalweg.metrics._attention import (

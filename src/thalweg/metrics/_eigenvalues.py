@@ -21,13 +21,12 @@ Why it is done this way (measured with float64 singular values as the truth, T a
 # torch.linalg and Tensor.tolist carry no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from thalweg.shapes import Float
+from thalweg.shapes import Float, Int
 
 SMALL = 384
 BLOCKED = 128
@@ -80,18 +79,26 @@ def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> 
     return Eigenvalues(torch.linalg.eigvalsh(gram).clamp_min(0).flip(0), exact=True)
 
 
-def float32_noise(shares: Float[Tensor, " rank"], /) -> float:
+def float32_noise(shares: Float[Tensor, "*batch rank"], count: Int[Tensor, "*batch"], /) -> Float[Tensor, "*batch"]:
     """About the most nats that float32 noise in shares of the trace adds to an entropy; errors were up to 0.73 of it.
 
     Noise is a unit of 6e-8 times the largest share. Shares below 16 units are taken for noise around zero: half of them
     are positive and raise the entropy by a unit's worth each. Errors of the others have either sign and add up as a
     random walk.
+
+    Args:
+        shares: of any order, with zeros for what is not there.
+        count: how many there are.
     """
-    unit = 2.0**-24 * float(shares.max())
-    if unit == 0:
-        return 0.0
-    raised = int((shares < NOISE * unit).sum()) / 2 + math.sqrt(len(shares))
-    return raised * unit * (1 - math.log(unit))
+    unit = 2.0**-24 * shares.amax(-1)
+    noisy = count - (shares >= NOISE * unit[..., None]).sum(-1)
+    noise = (noisy / 2 + count.double().sqrt()) * unit * (1 - unit.log())
+    return torch.where(unit == 0, 0.0, noise)
+
+
+def start_vectors(size: int) -> Float[Tensor, "size directions"]:
+    """The same start for every state, whatever other threads draw."""
+    return torch.randn(size, DIRECTIONS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def _deflated(gram: Tensor) -> Tensor | None:
@@ -110,7 +117,8 @@ def _deflated(gram: Tensor) -> Tensor | None:
     tail *= mass / tail.sum()
     shares = torch.cat([tail, leading]) / trace
     entropy = -float(torch.xlogy(shares, shares).sum())
-    if not float32_noise(tail / trace) <= ALLOWED * entropy:  # also where float32 gave NaN instead of an error
+    noise = float32_noise(tail / trace, torch.tensor(len(tail)))
+    if not bool(noise <= ALLOWED * entropy):  # also where float32 gave NaN instead of an error
         return None
     return (shares * trace).sort(descending=True).values
 
@@ -120,9 +128,7 @@ def _deflate(gram: Tensor, trace: float) -> tuple[Tensor, Tensor]:
 
     Those that have converged are taken: none for a flat spectrum, one for each massive direction.
     """
-    # A generator of its own: the same start for every state, whatever other threads draw.
-    start = torch.Generator().manual_seed(0)
-    basis = torch.randn(gram.shape[0], DIRECTIONS, dtype=gram.dtype, generator=start)
+    basis = start_vectors(gram.shape[0])
     for _ in range(ITERATIONS):
         basis = torch.linalg.qr(gram @ basis).Q
     images = gram @ basis

@@ -12,26 +12,21 @@ to call from several threads; no global setting is touched.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from thalweg.catalogue import METRICS
 from thalweg.metrics import _spectrum
-from thalweg.metrics._eigenvalues import Eigenvalues, eigenvalues
-from thalweg.metrics._norms import LIMIT, MassiveActivation, massive_among, norms_columns
-from thalweg.metrics._theory import MassiveBound, Span, Theorem, massive_columns, span_of, theorem_columns
-from thalweg.metrics._view import StateView
+from thalweg.metrics._kept import NOISE, ROUNDING, Kept, KeptHere, joined, numbers, violations
+from thalweg.metrics._kept_there import KeptThere
+from thalweg.metrics._norms import MassiveActivation, massive_among, norms_columns
+from thalweg.metrics._theory import MassiveBound, Theorem, massive_columns, theorem_columns
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Bool, Float, Int
 
 SPECTRAL = tuple(row.name for row in METRICS if row.needs == ("spectrum",))
-VARIANTS = tuple(row.name for row in METRICS if row.variant)
-WITHOUT_MASSIVE = ("entropy_without_massive", "entropy_without_massive_normalized")
-ROUNDING, NOISE = 1e-10, 1e-5
-"""By how much a bound may be missed, where eigenvalues came from float64 and from float32."""
 Value = float | int | bool | str | None
 
 
@@ -63,28 +58,6 @@ class StatesMeasurement:
     massive: list[tuple[MassiveActivation, ...]]
     row_norms: Float[Tensor, "state batch token"]
     finite: Bool[Tensor, "state batch"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What is kept of one prompt's state; -1 and NaN for what is undefined."""
-
-    row_sq: Tensor
-    inner: Tensor
-    spectrum: Tensor
-    shares: Tensor
-    others: dict[str, float]
-    undefined: str | None
-    median_norm: float = math.nan
-    peak_value: float = math.nan
-    peak_position: int = -1
-    peak_dim: int = -1
-    median_abs: float = math.nan
-    massive_row_count: int = -1
-    massive_rank: int = -1
-    massive_entry_count: int = -1
-    entries: Sequence[tuple[int, int, float]] = ()
-    exact: bool = True
 
 
 def measure_state(
@@ -167,7 +140,8 @@ class StatesOfBatch:
         self.tokens, self.sink_position, self.massive_ratio = lengths.cpu(), sink_position, massive_ratio
         self.without_massive = without_massive or [True] * len(lengths)
         self.variants = variants
-        self.kept, self.sinks, self.width = list[_Kept](), list[Tensor](), 0
+        self.kept, self.sinks, self.width = list[KeptHere | KeptThere](), list[Tensor](), 0
+        self.place = torch.device("cpu")
 
     def see(self, state: Float[Tensor, "batch token width"], /, sinks: Int[Tensor, " batch"] | None = None) -> None:
         """Keep what is needed of the next state.
@@ -179,22 +153,37 @@ class StatesOfBatch:
         Raises:
             ValueError: the state has no token or no dimension.
         """
+        if 0 in state.shape:
+            raise ValueError(f"A state needs at least one token and one dimension; got shape {tuple(state.shape)}.")
         if sinks is None:
             sinks = torch.where(self.tokens > self.sink_position, self.sink_position, -1)
-        prompts = zip(state, self.tokens.tolist(), sinks.tolist(), self.without_massive, strict=True)
-        self.kept += [self._keep(StateView(rows[:tokens]), sink, alone=alone) for rows, tokens, sink, alone in prompts]
-        self.sinks.append(sinks.cpu())
+        sinks = sinks.cpu()
+        if not self.kept or state.device != self.place:
+            self.place = state.device
+            self.kept.append(self._keeper())
+        self.kept[-1].see(state, sinks)
+        self.sinks.append(sinks)
         self.width = state.shape[2]
+
+    def _keeper(self) -> KeptHere | KeptThere:
+        here = self.place.type in ("cpu", "mps")  # Apple's GPU has no float64
+        make = KeptHere if here else partial(KeptThere, device=self.place)
+        return make(
+            self.tokens,
+            massive_ratio=self.massive_ratio,
+            without_massive=self.without_massive,
+            variants=self.variants,
+        )
 
     def measured(self) -> StatesMeasurement:
         """What the states that were shown say: the columns of the ``layers`` table, but for its keys."""
         sink, width = torch.stack(self.sinks), self.width
         tokens = self.tokens.expand(sink.shape)
 
+        kept = joined([each.kept() for each in self.kept])
+
         def every(name: str) -> Tensor:
-            values = [getattr(one, name) for one in self.kept]
-            is_vector = isinstance(values[0], Tensor)
-            return (pad_sequence(values, batch_first=True) if is_vector else _numbers(values)).unflatten(0, sink.shape)
+            return getattr(kept, name).unflatten(0, sink.shape)
 
         row_sq, spectrum = every("row_sq"), every("spectrum")
         norms = row_sq.sqrt()
@@ -210,75 +199,46 @@ class StatesOfBatch:
         return StatesMeasurement(
             columns={
                 **{name: _listed(values) for name, values in columns.items()},
-                **{name: [one.others.get(name) for one in self.kept] for name in self._other_names()},
-                "reason": self._reasons(columns),
+                **{name: list(values) for name, values in kept.others.items()},
+                "reason": self._reasons(norms, columns),
             },
-            massive=self._massive(norms),
+            massive=self._massive(norms, kept),
             row_norms=norms,
             finite=norms.isfinite().all(-1),
         )
 
-    def _keep(self, view: StateView, sink: int, *, alone: bool) -> _Kept:
-        others = _other_entropies(view, sink) if self.variants else {}
-        if alone:
-            others |= dict(zip(WITHOUT_MASSIVE, _spectrum.without_massive_of(view, self.massive_ratio), strict=True))
-        if view.undefined:
-            unknown = torch.full((view.rank,), math.nan, dtype=torch.float64)
-            return _Kept(view.row_sq, 0 * view.row_sq, unknown, unknown[:1], others, view.undefined)
-        inner = view.inner(sink) if sink >= 0 else 0 * view.row_sq
-        span = span_of(view, self.massive_ratio)
-        spectrum = _confirmed(view, sink, inner, span)
-        position, dim, value = view.peak
-        return _Kept(
-            row_sq=view.row_sq,
-            inner=inner,
-            spectrum=spectrum.values,
-            shares=span.shares,
-            others=others,
-            undefined=None,
-            median_norm=view.median_norm,
-            peak_value=value,
-            peak_position=position,
-            peak_dim=dim,
-            median_abs=view.median_abs,
-            massive_row_count=span.rows,
-            massive_rank=len(span.shares),
-            massive_entry_count=len(view.massive_entries),
-            entries=view.massive_entries[:LIMIT],
-            exact=spectrum.exact,
-        )
-
-    def _other_names(self) -> tuple[str, ...]:
-        return WITHOUT_MASSIVE + (VARIANTS if self.variants else ())
-
-    def _massive(self, norms: Tensor) -> list[tuple[MassiveActivation, ...]]:
+    def _massive(self, norms: Tensor, kept: Kept) -> list[tuple[MassiveActivation, ...]]:
         """The massive rows and entries of each state and prompt."""
-        least = self.massive_ratio * _numbers([one.median_norm for one in self.kept])
-        rows = norms.flatten(0, 1)
+        least, rows = self.massive_ratio * kept.median_norm, norms.flatten(0, 1)
         standing = (rows >= least[:, None]) & (rows > 0)
-        places: list[list[int]] = [[] for _ in self.kept]
+        places: list[list[int]] = [[] for _ in rows]
         for number, position in standing.nonzero().tolist():
             places[number].append(position)
         return [
-            tuple(massive_among(own, norm, one.entries)) if own or one.entries else ()
-            for own, norm, one in zip(places, rows, self.kept, strict=True)
+            tuple(massive_among(own, norm, entries)) if own or entries else ()
+            for own, norm, entries in zip(places, rows, kept.entries, strict=True)
         ]
 
-    def _reasons(self, columns: Mapping[str, Tensor]) -> list[Value]:
+    def _reasons(self, norms: Tensor, columns: Mapping[str, Tensor]) -> list[Value]:
         """Why some columns are NaN, in words; None where none is."""
         rank = self.tokens.clamp_max(self.width)
+        finite = norms.isfinite().all(-1)
+        defined = finite & (norms > 0).any(-1)
         said = (
-            (self.tokens == 1, "one token: nothing to compare it with"),
-            ((self.tokens > 1) & (rank < 3), "min(T, d) = {rank}: no third singular value"),
-            (torch.stack(self.sinks) < 0, f"no token at sink position {self.sink_position}"),
+            (~finite, "the state is not finite"),
+            (finite & ~defined, "the state is zero"),
+            (defined & (self.tokens == 1), "one token: nothing to compare it with"),
+            (defined & (self.tokens > 1) & (rank < 3), "min(T, d) = {rank}: no third singular value"),
+            (defined & (torch.stack(self.sinks) < 0), f"no token at sink position {self.sink_position}"),
             (columns["M"] == 0, "the sink's row is zero"),
             ((columns["R"] == 0) & (self.tokens > 1), "every row but the sink's is zero"),
+            (defined & (columns["massive_rank"] < 0), "more massive rows than are kept of a state longer than wide"),
         )
-        found: list[list[str]] = [[] for _ in self.kept]
+        found: list[list[str]] = [[] for _ in finite.flatten()]
         for flags, words in said:
-            for number in flags.expand(len(self.sinks), -1).flatten().nonzero().flatten().tolist():
+            for number in flags.flatten().nonzero().flatten().tolist():
                 found[number].append(words.format(rank=int(rank[number % len(rank)])))
-        return [one.undefined or "; ".join(words) or None for one, words in zip(self.kept, found, strict=True)]
+        return ["; ".join(words) or None for words in found]
 
 
 def bound_violated(
@@ -301,40 +261,8 @@ def bound_violated(
     """
     # None, of a state without a number of massive rows, enters no bound
     terms = {each.name: getattr(record, each.name) for record in (bounds, massive) for each in fields(record)}
-    columns = {name: _numbers(0 if value is None else value) for name, value in terms.items()}
+    columns = {name: numbers(0 if value is None else value) for name, value in terms.items()}
     return bool(violations(spectrum, columns, torch.tensor(tolerance)))
-
-
-def violations(spectrum: Tensor, columns: Mapping[str, Tensor], tolerance: Tensor) -> Tensor:
-    """The same for many states, of the columns by name."""
-    whole, entropy = spectrum.sum(-1), _spectrum.entropy(spectrum)
-    most = entropy - tolerance * entropy.clamp_min(1)
-    rank, sums = columns["massive_rank"], spectrum.cumsum(-1)
-    leading = torch.where(rank > 0, sums.gather(-1, (rank - 1).clamp_min(0)[..., None])[..., 0], 0.0) / whole
-    found = (
-        (spectrum[..., 0] < columns["sigma1_sq_bound"] - tolerance * whole)
-        | (spectrum[..., 1:].sum(-1) / whole > (1 - columns["alpha"]) * columns["R"] / whole + tolerance)
-        | (leading < columns["massive_share"] - tolerance)
-    )
-    for name in ("entropy_bound", "entropy_bound_weak", "entropy_bound_massive"):
-        found = found | (most > columns[name])
-    return found
-
-
-def _confirmed(view: StateView, sink: int, inner: Tensor, span: Span) -> Eigenvalues:
-    """The spectrum; in float64 where float32 would contradict the theorem."""
-    found = view.eigenvalues
-    if found.exact:
-        return found
-    rank = torch.tensor(len(span.shares))
-    columns = {
-        **theorem_columns(view.row_sq, inner, *view.shape, sink=torch.tensor(sink)),
-        **massive_columns(span.shares, rank, *view.shape),
-        "massive_rank": rank,
-    }
-    if not bool(violations(found.values, columns, torch.tensor(NOISE))):
-        return found
-    return eigenvalues(view.gram, exact=True)
 
 
 def _spectral(spectrum: Tensor, rank: Tensor) -> dict[str, Tensor]:
@@ -346,18 +274,6 @@ def _spectral(spectrum: Tensor, rank: Tensor) -> dict[str, Tensor]:
         column = columns[f"sigma{order}_sq"]
         columns[f"sigma{order}_sq"] = torch.where(rank >= order, column, math.nan)
     return columns
-
-
-def _other_entropies(view: StateView, sink: int) -> dict[str, float]:
-    if view.undefined:
-        return dict.fromkeys(VARIANTS, math.nan)
-    options = {"entropy_without_sink": {"sink_position": sink}}
-    return {name: getattr(_spectrum, name)(view.state, **options.get(name, {})) for name in VARIANTS}
-
-
-def _numbers(values: float | int | Sequence[float | int]) -> Tensor:
-    """As precise as Python's own."""
-    return torch.from_numpy(np.array(values))
 
 
 def _listed(values: Tensor) -> list[Value]:

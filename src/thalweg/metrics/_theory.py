@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from thalweg.metrics._spectra import symmetric_eigen
 from thalweg.metrics._view import StateView
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float, Int
@@ -238,14 +239,31 @@ def span_of(view: StateView, massive_ratio: float) -> Span:
     if not positions:
         return Span(0, torch.tensor(0), torch.zeros(0, dtype=torch.float64))
     products = torch.stack([view.inner(position) for position in positions], dim=1)
-    if len(positions) == 1:
-        along = products[:, 0].square().sum() / products[positions[0], 0]
-        return Span(1, torch.tensor(1), (along / view.frobenius_sq)[None])
-    squares, turn = torch.linalg.eigh(products[positions])
-    kept = squares > SPAN**2 * squares[-1]
-    inside = products @ (turn[:, kept] / squares[kept].sqrt())
-    shares = (torch.linalg.eigvalsh(inside.T @ inside) / view.frobenius_sq).clamp(0, 1)
-    return Span(len(positions), torch.tensor(len(shares)), shares)
+    rank, shares = span_shares(products[positions][None], (products.T @ products)[None], view.frobenius_sq)
+    return Span(len(positions), rank[0], shares[0])
+
+
+def span_shares(
+    among: Float[Tensor, "*states massive massive"],
+    through: Float[Tensor, "*states massive massive"],
+    whole: Float[Tensor, "*states"] | float,
+) -> tuple[Int[Tensor, "*states"], Float[Tensor, "*states massive"]]:
+    """Dimension of the span of some rows and the shares that lie in it, 0 beyond the dimension.
+
+    Args:
+        among: inner products of these rows, K; 0 in the place of rows that are not there.
+        through: inner products of the columns of B, which holds theirs with all rows.
+        whole: squared Frobenius norm of the state.
+    """
+    whole = torch.as_tensor(whole, dtype=among.dtype, device=among.device)[..., None]
+    if among.shape[-1] == 1:
+        own = among[..., 0]
+        return (own[..., 0] > 0).long(), torch.where(own > 0, through[..., 0] / own / whole, 0.0)
+    squares, turn = symmetric_eigen(among, vectors=True)
+    kept = squares > SPAN**2 * squares[..., -1:]
+    turn = turn * torch.where(kept, squares.rsqrt(), 0.0)[..., None, :]
+    inside, _ = symmetric_eigen(turn.mT @ through @ turn)
+    return kept.sum(-1), (inside / whole).clamp(0, 1)
 
 
 def _given(share: Tensor) -> Tensor:

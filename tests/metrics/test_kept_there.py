@@ -1,0 +1,104 @@
+"""What is computed of all prompts and states at once is what is computed of each.
+
+Here the device is the processor, so that everything but the solver and the kernels is what runs on a GPU. Tolerances:
+the promise of ``_eigenvalues`` for what follows from a spectrum; products in float32 for half precision, 1e-6.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from thalweg import metrics
+from thalweg.metrics import _kept_there
+from thalweg.metrics._kept_there import KeptThere
+from thalweg.metrics._spectra import spectra
+from thalweg.metrics._state import SPECTRAL
+
+KINDS = (
+    "plain",
+    "massive",
+    "two massive",
+    "massive elsewhere",
+    "mean direction",
+    "equal rows",
+    "zero rows",
+    "one direction",
+    "decaying",
+)
+TOKENS = (23, 1, 4, 30)
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch):
+    """From here on states are reduced as there."""
+
+    def there(self):
+        options = {name: getattr(self, name) for name in ("massive_ratio", "without_massive", "variants")}
+        return KeptThere(self.tokens, torch.device("cpu"), **options)
+
+    return lambda: monkeypatch.setattr(metrics.StatesOfBatch, "_keeper", there)
+
+
+def measured(shown, **options):
+    states = metrics.StatesOfBatch(torch.tensor(TOKENS), **options)
+    for batch in shown:
+        states.see(batch)
+    return states.measured()
+
+
+def batch_of(states, dtype):
+    """Padded with what must not be looked at."""
+    tokens, width = max(len(state) for state in states) + 2, states[0].shape[1]
+    batch = torch.full((len(states), tokens, width), math.nan, dtype=dtype)
+    for number, state in enumerate(states):
+        batch[number, : len(state)] = torch.tensor(state)
+    return batch
+
+
+def compared(here, there, *, absolute):
+    """``absolute``: of a share of the squared Frobenius norm, and so of an entropy."""
+    assert here.columns.keys() == there.columns.keys()
+    for name, wanted in here.columns.items():
+        for number, (one, other) in enumerate(zip(wanted, there.columns[name], strict=True)):
+            if not isinstance(one, float):
+                assert other == one, (name, number)
+                continue
+            allowed = 1e-12
+            if name in SPECTRAL or "entropy" in name or "alpha" in name:
+                allowed = absolute
+            if name.startswith("sigma"):
+                allowed *= here.columns["frobenius_sq"][number]
+            if name.startswith("dominance"):  # what it divides by is a share of the whole that may be rounding
+                allowed = absolute * one**2
+            if math.isinf(one) or one > 1 / absolute:
+                assert other > 0.1 / absolute, (name, number)
+            else:
+                assert other == pytest.approx(one, rel=1e-5, abs=allowed, nan_ok=True), (name, number)
+    for one, other in zip(here.massive, there.massive, strict=True):
+        assert [replace(each, row_norm=0.0) for each in one] == [replace(each, row_norm=0.0) for each in other]
+        assert [each.row_norm for each in one] == pytest.approx([each.row_norm for each in other], rel=1e-9)
+    torch.testing.assert_close(here.row_norms, there.row_norms, rtol=1e-9, atol=0, equal_nan=True)
+    assert torch.equal(here.finite, there.finite)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("width", [9, 40], ids=["over dimensions", "over tokens"])
+def test_a_device_says_what_the_processor_says(state_of, as_on_a_device, width, dtype):
+    options = {"massive_ratio": 4.0, "sink_position": 1, "without_massive": [True, True, False, True]}
+    shown = list[torch.Tensor]()
+    for seed, kind in enumerate(KINDS):
+        states = [state_of(kind, tokens, width, seed) for tokens in TOKENS]
+        if kind == "plain":
+            states[2][:] = 0
+            states[0][3, 2] = math.inf
+            states[3] *= 1e4
+            states[3][5, 3:5] = 3e9, -3e9  # entries that are massive
+        shown.append(batch_of(states, dtype))
+    absolute = 2e-6 if dtype == torch.bfloat16 else 1e-7
+    expected = measured(shown, **options)
+    as_on_a_device()
+    compared(expected, measured(shown, **options), absolute=absolute)
+    assert max(value for value in expected.columns["massive_rank"] if value is not None) >= 2
+    assert max(value for value in expected.columns["massive_entry_count"] if value is not None) >= 2
