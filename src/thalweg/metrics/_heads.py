@@ -11,9 +11,10 @@ reaches them. No loop over prompts, heads or tokens.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, 
 from thalweg.shapes import Bool, Float, Int
 
 DORMANT = 0.1
-KEPT = 2**18  # what fits a cache; more is slower at T = 1024, less at a few hundred tokens
+KEPT, KEPT_THERE = 2**18, 2**26
+"""Numbers kept before they are reduced: on a processor what fits a cache; more is slower at T = 1024, less at a few
+hundred tokens. A device wants few and large operations."""
 STATISTICS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum", "visible")
 _TYPES: dict[str, type] = {"top_position": np.int64, "dormant": np.bool_}
 
@@ -113,7 +116,8 @@ class HeadsOfBatch:
     def __init__(self, lengths: Lengths, *, sink_position: int = 0) -> None:
         self.lengths, self.sink_position = lengths, sink_position
         self.kept, self.blocks = list[tuple[Tensor, ...]](), list[int]()
-        self.found = list[HeadsMeasurement]()
+        self.there = lengths  # where the blocks are
+        self.found = list[_Reduced]()
 
     def see(
         self,
@@ -137,36 +141,41 @@ class HeadsOfBatch:
         """
         norms = _row_norms(key), _row_norms(value), _written(outputs, factors)
         vectors = (*(statistics[name] for name in STATISTICS), *norms)
-        if self.kept and [(one.shape, one.device) for one in self.kept[0]] != [
-            (one.shape, one.device) for one in vectors
-        ]:
-            self._reduce()  # blocks of another shape, or on another device
+        if self.kept and _alike(self.kept[0]) != _alike(vectors):
+            self._reduce()
+        if self.there.device != key.device:
+            self.there = self.lengths.to(key.device)
         self.kept.append(vectors)
         self.blocks.append(block)
-        if len(self.kept) * sum(one.numel() for one in vectors) > KEPT:
+        room = KEPT if key.device.type == "cpu" else KEPT_THERE
+        if len(self.kept) * sum(one.numel() for one in vectors) > room:
             self._reduce()
 
     def measured(self) -> HeadsMeasurement:
         """What the blocks that were shown say."""
         self._reduce()
-        parts = [vars(one) for one in self.found]
-        if not parts:
+        if not self.found:
             nothing = np.zeros(0, dtype=np.int64)
             return HeadsMeasurement({}, nothing, nothing, nothing)
-        names = parts[0]["columns"]
+        names, prompts = self.found[0].names, len(self.lengths)
+        together = [_here([one.table for one in alike]) for _, alike in groupby(self.found, _place_of)]
+        table = np.concatenate(together, axis=1)
+        shapes = [(one.blocks, one.heads) for one in self.found]
         return HeadsMeasurement(
-            {name: np.concatenate([part["columns"][name] for part in parts]) for name in names},
-            **{name: np.concatenate([part[name] for part in parts]) for name in ("block", "prompt", "head")},
+            {name: row.astype(_TYPES.get(name, row.dtype)) for name, row in zip(names, table, strict=True)},
+            block=np.concatenate([np.repeat(blocks, prompts * heads) for blocks, heads in shapes]),
+            prompt=np.concatenate([np.tile(np.repeat(np.arange(prompts), h), len(b)) for b, h in shapes]),
+            head=np.concatenate([np.tile(np.arange(heads), prompts * len(blocks)) for blocks, heads in shapes]),
         )
 
     def _reduce(self) -> None:
-        """Every column of the blocks that are kept, in one copy to the processor."""
+        """Every column of the blocks that are kept, where they are."""
         if not self.kept:
             return
         vectors = [torch.cat(each) for each in zip(*self.kept, strict=True)]
         blocks, self.kept, self.blocks = self.blocks, [], []
         statistics, (key, value, written) = dict(zip(STATISTICS, vectors, strict=False)), vectors[len(STATISTICS) :]
-        lengths, sink = self.lengths.to(key.device).repeat(len(blocks)), self.sink_position
+        lengths, sink = self.there.repeat(len(blocks)), self.sink_position
         columns = head_metrics(**statistics, lengths=lengths, sink_position=sink)
         heads = written.shape[1]
         for name, norms in (("value", value), ("key", key)):
@@ -175,17 +184,31 @@ class HeadsOfBatch:
                 columns[f"{place}_{name}_norm"] = column.repeat_interleave(heads // column.shape[1], dim=1)
         columns["head_write_norm"] = mean(written, lengths)
         columns["dormant"] = dormant(columns["head_write_norm"])
-        table = torch.stack([column.to(precision(written)) for column in columns.values()]).flatten(1).cpu().numpy()
-        numbers = {name: row.astype(_TYPES.get(name, row.dtype)) for name, row in zip(columns, table, strict=True)}
-        prompts = len(self.lengths)
-        self.found.append(
-            HeadsMeasurement(
-                numbers,
-                block=np.repeat(blocks, prompts * heads),
-                prompt=np.tile(np.repeat(np.arange(prompts), heads), len(blocks)),
-                head=np.tile(np.arange(heads), prompts * len(blocks)),
-            )
-        )
+        table = torch.stack([column.to(precision(written)) for column in columns.values()]).flatten(1)
+        self.found.append(_Reduced(tuple(columns), table, blocks, heads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced:
+    """Columns of some blocks, where these were."""
+
+    names: tuple[str, ...]
+    table: Float[Tensor, "column row"]
+    blocks: list[int]
+    heads: int
+
+
+def _place_of(reduced: _Reduced) -> torch.device:
+    return reduced.table.device
+
+
+def _here(tables: Sequence[Tensor]) -> np.ndarray:
+    """In one copy."""
+    return torch.cat(list(tables), dim=1).cpu().numpy()
+
+
+def _alike(vectors: Sequence[Tensor]) -> list[object]:
+    return [vectors[0].device, *(one.shape for one in vectors)]
 
 
 class SinkAndRest(NamedTuple):
@@ -296,11 +319,13 @@ def dormant_rate(flags: Bool[Tensor, "*batch head"], /) -> Float[Tensor, "*batch
 
 def _product_dtype(outputs: Tensor) -> torch.dtype:
     """The cheapest dtype whose products no global switch makes coarser: float32 is five times faster than float64."""
+    place = outputs.device.type
+    if outputs.dtype == torch.float64 or place not in ("cpu", "cuda") or torch.is_autocast_enabled(place):
+        return precision(outputs)
+    backend: Any = torch.backends.mkldnn if place == "cpu" else torch.backends.cuda
     # Where PyTorch does not tell the mode, float64 is safe.
-    mode = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", "unknown")
-    exact = mode in ("none", "ieee") and not torch.is_autocast_enabled("cpu")
-    on_cpu = outputs.device.type == "cpu" and outputs.dtype != torch.float64
-    return torch.float32 if on_cpu and exact else precision(outputs)
+    mode = getattr(getattr(backend, "matmul", None), "fp32_precision", "unknown")
+    return torch.float32 if mode in ("none", "ieee") else precision(outputs)
 
 
 def _row_norms(vectors: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """What ``_kept`` says, taken from states on a device: of all prompts at once, and without waiting for it.
 
-Conventions: those of ``_kept``. Of each state vectors stay on the device, and its Gram matrix: its products of half
-precision are exact in float32, in which they are summed, which leaves up to 2e-6 nats in an entropy; float32 is multiplied as float64, which no setting makes
-coarser. Over dimensions a massive row would enter every sum, and the others would drown in its rounding, so the `MOST`
-largest rows stay themselves, and their products are added in float64; where more are massive, what these say is
-undefined. When the batch has passed, or the matrices fill `SHARE` of the free memory, spectra are computed for all of
-them together.
+Conventions: those of ``_kept``. Of each state vectors stay on the device, and its Gram matrix. Its products of half
+precision are exact in float32, in which they are summed; that leaves up to 2e-6 nats in an entropy. float32 is
+multiplied as float64, which no setting makes coarser. Over dimensions a massive row would enter every sum, and the
+others would drown in its rounding, so the `MOST` largest rows stay themselves, and their products are added in float64;
+where more are massive, what these say is undefined. When the batch has passed, or the matrices fill `SHARE` of the free
+memory, spectra are computed for all of them together.
 """
 
 # torch.linalg and Tensor.tolist carry no types.
@@ -187,7 +187,9 @@ class KeptThere:
             entries=torch.cat([one.entries for one in seen]),
         )
 
-    def _span(self, row_sq: Tensor, massive: Tensor, grams: Tensor, largest: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _span(
+        self, row_sq: Tensor, massive: Tensor, grams: Tensor, largest: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """How many rows are massive, the dimension of their span, and the shares in it."""
         rows = massive.sum(-1)
         most = int(rows.max())
