@@ -32,8 +32,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thalweg import metrics
 from thalweg.capture import AttentionSeen, Subject, observe, subject_of
-from thalweg.metrics._medians import median_magnitudes
 from thalweg.metrics._spectra import spectra
+from thalweg.metrics._vectors import state_vectors
 from thalweg.streaming import LogitRule, blockwise_attention, streamed_attention
 
 TINY = "--tiny" in sys.argv
@@ -217,7 +217,7 @@ def _states_are_right() -> Rows:
                 if not name.startswith("dominance")
             )
             same = all(here[name] == there[name] for name in ("massive_rank", "peak_dim", "row_position"))
-            medians = median_magnitudes(state.to(DEVICE).abs(), lengths.to(DEVICE)).tolist() == here["median_abs"][:4]
+            medians = state_vectors(state.to(DEVICE), lengths.to(DEVICE)).median.tolist() == here["median_abs"][:4]
             said = f"worst {worst[0]:.0e} ({worst[1]}), positions {'equal' if same else 'DIFFER'}"
             said += f", medians {'equal' if medians else 'DIFFER'}"
             found.append([f"states, {tokens} x {width}, {str(dtype)[6:]}, against the processor's", said])

@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from thalweg import metrics
-from thalweg.metrics import _kept_there
 from thalweg.metrics._kept_there import KeptThere
-from thalweg.metrics._spectra import spectra
 from thalweg.metrics._state import SPECTRAL
 
 KINDS = (

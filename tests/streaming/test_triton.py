@@ -130,8 +130,8 @@ def test_the_log_sums_are_those_of_both_implementations(options):
 
 def test_kernels_that_do_not_run_are_said_once_and_replaced(monkeypatch):
     query, key, value = random_heads(tokens=9)
-    monkeypatch.setattr(_attention, "_broken", set())
-    monkeypatch.setattr(_attention, "kernels_fit", lambda *_: not _attention._broken)
+    monkeypatch.setattr(_attention.KERNELS, "broken", False)
+    monkeypatch.setattr(_attention, "kernels_fit", lambda *_: not _attention.KERNELS.broken)
 
     def refused(*_, **__):
         raise OSError("no C compiler")
@@ -145,7 +145,7 @@ def test_kernels_that_do_not_run_are_said_once_and_replaced(monkeypatch):
     assert torch.equal(again.output, expected.output)
 
 
-def test_what_the_kernels_compute_goes_to_them_and_nothing_else(monkeypatch):
+def test_what_the_kernels_compute_goes_to_them_and_nothing_else():
     query, key, value = random_heads(tokens=9)
     assert not _attention.kernels_fit(query, key, value, LogitRule())  # on a processor
 
@@ -156,7 +156,6 @@ def test_what_the_kernels_compute_goes_to_them_and_nothing_else(monkeypatch):
         on_cuda = (each.as_subclass(OnCuda) for each in (query, key, value))
         return _attention.kernels_fit(*on_cuda, LogitRule(**rule))
 
-    monkeypatch.setattr(_attention, "_broken", set())
     assert fits(query, key, value)
     assert fits(query.bfloat16(), key.bfloat16(), value.bfloat16(), bias=torch.zeros(1, 4, 1, 9))
     assert not fits(query, key, value, bias=torch.zeros(1, 4, 9, 9))

@@ -13,7 +13,8 @@ No model, tokenizer, device choice, file or table is known here. In reading orde
 
 and what these stand on: ``_view`` and ``_eigenvalues`` (one state), ``_kept`` (what stays of a batch's states until it
 has passed), ``_padded`` (right-padded vectors; one row for a whole prompt). The same on a GPU, of all prompts and
-states at once: ``_kept_there``, ``_spectra`` with ``_cusolver``, ``_medians`` with ``_median_kernels``.
+states at once: ``_kept_there``, ``_spectra`` with ``_cusolver``, ``_vectors`` with ``_state_kernels``, ``_copies``; and
+``_write_kernel`` for what heads write.
 """
 
 from thalweg.metrics._attention import (

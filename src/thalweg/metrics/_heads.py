@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.kernels import Kernels
 from thalweg.metrics import _attention
+from thalweg.metrics._copies import here
 from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, positions, precision, real
 from thalweg.shapes import Bool, Float, Int
 
@@ -29,6 +31,8 @@ KEPT, KEPT_THERE = 2**18, 2**26
 """Numbers kept before they are reduced: on a processor what fits a cache; more is slower at T = 1024, less at a few
 hundred tokens. A device wants few and large operations."""
 STATISTICS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum", "visible")
+WIDEST = 256
+KERNELS = Kernels("heads", "torch computes what they do")
 _TYPES: dict[str, type] = {"top_position": np.int64, "dormant": np.bool_}
 
 
@@ -158,7 +162,10 @@ class HeadsOfBatch:
             nothing = np.zeros(0, dtype=np.int64)
             return HeadsMeasurement({}, nothing, nothing, nothing)
         names, prompts = self.found[0].names, len(self.lengths)
-        together = [_here([one.table for one in alike]) for _, alike in groupby(self.found, _place_of)]
+        together = [
+            here(torch.cat([one.table for one in alike], dim=1))[0].numpy()
+            for _, alike in groupby(self.found, _place_of)
+        ]
         table = np.concatenate(together, axis=1)
         shapes = [(one.blocks, one.heads) for one in self.found]
         return HeadsMeasurement(
@@ -200,11 +207,6 @@ class _Reduced:
 
 def _place_of(reduced: _Reduced) -> torch.device:
     return reduced.table.device
-
-
-def _here(tables: Sequence[Tensor]) -> np.ndarray:
-    """In one copy."""
-    return torch.cat(list(tables), dim=1).cpu().numpy()
 
 
 def _alike(vectors: Sequence[Tensor]) -> list[object]:
@@ -286,6 +288,12 @@ def head_write_norm(
 
 def _written(outputs: Tensor, factors: Tensor) -> Vectors:
     """Norm of what each head adds at each token."""
+    if KERNELS.fit(outputs) and outputs.shape[-1] <= WIDEST:
+        from thalweg.metrics._write_kernel import written_norms
+
+        norms = KERNELS.run(written_norms, outputs.detach(), factors)
+        if norms is not None:
+            return norms
     dtype = _product_dtype(outputs)
     return _row_norms(outputs.detach().to(dtype) @ factors.to(dtype).mT)
 

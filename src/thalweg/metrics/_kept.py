@@ -34,7 +34,7 @@ Entries = Sequence[tuple[int, int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """On the processor, float64 where nothing else is said.
+    """On the device of the states, float64 where nothing else is said.
 
     Attributes:
         row_sq: squared row norms, 0 at pads.
@@ -74,6 +74,8 @@ def joined(parts: Sequence[Kept]) -> Kept:
             return {key: [one for value in values for one in value[key]] for key in values[0]}
         if not isinstance(values[0], Tensor):
             return [one for value in values for one in value]
+        if len({value.device for value in values}) > 1:
+            values = [value.cpu() for value in values]
         width = max(value.shape[-1] for value in values)
         if values[0].ndim == 2:
             values = [torch.nn.functional.pad(value, (0, width - value.shape[1])) for value in values]

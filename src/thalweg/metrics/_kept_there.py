@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from thalweg.metrics import _spectrum
+from thalweg.metrics._copies import here
 from thalweg.metrics._kept import NOISE, VARIANTS, WITHOUT_MASSIVE, Entries, Kept, joined, other_entropies, violations
-from thalweg.metrics._medians import median_magnitudes
 from thalweg.metrics._norms import LIMIT, median_norms
 from thalweg.metrics._spectra import spectra
 from thalweg.metrics._theory import massive_columns, span_shares, theorem_columns
-from thalweg.metrics._view import ENTRY_FLOOR, ENTRY_RATIO, StateView
+from thalweg.metrics._vectors import StateVectors, state_vectors
+from thalweg.metrics._view import StateView
 from thalweg.shapes import Bool, Float, Int
 
 HALF = (torch.bfloat16, torch.float16)
@@ -35,17 +36,20 @@ NUMBERS = 2**26, 2**29  # of Gram matrices that are kept, at least and at most
 SHARE = 1 / 100  # numbers kept, over free bytes: spectra take some twenty bytes a number
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The vectors that stay of one state, rows for its prompts."""
+@dataclass(slots=True)
+class _Run:
+    """What is kept of several states until their matrices are reduced; over dimensions `inner` and `largest` too."""
 
-    row_sq: Float[Tensor, "batch token"]
-    inner: Float[Tensor, "batch token"]
-    peaks: Float[Tensor, "batch token"]
-    peak_dims: Int[Tensor, "batch token"]
-    median: Float[Tensor, " batch"]
-    entry_count: Int[Tensor, " batch"]
-    entries: Float[Tensor, "batch three entry"]
+    vectors: list[StateVectors]
+    entries: list[Float[Tensor, "batch three entry"]]
+    grams: list[Float[Tensor, "batch size size"]]
+    sinks: list[Int[Tensor, " batch"]]
+    inner: list[Float[Tensor, "batch token"]]
+    largest: list[Float[Tensor, "batch row width"]]
+
+    @classmethod
+    def empty(cls) -> "_Run":
+        return cls([], [], [], [], [], [])
 
 
 class KeptThere:
@@ -65,12 +69,10 @@ class KeptThere:
         self.alone = [number for number, asked in enumerate(without_massive) if asked]
         self.alone_there = torch.tensor(self.alone, dtype=torch.long, device=device)
         self.sinks, self.sinks_there = tokens.new_empty(0), self.tokens
-        self.room, self.width = 0, 0
-        self.seen, self.all_sinks = list[_Seen](), list[Tensor]()
-        # Gram matrices; over dimensions without the largest rows, and these
-        self.grams, self.largest = list[Tensor](), list[Tensor]()
+        self.room, self.width = _room(device), 0
+        self.run = _Run.empty()
         self.variants_found = list[dict[str, float]]()
-        self.parts = list[Kept]()
+        self.parts, self.others = list[Kept](), list[Tensor]()
 
     def see(self, state: Float[Tensor, "batch token width"], sinks: Int[Tensor, " batch"], /) -> None:
         """Keep what is needed of the next state; -1 for a prompt without sink."""
@@ -81,58 +83,53 @@ class KeptThere:
             views = (StateView(rows[:tokens]) for rows, tokens in zip(state, self.here.tolist(), strict=True))
             pairs = zip(views, sinks.tolist(), strict=True)
             self.variants_found += [other_entropies(view, sink) for view, sink in pairs]
-        if self.here.min() < state.shape[1]:
-            pads = torch.arange(state.shape[1], device=state.device) >= self.tokens[:, None]
-            state = state.masked_fill(pads[..., None], 0.0)
-        if not self.seen:
-            self.room = _room(state.device)
-        self.seen.append(self._of(state))
-        self.all_sinks.append(self.sinks_there)
-        if (len(self.grams) + 1) * self.grams[-1].numel() > self.room:
+        vectors, run = state_vectors(state, self.tokens), self.run
+        run.vectors.append(vectors)
+        run.entries.append(self._largest_entries(state, vectors.peaks))
+        run.sinks.append(self.sinks_there)
+        if state.shape[1] <= state.shape[2]:
+            run.grams.append(_products(state))
+        else:
+            self._over_dimensions(state, vectors.row_sq)
+        if (len(run.grams) + 1) * run.grams[-1].numel() > self.room:
             self._reduce()
 
     def kept(self) -> Kept:
-        """All that was seen."""
+        """All that was seen, on the device."""
         self._reduce()
-        kept = joined(self.parts)
-        if not self.variants:
-            return kept
-        variants = {name: [one[name] for one in self.variants_found] for name in VARIANTS}
-        return replace(kept, others={**kept.others, **variants})
+        kept, (others,) = joined(self.parts), here(torch.cat(self.others, dim=1))
+        found: dict[str, Sequence[float | None]] = {}
+        for name, of_states in zip(WITHOUT_MASSIVE, others.tolist(), strict=True):
+            by_prompt = [dict(zip(self.alone, values, strict=True)) for values in of_states]
+            found[name] = [values.get(number) for values in by_prompt for number in range(len(self.here))]
+        if self.variants:
+            found |= {name: [one[name] for one in self.variants_found] for name in VARIANTS}
+        return replace(kept, others=found)
 
-    def _of(self, state: Tensor) -> _Seen:
-        by_token = state.shape[1] <= state.shape[2]
-        magnitudes = state.abs()
-        peaks, dims = magnitudes.max(-1)
-        median = median_magnitudes(magnitudes, self.tokens)
-        threshold = (ENTRY_RATIO * median).clamp_min(ENTRY_FLOOR)[:, None, None]
-        row_sq = torch.linalg.vector_norm(state, dim=-1, dtype=torch.float64).square()
-        self.grams.append(_products(state) if by_token else self._over_dimensions(state, row_sq))
-        return _Seen(
-            row_sq=row_sq,
-            inner=self._inner(state, self.grams[-1] if by_token else None),
-            peaks=state.gather(2, dims[..., None])[..., 0],
-            peak_dims=dims,
-            median=median,
-            entry_count=(magnitudes > threshold).sum((1, 2)),
-            entries=_largest_entries(state, peaks),
-        )
+    def _largest_entries(self, state: Tensor, peaks: Tensor) -> Float[Tensor, "batch three entry"]:
+        """Position, dimension and value of the largest entries: they lie in the rows with the largest peaks."""
+        positions, width = peaks.abs().topk(min(LIMIT, peaks.shape[1])).indices, state.shape[2]
+        rows = torch.where((positions < self.tokens[:, None])[..., None], _rows(state, positions), 0.0).flatten(1)
+        places = rows.abs().topk(min(LIMIT, rows.shape[1])).indices
+        own, values = positions.gather(1, places // width), rows.gather(1, places)
+        return torch.stack([own.double(), (places % width).double(), values.double()], dim=1)
 
-    def _inner(self, state: Tensor, gram: Tensor | None) -> Tensor:
-        at = self.sinks_there.clamp_min(0)[:, None]
-        if gram is not None:
-            return gram.gather(2, at[:, None].expand(-1, gram.shape[1], 1))[..., 0].double()
-        sink = _rows(state, at).mT
+    def _over_dimensions(self, state: Tensor, row_sq: Tensor) -> None:
+        """Inner products with the sink's row, the largest rows, and the Gram matrix of all others."""
+        sink = _rows(state, self.sinks_there.clamp_min(0)[:, None]).mT
         if state.dtype in HALF:
-            return _half_product(state, sink)[..., 0].double()
-        return torch.cat([piece.double() @ sink.double() for piece in _pieces(state)], dim=1)[..., 0]
-
-    def _over_dimensions(self, state: Tensor, row_sq: Tensor) -> Tensor:
-        """The Gram matrix of all rows but the largest, which are kept."""
+            inner = _half_product(state, sink)
+        else:
+            inner = torch.cat([piece.double() @ sink.double() for piece in _pieces(state)], dim=1)
         positions = row_sq.topk(min(MOST, state.shape[1])).indices
-        self.largest.append(_rows(state, positions))
-        others = torch.ones_like(row_sq, dtype=torch.bool).scatter_(1, positions, value=False)
-        return _products(torch.where(others[..., None], state, 0.0).mT)
+        others = self._real(state.shape[1]).scatter(1, positions, value=False)
+        real = (positions < self.tokens[:, None])[..., None]
+        self.run.inner.append(inner[..., 0].double())
+        self.run.largest.append(torch.where(real, _rows(state, positions), 0.0))
+        self.run.grams.append(_products(torch.where(others[..., None], state, 0.0).mT))
+
+    def _real(self, length: int) -> Bool[Tensor, "batch token"]:
+        return torch.arange(length, device=self.tokens.device) < self.tokens[:, None]
 
     def _massive(self, row_sq: Tensor, tokens: Tensor) -> Bool[Tensor, "states token"]:
         norms = row_sq.sqrt()
@@ -145,19 +142,15 @@ class KeptThere:
         return torch.where(massive.any(1, keepdim=True), massive, largest)
 
     def _reduce(self) -> None:
-        """Spectra and all that follows from the matrices, in a few copies to the processor."""
-        if not self.seen:
+        """Spectra, and all else that follows from the matrices."""
+        if not self.run.vectors:
             return
-        seen, self.seen = self.seen, []
-        states, sinks, self.all_sinks = len(seen), torch.cat(self.all_sinks), []
-        grams, largest = _emptied(self.grams), _emptied(self.largest)
-        tokens = self.tokens.repeat(states)
-        row_sq, inner, peaks = (
-            torch.cat([getattr(one, name) for one in seen]) for name in ("row_sq", "inner", "peaks")
-        )
+        run, self.run = self.run, _Run.empty()
+        row_sq, peaks, dims, median, entry_count = (torch.cat(each) for each in zip(*run.vectors, strict=True))
+        states, sinks = len(run.vectors), torch.cat(run.sinks)
+        tokens, real = self.tokens.repeat(states), self._real(row_sq.shape[1]).repeat(states, 1)
         defined = row_sq.isfinite().all(-1) & (row_sq.sum(-1) > 0)
-        grams.masked_fill_(~defined[:, None, None], 0.0)
-        largest = torch.where(defined[:, None, None], largest.double(), 0.0) if len(largest) else None
+        grams, inner, largest = self._matrices(run, sinks, real, defined)
         massive = self._massive(row_sq, tokens) & defined[:, None]
         rows, rank, shares = self._span(row_sq, massive, grams, largest)
         columns = {
@@ -165,27 +158,54 @@ class KeptThere:
             **massive_columns(shares, rank, tokens, self.width),
             "massive_rank": rank,
         }
-        ranks, exact_products = tokens.clamp_max(self.width) * defined, grams.dtype == torch.float64
-        others = self._without_massive(row_sq, defined, grams, largest)
+        self.others.append(self._without_massive(row_sq, defined, grams, largest))
+        exact_products = grams.dtype == torch.float64
         if largest is not None:
             grams = torch.baddbmm(grams.double(), largest.mT, largest)
+        ranks = tokens.clamp_max(self.width) * defined
         spectrum, exact = spectra(grams, ranks, lambda found: violations(found, columns, NOISE))
-        small = [
-            torch.cat([one.median for one in seen]),
-            torch.cat([one.entry_count for one in seen]),
-            rows,
-            rank,
-            exact & exact_products,
-        ]
-        self._take(
-            defined,
-            vectors=torch.stack([row_sq, inner, peaks.double(), torch.cat([one.peak_dims for one in seen]).double()]),
-            spectrum=spectrum,
-            shares=shares,
-            small=torch.stack([each.double() for each in (defined, *small)]),
-            others=others,
-            entries=torch.cat([one.entries for one in seen]),
+        place = peaks.abs().nan_to_num(-1.0).argmax(-1, keepdim=True)
+        entries, counts = here(torch.cat(run.entries), torch.where(defined, entry_count, 0))
+
+        def or_none(values: Tensor) -> Tensor:
+            return values.masked_fill(~defined, -1)
+
+        def or_nan(values: Tensor) -> Tensor:
+            return values.double().masked_fill(~defined, math.nan)
+
+        self.parts.append(
+            Kept(
+                row_sq=row_sq[:, : int(self.here.max())],
+                inner=torch.where(defined[:, None], inner, 0.0)[:, : int(self.here.max())],
+                spectrum=spectrum,
+                shares=shares.masked_fill(~defined[:, None], math.nan),
+                median_norm=or_nan(median_norms(row_sq.sqrt(), tokens)),
+                peak_value=or_nan(peaks.gather(1, place)[:, 0]),
+                peak_position=or_none(place[:, 0]),
+                peak_dim=or_none(dims.gather(1, place)[:, 0]),
+                median_abs=or_nan(median),
+                massive_row_count=or_none(rows),
+                massive_rank=or_none(rank),
+                massive_entry_count=or_none(entry_count),
+                exact=exact & exact_products,
+                others={},
+                entries=[_entries(*each) if each[1] else () for each in zip(entries, counts.tolist(), strict=True)],
+            )
         )
+
+    def _matrices(
+        self, run: _Run, sinks: Tensor, real: Tensor, defined: Tensor
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "states row width"] | None]:
+        """Gram matrices, with zeros for pads and undefined states; products with the sink; the largest rows."""
+        grams, largest = _emptied(run.grams), _emptied(run.largest) if run.largest else None
+        if largest is not None:
+            grams.masked_fill_(~defined[:, None, None], 0.0)
+            largest = torch.where(defined[:, None, None], largest.double(), 0.0)
+            return grams, torch.where(real, torch.cat(run.inner), 0.0), largest
+        there = real & defined[:, None]
+        grams.masked_fill_(~there[:, None], 0.0).masked_fill_(~there[..., None], 0.0)
+        at = sinks.clamp_min(0)[:, None, None].expand(-1, grams.shape[1], 1)
+        return grams, grams.gather(2, at)[..., 0].double(), None
 
     def _span(
         self, row_sq: Tensor, massive: Tensor, grams: Tensor, largest: Tensor | None
@@ -234,52 +254,6 @@ class KeptThere:
         normalized = entropy / torch.where(rank > 1, rank.double().log(), math.nan)
         return torch.stack([entropy, normalized]).unflatten(1, (states, -1))
 
-    def _take(
-        self, defined: Tensor, *, vectors: Tensor, spectrum: Tensor, shares: Tensor, small: Tensor, others: Tensor,
-        entries: Tensor,
-    ) -> None:  # fmt: skip
-        """Bring everything to the processor."""
-        row_sq, inner, peaks, dims = vectors.cpu()
-        known, median, entry_count, rows, rank, exact = small.cpu()
-        defined = known.bool()
-        tokens = int(self.here.max())
-        place = peaks.abs().nan_to_num(-1.0).argmax(-1, keepdim=True)
-        found, count = entries.cpu(), entry_count.long()
-
-        def or_none(values: Tensor) -> Tensor:
-            return values.long().masked_fill(~defined, -1)
-
-        unknown = torch.full_like(median, math.nan)
-        states = len(row_sq) // len(self.here)
-        alone: dict[str, list[float | None]] = {name: [None] * len(row_sq) for name in WITHOUT_MASSIVE}
-        for name, values in zip(WITHOUT_MASSIVE, others.cpu().tolist(), strict=True):
-            for state in range(states):
-                for number, value in zip(self.alone, values[state], strict=True):
-                    alone[name][state * len(self.here) + number] = value
-        norms = row_sq.sqrt()
-        self.parts.append(
-            Kept(
-                row_sq=row_sq[:, :tokens],
-                inner=torch.where(defined[:, None], inner, 0.0)[:, :tokens],
-                spectrum=spectrum.cpu(),
-                shares=shares.cpu().masked_fill(~defined[:, None], math.nan),
-                median_norm=torch.where(defined, median_norms(norms, self.here.repeat(states)), unknown),
-                peak_value=torch.where(defined, peaks.gather(1, place)[:, 0], unknown),
-                peak_position=or_none(place[:, 0]),
-                peak_dim=or_none(dims.gather(1, place)[:, 0]),
-                median_abs=torch.where(defined, median, unknown),
-                massive_row_count=or_none(rows),
-                massive_rank=or_none(rank),
-                massive_entry_count=or_none(count),
-                exact=exact.bool(),
-                others=alone,
-                entries=[
-                    _entries(of_one, int(several)) if several > 0 and known else ()
-                    for of_one, several, known in zip(found, count, defined, strict=True)
-                ],
-            )
-        )
-
 
 def _emptied(matrices: list[Tensor]) -> Tensor:
     """All of them as one, and nothing in the list."""
@@ -317,16 +291,6 @@ def _half_product(left: Tensor, right: Tensor) -> Tensor:
     if left.device.type == "cuda":
         return torch.bmm(left, right, out_dtype=torch.float32)
     return torch.bmm(left.float(), right.float())
-
-
-def _largest_entries(state: Tensor, peaks: Tensor) -> Float[Tensor, "batch three entry"]:
-    """Position, dimension and value of the largest entries: they lie in the rows with the largest peaks."""
-    positions = peaks.topk(min(LIMIT, peaks.shape[1])).indices
-    entries = _rows(state, positions).flatten(1)
-    places = entries.abs().topk(min(LIMIT, entries.shape[1])).indices
-    width = state.shape[2]
-    rows = positions.gather(1, places // width)
-    return torch.stack([rows.double(), (places % width).double(), entries.gather(1, places).double()], dim=1)
 
 
 def _entries(found: Float[Tensor, "three entry"], count: int) -> Entries:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from thalweg.catalogue import METRICS
 from thalweg.metrics import _spectrum
-from thalweg.metrics._kept import NOISE, ROUNDING, Kept, KeptHere, joined, numbers, violations
+from thalweg.metrics._copies import here
+from thalweg.metrics._kept import NOISE, ROUNDING, Entries, KeptHere, joined, numbers, violations
 from thalweg.metrics._kept_there import KeptThere
 from thalweg.metrics._norms import MassiveActivation, massive_among, norms_columns
 from thalweg.metrics._theory import MassiveBound, Theorem, massive_columns, theorem_columns
@@ -166,8 +167,8 @@ class StatesOfBatch:
         self.width = state.shape[2]
 
     def _keeper(self) -> KeptHere | KeptThere:
-        here = self.place.type in ("cpu", "mps")  # Apple's GPU has no float64
-        make = KeptHere if here else partial(KeptThere, device=self.place)
+        one_by_one = self.place.type in ("cpu", "mps")  # Apple's GPU has no float64
+        make = KeptHere if one_by_one else partial(KeptThere, device=self.place)
         return make(
             self.tokens,
             massive_ratio=self.massive_ratio,
@@ -177,10 +178,9 @@ class StatesOfBatch:
 
     def measured(self) -> StatesMeasurement:
         """What the states that were shown say: the columns of the ``layers`` table, but for its keys."""
-        sink, width = torch.stack(self.sinks), self.width
-        tokens = self.tokens.expand(sink.shape)
-
-        kept = joined([each.kept() for each in self.kept])
+        kept, width = joined([each.kept() for each in self.kept]), self.width
+        sink, tokens = (each.to(kept.row_sq.device) for each in (torch.stack(self.sinks), self.tokens))
+        tokens = tokens.expand(sink.shape)
 
         def every(name: str) -> Tensor:
             return getattr(kept, name).unflatten(0, sink.shape)
@@ -196,27 +196,31 @@ class StatesOfBatch:
             **massive_columns(every("shares"), every("massive_rank"), tokens, width),
         }
         columns["bound_violated"] = violations(spectrum, columns, torch.where(every("exact"), ROUNDING, NOISE))
+        norms, *copies = here(norms, *columns.values())
+        columns = dict(zip(columns, copies, strict=True))
         return StatesMeasurement(
             columns={
                 **{name: _listed(values) for name, values in columns.items()},
                 **{name: list(values) for name, values in kept.others.items()},
                 "reason": self._reasons(norms, columns),
             },
-            massive=self._massive(norms, kept),
+            massive=self._massive(norms, columns["median_norm"], kept.entries),
             row_norms=norms,
             finite=norms.isfinite().all(-1),
         )
 
-    def _massive(self, norms: Tensor, kept: Kept) -> list[tuple[MassiveActivation, ...]]:
+    def _massive(
+        self, norms: Tensor, median_norm: Tensor, entries: Sequence[Entries]
+    ) -> list[tuple[MassiveActivation, ...]]:
         """The massive rows and entries of each state and prompt."""
-        least, rows = self.massive_ratio * kept.median_norm, norms.flatten(0, 1)
-        standing = (rows >= least[:, None]) & (rows > 0)
+        rows = norms.flatten(0, 1)
+        standing = (norms >= self.massive_ratio * median_norm[..., None]).flatten(0, 1) & (rows > 0)
         places: list[list[int]] = [[] for _ in rows]
         for number, position in standing.nonzero().tolist():
             places[number].append(position)
         return [
-            tuple(massive_among(own, norm, entries)) if own or entries else ()
-            for own, norm, entries in zip(places, rows, kept.entries, strict=True)
+            tuple(massive_among(own, norm, those)) if own or those else ()
+            for own, norm, those in zip(places, rows, entries, strict=True)
         ]
 
     def _reasons(self, norms: Tensor, columns: Mapping[str, Tensor]) -> list[Value]:
