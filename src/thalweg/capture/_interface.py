@@ -74,13 +74,26 @@ def _seen_from(row: int, mask: RowMask) -> Tensor:
     return mask(torch.tensor([row]), torch.arange(FAR + 1)).flatten(0, -2)
 
 
-_listener: ContextVar[tuple[Tensor, Callable[[AttentionCall], None]] | None] = ContextVar("listener", default=None)
+class _Everywhere:
+    """A tensor on every device that asks for it, copied once."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.copies = {tensor.device: tensor}
+        self.first = tensor
+
+    def on(self, device: torch.device) -> Tensor:
+        if device not in self.copies:
+            self.copies[device] = self.first.to(device)
+        return self.copies[device]
+
+
+_listener: ContextVar[tuple[_Everywhere, Callable[[AttentionCall], None]] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def listening(lengths: Tensor, hear: Callable[[AttentionCall], None]) -> Iterator[None]:
     """Send every attention call in here to ``hear``; ``lengths`` are the real tokens of each prompt."""
-    token = _listener.set((lengths, hear))
+    token = _listener.set((_Everywhere(lengths), hear))
     try:
         yield
     finally:
@@ -160,7 +173,8 @@ def _heard(
     mask: RowMask | Tensor | None,
 ) -> Tensor:
     """The output of streamed attention, whose statistics go to the listener."""
-    lengths, hear = _listener.get() or (None, None)
+    known, hear = _listener.get() or (None, None)
+    lengths = None if known is None else known.on(query.device)
     window = mask.window if isinstance(mask, _IndexMask) else None
     limits: dict[str, Any] = {"mask": mask} if window is None else {"window": window}
     result = streamed_attention(query, key, value, lengths=lengths, rule=rule, **limits)
