@@ -1,12 +1,15 @@
-"""Multiple choice at every state beside one run of lm-eval for the last: a part of ``make bench``."""
+"""Multiple choice at all states by `thalweg mcq`, over lm-eval's own run for the last state.
+
+Both begin with the task's YAML and end with its scores; the model and lm-eval are loaded before. What is asked of the
+other states is their unembedding, so it is added to lm-eval's run in the first comparison.
+"""
 
 import json
 import logging
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,15 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from benchmarks.measured import RATIOS, Asked, Seconds, Table, ratio_cells, rounds
+from benchmarks.subjects import BLOCKS, SHAPE, identified, random_model
 from thalweg import metrics
-from thalweg.capture import IdentifiedModel, subject_of
+from thalweg.capture import subject_of
 from thalweg.experiments import SurveyOptions
 from thalweg.experiments._mcq.harness import LmEvalTasks
 from thalweg.experiments._mcq.measure import HarnessOptions, LogLikelihoods
 from thalweg.lenses import LensChoice, LogitLens
-from thalweg.options import LoadOptions
+from thalweg.reference import byte_tokenizer
 
 QUESTIONS, BATCH = 4, 8
 NAME = "arc_rows"
@@ -54,15 +59,13 @@ def questions() -> tuple[str, list[dict[str, Any]]]:
     ]
 
 
-def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float], list[float]]:
-    """Seconds of all states over those of one lm-eval run with the unembedding of the extra states, and over the run.
-
-    Both begin with the task's YAML and end with its scores; the model and lm-eval are loaded before.
-    """
+def tables(asked: Asked) -> list[Table]:
+    """Questions with four options, a byte a token."""
+    model, tokenizer = random_model(4096), byte_tokenizer()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     subject, (name, rows) = subject_of(model), questions()
     lens = LogitLens(subject)  # its proof belongs to the loading
-    own = IdentifiedModel("m", "", LoadOptions(), model.config, tokenizer, "local", None, "", "", "float32", None)
+    own = identified(model)
     with tempfile.TemporaryDirectory() as folder:
         _write_task(Path(folder), rows)
         built: list[LmEvalTasks] = []
@@ -81,14 +84,17 @@ def mcq_ratios(model: Any, tokenizer: Any, runs: int) -> tuple[str, list[float],
             loaded = TaskManager(include_path=folder, include_defaults=False).load([NAME])
             evaluate(HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH), loaded, log_samples=False)
 
-        ours(), theirs()
+        ours()
         count = sum(len(request.targets) for request in built[0].requests)
-        over_both, over_one = [], []
-        for _ in range(runs):
-            mine, other, extra = _seconds(ours), _seconds(theirs), _seconds(lambda: _unembed(lens, count))
-            over_both.append(mine / (other + extra))
-            over_one.append(mine / other)
-    return f"{name}, {len(rows)} questions", over_both, over_one
+        ways = {"ours": ours, "theirs": theirs, "extra": partial(_unembed, lens, count)}
+        taken = rounds(ways, asked.runs)
+    pairs = zip(taken["theirs"], taken["extra"], strict=True)
+    both = [Seconds(one.cpu + more.cpu, one.wall + more.wall) for one, more in pairs]
+    table = Table(f"{SHAPE}, vocabulary 4,096, {len(rows)} questions of {name}", ("comparison", *RATIOS, "target"))
+    what = f"mcq at {BLOCKS + 1} states / one lm-eval run"
+    table.rows.append((f"{what} and their unembedding", *ratio_cells(taken["ours"], both), "at most 1.5"))
+    table.rows.append((what, *ratio_cells(taken["ours"], taken["theirs"]), ""))
+    return [table]
 
 
 @torch.no_grad()
@@ -115,9 +121,3 @@ def _write_task(folder: Path, rows: list[dict[str, Any]]) -> None:
         "metric_list": [{"metric": name, "aggregation": "mean"} for name in ("acc", "acc_norm")],
     }
     (folder / f"{NAME}.yaml").write_text(yaml.safe_dump(task))
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

@@ -1,15 +1,16 @@
-"""The report of many models with many heads, as a browser opens it: a part of ``make bench``."""
+"""The report of six models with 80 blocks of 64 heads each, as Chromium opens it.
+
+Its size, and the seconds from opening it to the charts in view, at the curves through depth and at the maps of heads.
+"""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.synthetic_run import Plant, build_run
 
+from benchmarks.measured import Asked, Table, median_cells
 from thalweg.report import write_report
 
 MODELS, BLOCKS, HEADS, PROMPTS = 6, 80, 64, 2
@@ -23,18 +24,20 @@ PAINTED = """() => {
 }"""
 
 
-def page_numbers(runs: int) -> tuple[float, dict[str, list[float]]]:
-    """Give the page's size in MB, and the seconds from opening it to what is in view, by the place it is opened at."""
+def tables(asked: Asked) -> list[Table]:
+    """Megabytes, and seconds by the place that the page is opened at."""
     models = tuple(
         Plant(f"lab/model{number}", BLOCKS, HEADS, 8, 70, (3, 9), 900.0, tuple(range(0, HEADS, 3)))
         for number in range(MODELS)
     )
+    table = Table(f"{MODELS} models, {BLOCKS} blocks, {HEADS} heads", ("what", "median", "range", "target"))
     with tempfile.TemporaryDirectory() as folder:
         page = write_report(build_run(Path(folder) / "run", models, ("words",), prompts=PROMPTS))
-        size = page.stat().st_size / 1e6
-        return size, {
-            place: [_painted(f"{page.as_uri()}#{place}") for _ in range(runs)] for place in ("depth", "heads")
-        }
+        table.rows.append(("size", f"{page.stat().st_size / 1e6:.2f} MB", "", "below 6 MB"))
+        for place in ("depth", "heads"):
+            seconds = [_painted(f"{page.as_uri()}#{place}") for _ in range(asked.runs)]
+            table.rows.append((f"opened at #{place}", *median_cells(seconds, "{:.2f} s"), "below 2 s"))
+    return [table]
 
 
 def _painted(address: str) -> float:

@@ -7,6 +7,7 @@ terminal and the environment. A test compares them with what is committed.
 
 import ast
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -40,6 +41,9 @@ def blocks() -> dict[str, str]:
         "data sets": data_sets(),
         "families": families(),
         "own experiment": own_experiment(),
+        "measured parts": "\n\n".join(f"## {part}\n\n{measured_part(part)}" for part in measured_parts()),
+        "measured peers": measured("peers"),
+        "measured GPU": measured("gpu"),
     }
 
 
@@ -286,6 +290,35 @@ def own_experiment() -> str:
     """The worked example, as it is tested."""
     code = (ROOT / "examples" / "row_spread" / "__init__.py").read_text(encoding="utf-8")
     return f"```python\n{code.strip()}\n```"
+
+
+# benchmarks.md
+
+
+def measured_parts() -> Sequence[str]:
+    """The parts of ``make bench``."""
+    sys.path.append(str(ROOT))
+    from benchmarks import PARTS
+
+    return PARTS
+
+
+def measured_part(part: str) -> str:
+    """What a part of ``make bench`` compares, and what was measured last."""
+    return f"{docstring(ROOT / 'benchmarks' / f'{part}.py')}\n\n{measured(part)}"
+
+
+def measured(name: str) -> str:
+    """Where and when a file's tables were measured, and the tables."""
+    path = DOCS / "benchmarks" / f"{name}.json"
+    if not path.is_file():
+        return "Not measured yet."
+    known = json.loads(path.read_text(encoding="utf-8"))
+    tables = known.pop("tables")
+    facts = ". ".join(f"{fact[0].upper()}{fact[1:]}: {value}" for fact, value in known.items())
+    return "\n\n".join(
+        [f"{facts}.", *(f"**{one['title']}**\n\n{table(one['columns'], one['rows'])}" for one in tables)]
+    )
 
 
 # src/thalweg/experiments/_keywords.py

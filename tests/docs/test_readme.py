@@ -69,8 +69,8 @@ def test_the_commands_exist_with_their_options():
 
 
 def test_the_make_targets_exist():
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    named = {line.split()[1] for line in commands("make ")} | set(re.findall(r"`make (\w+)`", README))
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {line.split()[1] for line in commands("make ")} | set(re.findall(r"`make ([\w-]+)`", README))
     assert {"test", "demo"} <= named <= set(targets)
 
 
