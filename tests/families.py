@@ -143,10 +143,13 @@ def window_of(family: str, model: PreTrainedModel, block: int) -> int | None:
     return getattr(config, "sliding_window", None)
 
 
-def tiny(family: str, *, seed: int = 0, spread: float = 3.0) -> PreTrainedModel:
+def tiny(family: str, *, seed: int = 0, spread: float = 3.0, blocks: int | None = None) -> PreTrainedModel:
     """A tiny random model; weights are enlarged so that its attention is not uniform."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config({**FAMILIES, **HYBRIDS}[family]()).eval().float()
+    config = {**FAMILIES, **HYBRIDS}[family]()
+    if blocks is not None:
+        config.num_hidden_layers = blocks
+    model = AutoModelForCausalLM.from_config(config).eval().float()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2:

@@ -1,5 +1,11 @@
-"""A model on one accelerator or two gives the processor's numbers in every experiment, and mixes no devices."""
+"""A model on one accelerator or two gives the processor's numbers in every experiment, and mixes no devices.
 
+A verb asks an accelerator for little, too: it waits as often for many prompts and blocks as for few, and launches few
+kernels beside those of the plain forward.
+"""
+
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from families import BLOCKS, VOCABULARY, WIDTH, tiny
 from pretend import pretended, put
-from thalweg.capture import Subject, subject_of
+from thalweg.capture import Subject, prove, subject_of
 from thalweg.experiments import _planned as planning
 from thalweg.experiments._ablate import measure as ablating
 from thalweg.experiments._attribute.measure import segment_frames
@@ -72,6 +78,12 @@ def clipping_of(subject: Subject, plan: Plan) -> Any:
     return bare(clipping._Clipping, part=part, loading=known(subject)[0], asked=asked, plan=plan)
 
 
+def verify(subject: Subject) -> Tables:
+    checks = prove(subject)
+    assert all(check.passed for check in checks)
+    return {"checks": pl.DataFrame([(check.name, check.passed) for check in checks], orient="row")}
+
+
 def survey(subject: Subject) -> Tables:
     found = measure_batch(subject, BATCH, MeasureOptions(massive_ratio=THRESHOLDS.massive_ratio, variants=True))
     norms = pl.concat(found.row_norms)
@@ -118,10 +130,10 @@ def attribute(subject: Subject) -> Tables:
 def lens(subject: Subject) -> Tables:
     generator = torch.Generator().manual_seed(0)
     place = known(subject)[1].unembedding.device
-    weights = [(torch.randn(WIDTH, WIDTH, generator=generator) / 99).to(place) for _ in range(BLOCKS)]
+    weights = [(torch.randn(WIDTH, WIDTH, generator=generator) / 99).to(place) for _ in subject.parts.blocks]
     translators = tuple(Translator(weight, weight[0]) for weight in weights)
     model = known(subject)[1]
-    tuned = bare(TunedLens, model=model, last=BLOCKS, translators=translators)
+    tuned = bare(TunedLens, model=model, last=model.last, translators=translators)
     return {
         "logit": Decoder(subject, model, model).rows(BATCH),
         "tuned": Decoder(subject, model, tuned).rows(BATCH),
@@ -164,7 +176,7 @@ def scan(subject: Subject) -> Tables:
 
 VERBS: dict[str, Callable[[Subject], Tables]] = {
     verb.__name__: verb
-    for verb in (survey, plan, ablate, clip, clip_coordinates, attribute, lens, features, mcq, heads, scan)
+    for verb in (verify, survey, plan, ablate, clip, clip_coordinates, attribute, lens, features, mcq, heads, scan)
 }
 
 
@@ -188,3 +200,60 @@ def test_every_verb_gives_the_processors_numbers(processor, placed, verb):
     for name, table in expected.items():
         assert table.height
         assert_frame_equal(found[name], table, rel_tol=1e-5, abs_tol=1e-5)
+
+
+FEW, MANY, DEEP = prompts(11, 1), prompts(11, 10, 9, 1), 5
+PASSES = {"ablate": 6, "clip": 3, "attribute": 2, "features": 2, "lens": 2}
+"""Of the verbs that run a batch more than once."""
+BOUNDS = {
+    "survey": (999, 99.0),
+    "plan": (6, 1.6),
+    "ablate": (39, 1.9),
+    "clip": (19, 1.8),
+    "clip_coordinates": (4, 1.1),
+    "attribute": (14, 1.4),
+    "features": (8, 1.2),
+    "lens": (10, 2.4),
+    "mcq": (5, 1.7),
+}
+"""Of a batch: waits over all passes, launches over those of as many plain forwards. The maps of `heads` may be large
+and leave the device block by block."""
+OF_STATES = tuple(f"metrics/_{file}.py" for file in ("state", "view", "norms", "spectrum", "eigenvalues", "theory"))
+"""Counted for the survey alone."""
+
+
+def counted(seen: Counter[str], *left_out: str) -> int:
+    """Asked for by thalweg or the model, but for some files; not by this one."""
+    return sum(count for line, count in seen.items() if not line.startswith((*left_out, "elsewhere")))
+
+
+@pytest.fixture(scope="module", params=[BLOCKS, DEEP])
+def deep(request):
+    with pretended() as seen:
+        subject = subject_of(put(tiny("llama", blocks=request.param), 0))
+        seen.reset()
+        with torch.no_grad():
+            subject.parts.body(input_ids=torch.zeros(2, 11, dtype=torch.long, device=subject.device), use_cache=False)
+        return subject, request.param, seen.launches.total()
+
+
+@pytest.mark.parametrize("verb", BOUNDS)
+def test_waits_are_those_of_a_batch_and_launches_few(deep, verb, monkeypatch):
+    (subject, blocks, forward), found = deep, []
+    for batch in (FEW, MANY):
+        monkeypatch.setattr(sys.modules[__name__], "BATCH", batch)
+        with pretended() as seen:
+            if not found:
+                VERBS[verb](subject)  # what is known of the model from then on
+                seen.reset()
+            VERBS[verb](subject)
+        left_out = () if verb == "survey" else OF_STATES
+        # of attention and its statistics two kernels a block are launched where they run
+        streamed = 2 * blocks * (seen.launches.total() > counted(seen.launches, "streaming/"))
+        launches = (counted(seen.launches, "streaming/", *left_out) + streamed) / forward
+        found.append((counted(seen.waits, *left_out), launches / PASSES.get(verb, 1)))
+        print(f"{verb}, {len(batch)} prompts, {blocks} blocks: waits {found[-1][0]}, launches {found[-1][1]:.2f}")  # noqa: T201 - read with -s
+    waits, launches = BOUNDS[verb]
+    assert verb == "survey" or found[0][0] == found[1][0]
+    assert max(own for own, _ in found) <= waits, str(seen)
+    assert max(own for _, own in found) <= launches, str(seen)

@@ -4,9 +4,10 @@ Reading order: :mod:`._named` (from a name to a model that is known), :mod:`._lo
 (brought near) with :mod:`._hub`, :mod:`._adapter`, :mod:`._identity`, :mod:`._stored`, :mod:`._kept`, :mod:`._gguf`,
 :mod:`._tokenizer` and :mod:`._failures`, :mod:`._parts` and :mod:`._families` (where things are, and what a block
 returns), :mod:`._interface` (how an attention call reaches us), :mod:`._subject` (all of it put together, and what a
-head writes), :mod:`._observe` (watch one forward pass, or its states alone), then the proofs: :mod:`._solved` (a
-block's summands, the scale of the logits) and :mod:`._proof`; and on proved parts :mod:`._proved` (the way to logits,
-and watching what a block adds). For a model that is in memory already: :mod:`._given` and :mod:`._untouched`.
+head writes), :mod:`._observe` (watch one forward pass, or its states alone) and :mod:`._places` (what a pass leaves
+reaches the processor), then the proofs: :mod:`._solved` (a block's summands, the scale of the logits) and
+:mod:`._proof`; and on proved parts :mod:`._proved` (the way to logits, and watching what a block adds). For a model
+that is in memory already: :mod:`._given` and :mod:`._untouched`.
 """
 
 from thalweg.capture._families import PROVED
