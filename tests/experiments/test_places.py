@@ -7,6 +7,7 @@ kernels beside those of the plain forward.
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +19,7 @@ from polars.testing import assert_frame_equal
 
 from families import BLOCKS, VOCABULARY, WIDTH, tiny
 from pretend import pretended, put
+from thalweg import metrics
 from thalweg.capture import Subject, prove, subject_of
 from thalweg.experiments import _planned as planning
 from thalweg.experiments._ablate import measure as ablating
@@ -85,9 +87,14 @@ def verify(subject: Subject) -> Tables:
 
 
 def survey(subject: Subject) -> Tables:
-    found = measure_batch(subject, BATCH, MeasureOptions(massive_ratio=THRESHOLDS.massive_ratio, variants=True))
+    found = measure_batch(subject, BATCH, MeasureOptions(massive_ratio=THRESHOLDS.massive_ratio))
     norms = pl.concat(found.row_norms)
     return {"layers": pl.DataFrame(found.layers, strict=False), "heads": pl.DataFrame(found.heads), "norms": norms}
+
+
+def variants(subject: Subject) -> Tables:
+    found = measure_batch(subject, BATCH[:1], MeasureOptions(variants=True))
+    return {"layers": pl.DataFrame(found.layers, strict=False)}
 
 
 def plan(subject: Subject) -> Tables:
@@ -176,7 +183,21 @@ def scan(subject: Subject) -> Tables:
 
 VERBS: dict[str, Callable[[Subject], Tables]] = {
     verb.__name__: verb
-    for verb in (verify, survey, plan, ablate, clip, clip_coordinates, attribute, lens, features, mcq, heads, scan)
+    for verb in (
+        verify,
+        survey,
+        variants,
+        plan,
+        ablate,
+        clip,
+        clip_coordinates,
+        attribute,
+        lens,
+        features,
+        mcq,
+        heads,
+        scan,
+    )
 }
 
 
@@ -206,7 +227,7 @@ FEW, MANY, DEEP = prompts(11, 1), prompts(11, 10, 9, 1), 5
 PASSES = {"ablate": 6, "clip": 3, "attribute": 2, "features": 2, "lens": 2}
 """Of the verbs that run a batch more than once."""
 BOUNDS = {
-    "survey": (999, 99.0),
+    "survey": (66, 20.0),
     "plan": (6, 1.6),
     "ablate": (39, 1.9),
     "clip": (19, 1.8),
@@ -218,8 +239,10 @@ BOUNDS = {
 }
 """Of a batch: waits over all passes, launches over those of as many plain forwards. The maps of `heads` may be large
 and leave the device block by block."""
-OF_STATES = tuple(f"metrics/_{file}.py" for file in ("state", "view", "norms", "spectrum", "eigenvalues", "theory"))
-"""Counted for the survey alone."""
+OTHERS = {"attention", "attribution", "heads", "padded", "predictions"}
+FILES = [path.stem.removeprefix("_") for path in Path(metrics.__file__).parent.glob("*.py")]
+OF_STATES = tuple(f"metrics/_{file}.py" for file in FILES if file not in OTHERS)
+"""The metrics of states are counted for the survey alone."""
 
 
 def counted(seen: Counter[str], *left_out: str) -> int:
