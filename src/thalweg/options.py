@@ -46,6 +46,8 @@ class LoadOptions:
             "float64", "bfloat16" or "float16".
         device: where the model runs, such as "cpu", "cuda", "cuda:1" or "mps"; by default cuda where there is one.
         device_map: "auto" spreads the model over devices, memory and disk; "disk" reads it block by block.
+            Without it, ``torchrun --nproc-per-node 2 -m thalweg survey MODEL`` gives each of two GPUs a share of every
+            block.
         max_memory: limits for ``device_map``, such as ``{"cpu": "8GiB"}``; on the command line cpu=8GiB or 0=20GiB, and
             may be repeated.
         offload_folder: where blocks that fit nowhere are kept.

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from thalweg.capture._kept import keep, kept, key_of, name_of
+from thalweg.capture._shared import entire
 from thalweg.capture._stored import StoredTensor, digests, stored_in
 
 VERSION = "1"
@@ -124,7 +125,7 @@ def _in_memory(tensors: Mapping[str, Any]) -> list[_Known]:
     known = list[_Known]()
     for name, tensor in tensors.items():
         if isinstance(tensor, torch.Tensor):
-            values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            values = entire(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             dtype = str(tensor.dtype).removeprefix("torch.")
             known.append(_Known(name, f"{dtype} {list(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}"))
     return known

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
+from transformers.distributed.configuration_utils import DistributedConfig
 
+from thalweg import ranks
 from thalweg.capture._adapter import NOWHERE, adapted
 from thalweg.capture._failures import (
     mention_blocks_left_out,
@@ -37,7 +39,8 @@ def load_model(identified: IdentifiedModel) -> PreTrainedModel:
         loaded = load_model(base)
         with readable_errors(identified.name, options.revision):
             return adapted(identified.name, adapter, loaded)
-    device, quantization = device_of(options.device) if options.device_map is None else None, identified.quantization
+    alone = ranks.size() == 1 and options.device_map is None
+    device, quantization = device_of(options.device) if alone else None, identified.quantization
     with (
         readable_errors(identified.name, options.revision, quantization),
         quiet(),
@@ -72,6 +75,8 @@ def _dequantized(gguf: GgufFile | None) -> dict[str, Any]:
 
 
 def _placement(options: LoadOptions) -> dict[str, Any]:
+    if ranks.size() > 1:
+        return {"distributed_config": DistributedConfig(tp_plan="auto")}
     if options.device_map is None:
         return {}
     return {

@@ -12,6 +12,7 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from thalweg import ranks
 from thalweg.capture._adapter import Adapter, find_adapter, without_base
 from thalweg.capture._failures import (
     readable_errors,
@@ -39,6 +40,7 @@ from thalweg.capture._identity import (
 )
 from thalweg.capture._kept import name_of
 from thalweg.capture._parts import context_of
+from thalweg.capture._shared import refuse_unshareable
 from thalweg.capture._tokenizer import own_tokenizer
 from thalweg.errors import ModelError
 from thalweg.names import local_path
@@ -132,8 +134,13 @@ def identify_model(
         if path is None or path.is_dir():
             adapter = find_adapter(name, str(path or name), allow_pickle=options.allow_pickle, **asked)
     if adapter is None:
-        return _identified(name, options, path, commit, tokenizer_directory, reached=reached, fetch=fetch)
+        found = _identified(name, options, path, commit, tokenizer_directory, reached=reached, fetch=fetch)
+        if ranks.size() > 1:
+            refuse_unshareable(name, found.config, options, found.quantization)
+        return found
     base = _base(name, adapter, options, tokenizer_directory, fetch=fetch)
+    if ranks.size() > 1:
+        refuse_unshareable(name, base.config, options, f"an adapter of {adapter.base}")
     return replace(
         base,
         name=name,

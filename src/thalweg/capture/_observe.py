@@ -25,6 +25,7 @@ from thalweg.capture._interface import (
     listening,
 )
 from thalweg.capture._parts import Block, block_hooks, hooked, state_after
+from thalweg.capture._shared import gathered, is_shared, of_all_heads
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
 from thalweg.shapes import Float, Int
@@ -42,7 +43,8 @@ class AttentionSeen:
         factors: R of each head's slice of that projection.
         maps: gives A itself of some heads, ``batch chosen query key``, pads included; to be called while it is shown.
         columns: gives what keys of ``batch chosen`` receive, ``batch head chosen query``; likewise, at O(T) a key.
-        query, rule, log_sum_exp: what the logits were made of and what they summed to; None on the path "weights".
+        query, rule, log_sum_exp: what the logits were made of and what they summed to; None on the path "weights",
+            and where several processes share the heads.
     """
 
     statistics: AttentionStatistics
@@ -183,9 +185,10 @@ class _Collector:
         block, call, outputs = self.block, self.call, self.outputs
         if block is None or block.projection is None or call is None or outputs is None:
             raise ProofError("an attention call without its output projection: see the table in capture/_families.py.")
-        heads = call.statistics.column_mass.shape[1]
-        factors = self.subject.factors.of(block.projection, heads, outputs)
-        by_head = outputs.unflatten(-1, (heads, -1)).transpose(1, 2)
+        by_head = outputs.unflatten(-1, (call.statistics.column_mass.shape[1], -1)).transpose(1, 2)
+        if is_shared(block.projection, outputs):
+            call, by_head = of_all_heads(call, block.projection), gathered(by_head, block.projection)
+        factors = self.subject.factors.of(block.projection, by_head.shape[1], outputs)
         self.outputs, self.handed_on = None, True
         asked = {"query": call.query, "rule": call.rule, "log_sum_exp": call.log_sum_exp}
         tensors = (call.statistics, call.key, call.value, by_head, factors)

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from thalweg.capture._interface import attention_implementation
 from thalweg.capture._observe import AttentionSeen, observe, watch_states
 from thalweg.capture._parts import rewrap, text_configuration, unwrap
+from thalweg.capture._shared import gathered, own_part
 from thalweg.capture._solved import additive_parts, find_unembedding, tolerance
 from thalweg.capture._subject import Subject
 from thalweg.errors import ProofError
@@ -119,7 +120,7 @@ def _finite(model: PreTrainedModel, seen: _Recorder) -> list[Check]:
     if model.dtype == torch.float16:
         todo = "float16 ends at 65504: run again with --dtype bfloat16 or float32"
     weight = state = None
-    for name, values in model.named_parameters():
+    for name, values in ((name, own_part(weight)) for name, weight in model.named_parameters()):
         if values.dtype in TOLERANCE and not values.is_meta and not all(end.isfinite() for end in values.aminmax()):
             count = values.numel() - int(values.isfinite().sum())
             weight = f"{name}: {count:,} of {values.numel():,} numbers are NaN or infinite. {todo}"
@@ -222,7 +223,10 @@ def _maps(subject: Subject, tokens: Tensor, seen: _Recorder, end: Tensor) -> Che
         return check(True, "it returns no maps for these blocks; states compared instead")
     gap = 0.0
     for block, eager_map in zip(sorted(seen.statistics), maps, strict=True):
-        mine, theirs = seen.statistics[block], statistics_of_map(eager_map)
+        mine, projection = seen.statistics[block], subject.parts.blocks[block].projection
+        if projection is not None and eager_map.shape[1] < mine.column_mass.shape[1]:
+            eager_map = gathered(eager_map, projection)
+        theirs = statistics_of_map(eager_map)
         for vector in ("column_mass", "row_entropy"):
             difference = getattr(mine, vector).double().cpu() - getattr(theirs, vector).double().cpu()
             gap = max(gap, float(difference.nan_to_num(0.0).square().mean().sqrt()))

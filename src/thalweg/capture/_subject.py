@@ -25,6 +25,7 @@ from thalweg.capture._interface import (
     window_of,
 )
 from thalweg.capture._parts import Parts, find_parts, with_attention
+from thalweg.capture._shared import entire
 from thalweg.errors import ModelError
 from thalweg.metrics import write_factors
 from thalweg.shapes import Float
@@ -143,9 +144,10 @@ def _weight(projection: nn.Module, outputs: Tensor) -> Float[Tensor, "width inpu
     precision = torch.promote_types(outputs.dtype, torch.float32)
     with align_module_device(projection):  # brings an offloaded weight back for a moment
         weight = getattr(projection, "weight", None)
-        if isinstance(weight, Tensor) and _plain_linear(projection, weight):
+        weight = entire(weight) if isinstance(weight, Tensor) else None
+        if weight is not None and _plain_linear(projection, weight):
             return weight.detach().to(precision).clone()
-        if isinstance(projection, Conv1D) and isinstance(weight, Tensor):
+        if isinstance(projection, Conv1D) and weight is not None:
             return weight.detach().to(precision).T.clone()
     return _response(projection, outputs).to(precision)
 

@@ -26,6 +26,7 @@ from rich.text import Text
 from thalweg import __version__
 from thalweg.cli._verbs import GROUPS, Verb, command_of, verbs
 from thalweg.errors import ThalwegError
+from thalweg.ranks import joined
 from thalweg.shown import printable
 from thalweg.validated import line_of
 
@@ -59,14 +60,11 @@ def application(known: list[Verb]) -> App:
 def main() -> None:
     """Run the command line; a person's mistake is one line on stderr and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    spoken = logging.StreamHandler()
-    spoken.setFormatter(logging.Formatter("thalweg: %(message)s"))
-    logging.getLogger("thalweg").handlers = [spoken]
     if not sys.warnoptions:
         warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()  # here, where a closed pipe is expected
+        with joined():
+            code = _spoken(sys.argv[1:])
         sys.exit(code)
     except ThalwegError as error:
         _complain(str(error))
@@ -77,6 +75,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _spoken(argv: list[str]) -> int:
+    """Run one command, its log on stderr."""
+    spoken = logging.StreamHandler()
+    spoken.setFormatter(logging.Formatter("thalweg: %(message)s"))
+    logging.getLogger("thalweg").handlers = [spoken]
+    code = run(argv)
+    sys.stdout.flush()  # here, where a closed pipe is expected
+    return code
 
 
 def run(argv: list[str]) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
+from thalweg import ranks
 from thalweg.advice import Advice, advise
 from thalweg.checks import Verification, listing, verify
 from thalweg.comparison import Comparison, compare
@@ -133,6 +134,7 @@ def command_of(verb: Verb) -> Callable[..., int]:
     """Give what the parser calls: the verb's function, with what came of it printed; it returns the exit code."""
 
     def command(*given: Any, as_json: bool = False, **asked: Any) -> int:
+        ranks.refuse(verb.name)
         names = inspect.signature(verb.function).parameters
         if isinstance(data := asked.get("data"), list):
             asked["data"] = tuple(data)  # in Python a list holds texts

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from thalweg import ranks
 from thalweg.engines._progress import Progress
 from thalweg.errors import NotMeasured
 from thalweg.prompts import Prompt, Shard, Skipped, batches
@@ -23,7 +24,16 @@ PASSING = (OUT_OF_MEMORY, DEVICE_ERROR, TIME_OUT)
 """Why a prompt was not measured, where that can pass."""
 WORDS = {
     OUT_OF_MEMORY: ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate"),
-    DEVICE_ERROR: ("cuda error", "hip error", "cudnn error", "cublas error", "acceleratorerror", "device-side assert"),
+    DEVICE_ERROR: (
+        "cuda error",
+        "hip error",
+        "cudnn error",
+        "cublas error",
+        "acceleratorerror",
+        "device-side assert",
+        "nccl error",
+        "by peer",
+    ),
     TIME_OUT: ("timed out", "timeout"),
 }
 """How the backends say it, each in its own way."""
@@ -123,7 +133,7 @@ def _run(
             reason, said = passing(error), " ".join(str(error).split())[:200]
             if reason is None:
                 raise
-            if reason != OUT_OF_MEMORY:
+            if reason != OUT_OF_MEMORY or ranks.size() > 1:  # the other processes wait in the pass that failed here
                 broken = _Broken(reason, batch[0].row, said)
         else:
             return None

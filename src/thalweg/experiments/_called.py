@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from thalweg import ranks
 from thalweg.errors import UsageError
 from thalweg.experiments._options import PassOptions
 from thalweg.validated import did_you_mean
@@ -65,8 +66,12 @@ def takes_options(function: Callable[Asked, Result]) -> Callable[Asked, Result]:
             if asked := {each: value for each, value in plain.items() if keywords[each] == place}:
                 before: Any = bound.arguments.get(place)
                 bound.arguments[place] = kind(**asked) if before is None else replace(before, **asked)
+        models = _loaded(bound.arguments.get(parameters[0].name))
+        if any((getattr(model, "_tp_size", None) or 1) > 1 for model in models):
+            ranks.join()
+        ranks.refuse(name)
         with ExitStack() as stack:
-            for model in _loaded(bound.arguments.get(parameters[0].name)):
+            for model in models:
                 from thalweg.capture import untouched
 
                 stack.enter_context(untouched(model))

@@ -32,6 +32,7 @@ from thalweg.experiments._session import command_line, hardware, versions, witho
 from thalweg.options import LoadOptions
 from thalweg.paths import is_directory
 from thalweg.prompts import Source, Tokenization, open_source, tokenization
+from thalweg.ranks import own_directory
 from thalweg.reference import bundled_directory, how_planted
 from thalweg.store import DataFacts, FindingsWriter, ModelFacts, RunHeader, Session, Tables, Thresholds, open_findings
 
@@ -106,7 +107,8 @@ def prepare(
     asked = continued(named(models), data, out, options, data_of)
     sources = [] if data_of == "none" else open_sources(asked.data, asked.options)
     found = identified(models, asked.models, options)
-    return replace(prepared_from(found, sources, asked.path, asked.options, packages), data_of=data_of)
+    path = own_directory(asked.path)
+    return replace(prepared_from(found, sources, path, asked.options, packages), data_of=data_of)
 
 
 def named(models: Models) -> list[str]:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from thalweg import ranks
+
 SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 HIDDEN = "***"
 _ALWAYS = ("thalweg", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "polars", "numpy")
@@ -46,6 +48,8 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+    if ranks.size() > 1:
+        facts["processes"] = ranks.size()
     if torch.cuda.is_available():
         facts["cuda"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return facts
