@@ -7,7 +7,7 @@ returns), :mod:`._interface` (how an attention call reaches us), :mod:`._subject
 head writes), :mod:`._observe` (watch one forward pass, or its states alone) and :mod:`._places` (what a pass leaves
 reaches the processor), then the proofs: :mod:`._solved` (a block's summands, the scale of the logits) and
 :mod:`._proof`; and on proved parts :mod:`._proved` (the way to logits, and watching what a block adds). For a model
-that is in memory already: :mod:`._given` and :mod:`._untouched`.
+that is in memory already: :mod:`._given` and :mod:`._untouched`; for one that several processes share: :mod:`._shared`.
 """
 
 from thalweg.capture._families import PROVED
