@@ -15,22 +15,28 @@ from importlib import import_module
 import torch
 
 from benchmarks import PARTS
-from benchmarks.measured import Asked, print_table, versions, write_result
+from benchmarks.measured import Asked, at_least_one, command, print_table, versions, write_result
+from thalweg.errors import ThalwegError
+
+SIZES = ("runs", "problems", "texts", "prompts")
 
 
 def main() -> None:
     """Run the parts, print their tables and keep them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help="rounds of each comparison")
-    parser.add_argument("--problems", type=int, default=30, help="problems of GSM8K in a survey")
-    parser.add_argument("--texts", type=int, default=8, help="texts of 1,024 tokens in a survey")
-    parser.add_argument("--prompts", type=int, default=16, help="texts of the other parts")
+    parser.add_argument("--runs", type=at_least_one, default=5, help="rounds of each comparison")
+    parser.add_argument("--problems", type=at_least_one, default=30, help="problems of GSM8K in a survey")
+    parser.add_argument("--texts", type=at_least_one, default=8, help="texts of 1,024 tokens in a survey")
+    parser.add_argument("--prompts", type=at_least_one, default=16, help="texts of the other parts")
     parser.add_argument("--model", help="of the survey: a directory or a GGUF file; SmolLM2 where it is at hand")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts")
     given = vars(parser.parse_args())
     parts, asked = given.pop("only"), Asked(**given)
     for part in parts:
-        tables = import_module(f"benchmarks.{part}").tables(asked)
+        try:
+            tables = import_module(f"benchmarks.{part}").tables(asked)
+        except ThalwegError as error:
+            parser.error(str(error))
         sys.stderr.write("\n")
         for table in tables:
             print_table(table)
@@ -40,7 +46,7 @@ def main() -> None:
             rounds=asked.runs,
             threads=torch.get_num_threads(),
             versions=versions("thalweg", "torch", "transformers"),
-            command=f"python -m benchmarks --only {part}",
+            command=command("benchmarks", parser, {**given, "only": part}, "only", *SIZES),
         )
 
 

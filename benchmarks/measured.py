@@ -9,6 +9,7 @@ import resource
 import statistics
 import sys
 import time
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -143,6 +144,19 @@ def machine() -> str:
     known = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.+)", known.read_text()) if known.exists() else None
     return f"{named[1] if named else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def at_least_one(text: str) -> int:
+    """A number of runs or prompts."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected a whole number of at least 1; got {text}")
+    return int(text)
+
+
+def command(module: str, parser: ArgumentParser, given: Mapping[str, object], *shown: str) -> str:
+    """The command line that does the same: of the options that are shown, those that are not as by default."""
+    options = [f"--{name} {given[name]}" for name in shown if given[name] != parser.get_default(name)]
+    return " ".join([f"python -m {module}", *options])
 
 
 def versions(*packages: str) -> str:

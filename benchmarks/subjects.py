@@ -42,14 +42,9 @@ class Task:
     texts: list[str]
     prompts: list[Prompt]
 
-    @property
-    def mean(self) -> float:
-        """Tokens of a prompt."""
-        return sum(map(len, self.prompts)) / len(self.prompts)
 
-
-def random_model(vocabulary: int = 256) -> LlamaForCausalLM:
-    """12 blocks, d = 768, 12 heads, random weights."""
+def random_model(vocabulary: int = 258) -> LlamaForCausalLM:
+    """12 blocks, d = 768, 12 heads, random weights; as many tokens as the tokenizer of bytes has."""
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=WIDTH,
@@ -98,13 +93,14 @@ def long_texts(count: int, characters: int = 6 * LENGTH) -> list[str]:
 def tasks(tokenizer: Any, short: int, long: int) -> list[Task]:
     """Problems, and texts of 1,024 tokens."""
     name, texts = problems(short)
-    return [_task(tokenizer, name, texts), _task(tokenizer, f"texts of {LENGTH:,} tokens", long_texts(long))]
+    return [_task(tokenizer, name, texts), _task(tokenizer, "texts", long_texts(long))]
 
 
 def _task(tokenizer: Any, name: str, texts: list[str]) -> Task:
     how = tokenization(tokenizer, max_length=LENGTH)
     own = tokenize([Row(row, text) for row, text in enumerate(texts)], how).prompts
-    return Task(f"{len(texts)} {name}", texts, list(own))
+    mean = sum(map(len, own)) / len(own)
+    return Task(f"{len(texts)} {name} of {mean:,.0f} tokens", texts, list(own))
 
 
 def problem_texts(count: int) -> tuple[str, list[str]]:

@@ -37,9 +37,8 @@ def tables(asked: Asked) -> list[Table]:
         taken = rounds(_ways(measured, subject, task), asked.runs)
         for (one, other), targets in TARGETS.items():
             sign = "at least" if one == "usual way" else "at most"
-            what = f"{task.name}, {task.mean:.0f} tokens each"
             target = f"{sign} {targets[place]:.2f}"
-            table.rows.append([f"{one} / {other}", what, *ratio_cells(taken[one], taken[other]), target])
+            table.rows.append([f"{one} / {other}", task.name, *ratio_cells(taken[one], taken[other]), target])
         sys.stderr.write(".")
     return [table]
 

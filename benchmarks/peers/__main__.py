@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measured import RATIOS, Seconds, Table, print_table, ratio_cells, write_result
+from benchmarks.measured import RATIOS, Seconds, Table, at_least_one, command, print_table, ratio_cells, write_result
 from benchmarks.peers.environments import Missing, interpreter, stored
 from benchmarks.peers.ways import WAYS
 from benchmarks.subjects import BUDGET, Task, measured_model, tasks
 from thalweg.capture._kept import cache_directory
+from thalweg.errors import ThalwegError
 from thalweg.prompts import batches, padded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +38,17 @@ PARTS = {
 def main() -> None:
     """Run the libraries and print what they took and found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="rounds that are counted")
-    parser.add_argument("--problems", type=int, default=30, help="problems of GSM8K")
-    parser.add_argument("--texts", type=int, default=8, help="texts of 1,024 tokens")
+    parser.add_argument("--runs", type=at_least_one, default=3, help="rounds that are counted")
+    parser.add_argument("--problems", type=at_least_one, default=30, help="problems of GSM8K")
+    parser.add_argument("--texts", type=at_least_one, default=8, help="texts of 1,024 tokens")
     parser.add_argument("--model", help="a directory or a GGUF file; SmolLM2 where it is at hand")
     parser.add_argument("--only", choices=WAYS, nargs="+", default=list(WAYS), help="libraries")
     parser.add_argument("--environments", type=Path, default=cache_directory() / "bench", help="where they are kept")
     asked = parser.parse_args()
-    measured = measured_model(asked.model)
+    try:
+        measured = measured_model(asked.model)
+    except ThalwegError as error:
+        parser.error(str(error))
     work = tasks(measured.tokenizer, asked.problems, asked.texts)
     folder = stored(measured, asked.environments / "models")
     job = {"model": str(folder), "runs": asked.runs, "tasks": [_described(task) for task in work]}
@@ -57,7 +61,8 @@ def main() -> None:
         print_table(table)
     if list(asked.only) == list(WAYS):
         facts = {"model": measured.name, "threads": torch.get_num_threads(), "rounds": asked.runs}
-        write_result("peers", tables, **facts, command="make bench-peers")
+        ran = command("benchmarks.peers", parser, vars(asked), "runs", "problems", "texts")
+        write_result("peers", tables, **facts, command=ran)
 
 
 def _described(task: Task) -> dict:

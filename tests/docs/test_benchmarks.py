@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from argparse import ArgumentParser
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -74,6 +75,31 @@ def test_ratios_are_of_one_round():
     assert {len(each) for each in taken.values()} == {2}
     one, other = [Seconds(2.0, 3.0), Seconds(8.0, 8.0)], [Seconds(1.0, 1.0), Seconds(2.0, 1.0)]
     assert ratio_cells(one, other) == ["3.00", "2.00-4.00", "5.50", "3.00-8.00"]
+
+
+@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.peers"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--runs", "0"), "argument --runs: expected a whole number of at least 1; got 0"),
+        (("--problems", "many"), "argument --problems: expected a whole number of at least 1; got many"),
+        (("--model", "no/such/model"), "no/such/model"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_line(module, given, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [module, *given])
+    with pytest.raises(SystemExit) as left:
+        import_module(f"{module}.__main__").main()
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_command_tells_what_is_not_as_by_default():
+    parser = ArgumentParser()
+    for name, usual in (("runs", 5), ("texts", 8), ("only", ("a", "b"))):
+        parser.add_argument(f"--{name}", default=usual)
+    given = {"runs": 2, "texts": 8, "only": "a"}
+    assert measured.command("benchmarks", parser, given, *given) == "python -m benchmarks --runs 2 --only a"
 
 
 def test_what_is_kept_is_what_was_measured(monkeypatch, tmp_path):
