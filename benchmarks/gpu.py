@@ -38,7 +38,6 @@ from thalweg.streaming import LogitRule, blockwise_attention, streamed_attention
 
 TINY = "--tiny" in sys.argv
 DEVICE = "cpu" if TINY else "cuda"
-MEASURED_ALONE = 16  # of so many prompts a survey measures the states without their massive rows too
 SHAPES: dict[str, dict[str, int]] = {
     "8B": {
         "hidden_size": 4096,
@@ -62,9 +61,8 @@ Rows = list[list[str]]
 class Reduced:
     """What a survey makes of a batch, without its tables."""
 
-    def __init__(self, lengths: Tensor) -> None:
-        alone = [number < MEASURED_ALONE for number in range(len(lengths))]
-        self.states = metrics.StatesOfBatch(lengths, without_massive=alone)
+    def __init__(self, lengths: Tensor, *, without_massive: bool) -> None:
+        self.states = metrics.StatesOfBatch(lengths, without_massive=[without_massive] * len(lengths))
         self.heads = metrics.HeadsOfBatch(lengths)
 
     def state(self, _: int, state: Tensor, /) -> None:
@@ -78,9 +76,9 @@ class Reduced:
 
 
 @torch.no_grad()
-def measured(subject: Subject, tokens: Tensor, lengths: Tensor) -> tuple[Any, Any]:
-    """One batch, every state and head."""
-    reduced = Reduced(lengths)
+def measured(subject: Subject, tokens: Tensor, lengths: Tensor, *, without_massive: bool = False) -> tuple[Any, Any]:
+    """One batch, every state and head; without massive rows too, as a survey does for its first prompts."""
+    reduced = Reduced(lengths, without_massive=without_massive)
     with observe(subject, reduced, lengths):
         forward(subject, tokens)
     return reduced.states.measured(), reduced.heads.measured()
@@ -169,7 +167,7 @@ def _attention_is_right() -> Rows:
         "bias of the keys": (LogitRule(bias=random(1, 8, 1, tokens)), 64),
     }
     found: Rows = []
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+    for dtype in (torch.bfloat16, torch.float32):
         query, key, value = (random(2, heads, tokens, depth).to(dtype) for heads in (8, 2, 2))
         lengths = torch.tensor([tokens, tokens // 2], device=DEVICE)
         for name, (rule, window) in rules.items():
@@ -316,13 +314,16 @@ def models() -> Rows:
             if TINY:
                 prompts, longest, shortest = 2, 30, 20
             tokens, lengths = batch(prompts, longest, shortest)
-            rows.append(_compared(f"{shape}, {prompts} x {shortest or longest}-{longest:,}", subject, tokens, lengths))
+            name = f"{shape}, {prompts} x {f'{shortest}-' if shortest else ''}{longest:,}"
+            rows.append(_compared(name, subject, tokens, lengths))
+        if shape == "8B":
+            rows.append(_compared(f"{name}, also without massive rows", subject, tokens, lengths, without_massive=True))
         del subject
     return rows
 
 
-def _compared(name: str, subject: Subject, tokens: Tensor, lengths: Tensor) -> list[str]:
-    ways = (lambda: forward(subject, tokens)), (lambda: measured(subject, tokens, lengths))
+def _compared(name: str, subject: Subject, tokens: Tensor, lengths: Tensor, **options: bool) -> list[str]:
+    ways = (lambda: forward(subject, tokens)), (lambda: measured(subject, tokens, lengths, **options))
     plain, ours = milliseconds(ways[0]), milliseconds(ways[1], 3)
     memory = [once(way)[1] for way in ways]
     (least, _), (launched, waits) = (_launches(way) for way in ways)

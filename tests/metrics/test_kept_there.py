@@ -100,3 +100,11 @@ def test_a_device_says_what_the_processor_says(state_of, as_on_a_device, width, 
     compared(expected, measured(shown, **options), absolute=absolute)
     assert max(value for value in expected.columns["massive_rank"] if value is not None) >= 2
     assert max(value for value in expected.columns["massive_entry_count"] if value is not None) >= 2
+
+
+def test_nobody_has_to_ask_for_the_states_without_massive_rows(state_of, as_on_a_device):
+    shown = [batch_of([state_of("massive", tokens, 40, 0) for tokens in TOKENS], torch.float32)]
+    as_on_a_device()
+    found = measured(shown, without_massive=[False] * len(TOKENS))
+    assert found.columns["entropy_without_massive"] == [None] * len(TOKENS)
+    assert all(value > 0 for value in found.columns["frobenius_sq"])

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import naive_map, naive_vectors, random_heads
 
+from kernel_calls import arguments_are_those_of_the_kernel
 from thalweg.streaming import LogitRule, _attention, attention_to, blockwise_attention, streamed_attention
 
 pytest.importorskip("triton", reason="triton is not installed")
 from thalweg.streaming._triton import Blocks, kernel_attention
 
+__all__ = ["arguments_are_those_of_the_kernel"]
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's, at rows behind the last one
 VECTORS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum")
 SMALL = Blocks(16, 16, 4, 1)

@@ -96,9 +96,9 @@ def float32_noise(shares: Float[Tensor, "*batch rank"], count: Int[Tensor, "*bat
     return torch.where(unit == 0, 0.0, noise)
 
 
-def start_vectors(size: int) -> Float[Tensor, "size directions"]:
+def start_vectors(size: int, directions: int = DIRECTIONS) -> Float[Tensor, "size directions"]:
     """The same start for every state, whatever other threads draw."""
-    return torch.randn(size, DIRECTIONS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(size, directions, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def _deflated(gram: Tensor) -> Tensor | None:

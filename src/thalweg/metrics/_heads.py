@@ -27,7 +27,7 @@ from thalweg.metrics._padded import Lengths, Numbers, Vectors, at, count, mean, 
 from thalweg.shapes import Bool, Float, Int
 
 DORMANT = 0.1
-KEPT, KEPT_THERE = 2**18, 2**26
+KEPT, KEPT_THERE = 2**18, 2**28
 """Numbers kept before they are reduced: on a processor what fits a cache; more is slower at T = 1024, less at a few
 hundred tokens. A device wants few and large operations."""
 STATISTICS = ("column_mass", "row_entropy", "diagonal", "previous", "row_sum", "visible")

@@ -22,7 +22,7 @@ from torch import Tensor
 from thalweg.metrics import _spectrum
 from thalweg.metrics._copies import here
 from thalweg.metrics._kept import NOISE, VARIANTS, WITHOUT_MASSIVE, Entries, Kept, joined, other_entropies, violations
-from thalweg.metrics._norms import LIMIT, median_norms
+from thalweg.metrics._norms import median_norms
 from thalweg.metrics._spectra import spectra
 from thalweg.metrics._theory import massive_columns, span_shares, theorem_columns
 from thalweg.metrics._vectors import StateVectors, state_vectors
@@ -41,7 +41,6 @@ class _Run:
     """What is kept of several states until their matrices are reduced; over dimensions `inner` and `largest` too."""
 
     vectors: list[StateVectors]
-    entries: list[Float[Tensor, "batch three entry"]]
     grams: list[Float[Tensor, "batch size size"]]
     sinks: list[Int[Tensor, " batch"]]
     inner: list[Float[Tensor, "batch token"]]
@@ -49,7 +48,7 @@ class _Run:
 
     @classmethod
     def empty(cls) -> "_Run":
-        return cls([], [], [], [], [], [])
+        return cls([], [], [], [], [])
 
 
 class KeptThere:
@@ -85,7 +84,6 @@ class KeptThere:
             self.variants_found += [other_entropies(view, sink) for view, sink in pairs]
         vectors, run = state_vectors(state, self.tokens), self.run
         run.vectors.append(vectors)
-        run.entries.append(self._largest_entries(state, vectors.peaks))
         run.sinks.append(self.sinks_there)
         if state.shape[1] <= state.shape[2]:
             run.grams.append(_products(state))
@@ -105,14 +103,6 @@ class KeptThere:
         if self.variants:
             found |= {name: [one[name] for one in self.variants_found] for name in VARIANTS}
         return replace(kept, others=found)
-
-    def _largest_entries(self, state: Tensor, peaks: Tensor) -> Float[Tensor, "batch three entry"]:
-        """Position, dimension and value of the largest entries: they lie in the rows with the largest peaks."""
-        positions, width = peaks.abs().topk(min(LIMIT, peaks.shape[1])).indices, state.shape[2]
-        rows = torch.where((positions < self.tokens[:, None])[..., None], _rows(state, positions), 0.0).flatten(1)
-        places = rows.abs().topk(min(LIMIT, rows.shape[1])).indices
-        own, values = positions.gather(1, places // width), rows.gather(1, places)
-        return torch.stack([own.double(), (places % width).double(), values.double()], dim=1)
 
     def _over_dimensions(self, state: Tensor, row_sq: Tensor) -> None:
         """Inner products with the sink's row, the largest rows, and the Gram matrix of all others."""
@@ -146,7 +136,8 @@ class KeptThere:
         if not self.run.vectors:
             return
         run, self.run = self.run, _Run.empty()
-        row_sq, peaks, dims, median, entry_count = (torch.cat(each) for each in zip(*run.vectors, strict=True))
+        vectors = StateVectors(*(torch.cat(each) for each in zip(*run.vectors, strict=True)))
+        row_sq, peaks, dims, median, entry_count, entries = vectors
         states, sinks = len(run.vectors), torch.cat(run.sinks)
         tokens, real = self.tokens.repeat(states), self._real(row_sq.shape[1]).repeat(states, 1)
         defined = row_sq.isfinite().all(-1) & (row_sq.sum(-1) > 0)
@@ -165,7 +156,7 @@ class KeptThere:
         ranks = tokens.clamp_max(self.width) * defined
         spectrum, exact = spectra(grams, ranks, lambda found: violations(found, columns, NOISE))
         place = peaks.abs().nan_to_num(-1.0).argmax(-1, keepdim=True)
-        entries, counts = here(torch.cat(run.entries), torch.where(defined, entry_count, 0))
+        entries, counts = here(entries, torch.where(defined, entry_count, 0))
 
         def or_none(values: Tensor) -> Tensor:
             return values.masked_fill(~defined, -1)

@@ -23,7 +23,6 @@ from thalweg.metrics._eigenvalues import (
     ALLOWED,
     CONVERGED,
     COUPLING,
-    ITERATIONS,
     REMAINDER,
     eigenvalues,
     float32_noise,
@@ -31,6 +30,8 @@ from thalweg.metrics._eigenvalues import (
 )
 from thalweg.shapes import Float, Int
 
+DIRECTIONS, ITERATIONS = 4, 3
+"""Fewer than on a processor: each costs launches, and whatever a solver could not resolve is computed again."""
 SPANNED = 1e-13
 """Of a unit vector, what is rounding once the directions before it are taken out."""
 
@@ -116,7 +117,7 @@ def _deflated(grams: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
 
 def _leading(grams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values, descending, their vectors and what the matrix makes of these."""
-    basis = start_vectors(grams.shape[1]).to(grams.device).expand(len(grams), -1, -1)
+    basis = start_vectors(grams.shape[1], DIRECTIONS).to(grams.device).expand(len(grams), -1, -1)
     for _ in range(ITERATIONS):
         basis = _orthonormal(grams @ basis)
     images = grams @ basis

@@ -7,7 +7,7 @@ The median: read as integers, magnitudes keep their order. A sample brackets the
 the bracket and how much falls into each of `BINS` equal parts of it, and so on inside the part that holds the middle,
 until a part is one number. Half precision takes one pass. Where the sample was wrong, all numbers are the next bracket,
 so there are `ROUNDS` passes in all; those after the answer is known return at once. Counting goes to parts by atomic
-additions, which are few since the bracket is narrow.
+additions, which are few since the bracket is narrow, and to `COPIES` of the parts, since they meet.
 """
 
 # triton carries no types for what it compiles.
@@ -27,6 +27,7 @@ SAMPLE = 4096
 DEVIATIONS = 4  # of the sample's middle rank, to either side
 BINS, BIN_BITS = 1024, 10
 ROUNDS = {2: 3, 4: 5}  # by the bytes of a number
+COPIES = 32
 VALUES, BLOCKS = 1024, 16  # numbers at once, and how often a program takes so many
 
 
@@ -64,36 +65,6 @@ def row_vectors(
     peaks, dims = state.new_empty(batch, length), torch.empty(batch, length, dtype=torch.long, device=state.device)
     _rows[(length, batch)](state, tokens, squares, peaks, dims, length, width, ROW=ROW)
     return squares, peaks, dims
-
-
-@triton.jit
-@no_type_check
-def _above_threshold(STATE, PEAKS, LIMITS, TOKENS, COUNTS, T, WIDTH, ROW: tl.constexpr):
-    token, prompt = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    at, limit = prompt * T + token, tl.load(LIMITS + prompt)
-    peak = tl.abs(tl.load(PEAKS + at).to(tl.float32)).to(tl.float64)
-    if (token >= tl.load(TOKENS + prompt)) | (peak <= limit):
-        return
-    found = tl.zeros([ROW], tl.int32)
-    for start in range(0, WIDTH, ROW):
-        place = start + tl.arange(0, ROW)
-        values = tl.load(STATE + at * WIDTH + place, mask=place < WIDTH, other=0.0).to(tl.float32)
-        found += (tl.abs(values).to(tl.float64) > limit).to(tl.int32)
-    tl.atomic_add(COUNTS + prompt, tl.sum(found, 0).to(tl.int64))
-
-
-def entries_above(
-    state: Float[Tensor, "batch token width"],
-    peaks: Float[Tensor, "batch token"],
-    limits: Float[Tensor, " batch"],
-    tokens: Int[Tensor, " batch"],
-    /,
-) -> Int[Tensor, " batch"]:
-    """How many magnitudes exceed each prompt's limit; rows whose peak does not are not read."""
-    batch, length, width = state.shape
-    counts = torch.zeros(batch, dtype=torch.long, device=state.device)
-    _above_threshold[(length, batch)](state, peaks, limits, tokens, counts, length, width, ROW=ROW)
-    return counts
 
 
 @triton.jit
@@ -136,14 +107,15 @@ def _bracket(
 @no_type_check
 def _count(
     NUMBERS, TOKENS, LOW, SHIFT, COUNTS, stride, WIDTH,
-    TOP: tl.constexpr, BINS: tl.constexpr, VALUES: tl.constexpr, BLOCKS: tl.constexpr,
+    TOP: tl.constexpr, BINS: tl.constexpr, COPIES: tl.constexpr, VALUES: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     prompt = tl.program_id(1).to(tl.int64)
     shift = tl.load(SHIFT + prompt)
     if shift < 0:
         return
     count, low = tl.load(TOKENS + prompt).to(tl.int64) * WIDTH, tl.load(LOW + prompt)
-    NUMBERS, COUNTS = NUMBERS + prompt * stride, COUNTS + prompt * (BINS + 1)
+    copy = prompt * COPIES + tl.program_id(0) % COPIES
+    NUMBERS, COUNTS = NUMBERS + prompt * stride, COUNTS + copy * 2 * BINS
     below = tl.zeros([VALUES], tl.int32)
     first = tl.program_id(0).to(tl.int64) * VALUES * BLOCKS
     for block in range(BLOCKS):
@@ -158,16 +130,21 @@ def _count(
 
 @triton.jit
 @no_type_check
-def _narrow(TOKENS, LOW, SHIFT, UPPER, COUNTS, WIDTH, TOP: tl.constexpr, BINS: tl.constexpr, BIN_BITS: tl.constexpr):
+def _narrow(
+    TOKENS, LOW, SHIFT, UPPER, COUNTS, WIDTH,
+    TOP: tl.constexpr, BINS: tl.constexpr, BIN_BITS: tl.constexpr, COPIES: tl.constexpr,
+):  # fmt: skip
     """The next bracket; a shift of -1 where the lower middle number is known, and the upper one where it was seen."""
     prompt = tl.program_id(0).to(tl.int64)
     shift = tl.load(SHIFT + prompt)
     if shift < 0:
         return
     count, low = tl.load(TOKENS + prompt).to(tl.int64) * WIDTH, tl.load(LOW + prompt)
-    COUNTS += prompt * (BINS + 1)
-    part = tl.arange(0, BINS)
-    inside, below = tl.load(COUNTS + part), tl.load(COUNTS + BINS)
+    part, inside, below = tl.arange(0, BINS), tl.zeros([BINS], tl.int32), tl.zeros([], tl.int32)
+    for copy in range(COPIES):
+        own = COUNTS + (prompt * COPIES + copy) * 2 * BINS
+        inside += tl.load(own + part)
+        below += tl.load(own + BINS)
     up_to = below + tl.cumsum(inside, 0)
     rank = (count - 1) // 2
     held = (below <= rank) & (below + tl.sum(inside, 0) > rank)
@@ -202,22 +179,112 @@ def _next_larger(
     tl.atomic_min(LARGER + prompt, tl.min(least, 0))
 
 
-def middle_values(
-    state: Float[Tensor, "batch token width"], tokens: Int[Tensor, " batch"], /
-) -> Float[Tensor, "batch two"]:
-    """The magnitudes of rank (n - 1) // 2 and n // 2 of each prompt's n = T x d, in their own dtype."""
+@triton.jit
+@no_type_check
+def _above_limit(
+    STATE, TOKENS, PEAKS, LOW, UPPER, LARGER, MEDIANS, LIMITS, COUNTS, T, WIDTH, FLOOR, RATIO,
+    INTEGER: tl.constexpr, ROW: tl.constexpr,
+):  # fmt: skip
+    """The median, and the entries of a row above the limit that follows from it; most rows have no such peak."""
+    token, prompt = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    at = prompt * T + token
+    upper = tl.minimum(tl.load(UPPER + prompt), tl.load(LARGER + prompt))
+    middle = tl.load(LOW + prompt).to(INTEGER).to(STATE.dtype.element_ty, bitcast=True).to(tl.float64)
+    middle = (middle + upper.to(INTEGER).to(STATE.dtype.element_ty, bitcast=True).to(tl.float64)) / 2
+    limit = tl.maximum(RATIO * middle, FLOOR)
+    if token == 0:
+        tl.store(MEDIANS + prompt, middle)
+        tl.store(LIMITS + prompt, limit)
+    peak = tl.abs(tl.load(PEAKS + at).to(tl.float32)).to(tl.float64)
+    if (token >= tl.load(TOKENS + prompt)) | (peak <= limit):
+        return
+    found = tl.zeros([ROW], tl.int32)
+    for start in range(0, WIDTH, ROW):
+        place = start + tl.arange(0, ROW)
+        values = tl.load(STATE + at * WIDTH + place, mask=place < WIDTH, other=0.0).to(tl.float32)
+        found += (tl.abs(values).to(tl.float64) > limit).to(tl.int32)
+    tl.atomic_add(COUNTS + prompt, tl.sum(found, 0).to(tl.int64))
+
+
+@triton.jit
+@no_type_check
+def _largest(STATE, TOKENS, PEAKS, LIMITS, ROWS, ENTRIES, T, WIDTH, SEEN, MANY: tl.constexpr, ROW: tl.constexpr):
+    """The largest entries above the limit, one after the other, of the rows with the largest peaks."""
+    prompt = tl.program_id(0).to(tl.int64)
+    limit, tokens = tl.load(LIMITS + prompt), tl.load(TOKENS + prompt)
+    none = tl.full([], -1, tl.int32)
+    last, last_row, last_dim, more = tl.full([], float("inf"), tl.float32), none, none, limit < float("inf")
+    for entry in range(MANY):
+        best, best_row, best_dim = tl.full([], -1.0, tl.float32), none, none
+        if more:
+            for row in range(SEEN):
+                token = tl.load(ROWS + prompt * SEEN + row)
+                peak = tl.abs(tl.load(PEAKS + prompt * T + token).to(tl.float32))
+                if (peak.to(tl.float64) > limit) & (token < tokens):
+                    for start in range(0, WIDTH, ROW):
+                        place = start + tl.arange(0, ROW)
+                        own = STATE + (prompt * T + token) * WIDTH + place
+                        size = tl.abs(tl.load(own, mask=place < WIDTH, other=0.0).to(tl.float32))
+                        after = (row > last_row) | ((row == last_row) & (place > last_dim))
+                        size = tl.where((size < last) | ((size == last) & after), size, -1.0)
+                        most, dim = tl.max(size, 0, return_indices=True, return_indices_tie_break_left=True)
+                        best_dim = tl.where(most > best, start + dim, best_dim)
+                        best_row = tl.where(most > best, row, best_row)
+                        best = tl.maximum(most, best)
+        more = best.to(tl.float64) > limit
+        if more:
+            token = tl.load(ROWS + prompt * SEEN + best_row)
+            value = tl.load(STATE + (prompt * T + token) * WIDTH + best_dim).to(tl.float64)
+            own = ENTRIES + prompt * 3 * MANY + entry
+            tl.store(own, token.to(tl.float64))
+            tl.store(own + MANY, best_dim.to(tl.float64))
+            tl.store(own + 2 * MANY, value)
+        last, last_row, last_dim = best, best_row, best_dim
+
+
+def median_and_entries(
+    state: Float[Tensor, "batch token width"],
+    tokens: Int[Tensor, " batch"],
+    peaks: Float[Tensor, "batch token"],
+    /,
+    *,
+    floor: float,
+    ratio: float,
+    many: int,
+) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"], Float[Tensor, "batch three many"]]:
+    """Each prompt's median, and its entries above max(floor, ratio x median): how many, and the largest.
+
+    Returns:
+        Median, float64; number; position, dimension and value of as many as there are, largest first.
+    """
+    batch, length, width = state.shape
+    low, upper, larger = _middle(state, tokens)
+    known = torch.zeros(batch * (3 + 3 * many), dtype=torch.float64, device=state.device)
+    medians, limits, counts, entries = known.split([batch, batch, batch, 3 * many * batch])
+    counts = counts.view(torch.long)
+    integer = tl.int32 if state.dtype.itemsize == 4 else tl.int16
+    _above_limit[(length, batch)](
+        state, tokens, peaks, low, upper, larger, medians, limits, counts, length, width, floor, ratio,
+        INTEGER=integer, ROW=ROW,
+    )  # fmt: skip
+    rows = peaks.abs().topk(min(many, length)).indices
+    _largest[(batch,)](state, tokens, peaks, limits, rows, entries, length, width, rows.shape[1], MANY=many, ROW=ROW)
+    return medians, counts, entries.view(batch, 3, many)
+
+
+def _middle(state: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lower middle magnitudes as integers, upper ones where they were met, and else the next larger ones."""
     batch, length, width = state.shape
     size, integer = state.dtype.itemsize, torch.int32 if state.dtype.itemsize == 4 else torch.int16
     numbers, top = state.view(integer), 8 * size - 1
     low, shift, upper, larger = torch.full((4, batch), 2**31 - 1, dtype=torch.int32, device=state.device)
-    counts = torch.zeros(ROUNDS[size], batch, BINS + 1, dtype=torch.int32, device=state.device)
+    counts = torch.zeros(ROUNDS[size], batch, COPIES, 2 * BINS, dtype=torch.int32, device=state.device)
     where = (length * width, width)
     everywhere = (triton.cdiv(length * width, VALUES * BLOCKS), batch)
-    sizes = {"TOP": top, "VALUES": VALUES, "BLOCKS": BLOCKS}
+    sizes, parts = {"TOP": top, "VALUES": VALUES, "BLOCKS": BLOCKS}, {"BINS": BINS, "COPIES": COPIES}
     _bracket[(batch,)](numbers, tokens, low, shift, *where, TOP=top, SAMPLE=SAMPLE, DEVIATIONS=DEVIATIONS, BINS=BINS)
     for own in counts:
-        _count[everywhere](numbers, tokens, low, shift, own, *where, BINS=BINS, **sizes)
-        _narrow[(batch,)](tokens, low, shift, upper, own, width, TOP=top, BINS=BINS, BIN_BITS=BIN_BITS)
+        _count[everywhere](numbers, tokens, low, shift, own, *where, **parts, **sizes)
+        _narrow[(batch,)](tokens, low, shift, upper, own, width, TOP=top, BIN_BITS=BIN_BITS, **parts)
     _next_larger[everywhere](numbers, tokens, low, upper, larger, *where, **sizes)
-    pair = torch.stack([low, torch.minimum(upper, larger)], dim=1)
-    return pair.to(integer).view(state.dtype)
+    return low, upper, larger

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from thalweg.kernels import Kernels
+from thalweg.metrics._norms import LIMIT
 from thalweg.metrics._view import ENTRY_FLOOR, ENTRY_RATIO
 from thalweg.shapes import Float, Int
 
@@ -29,6 +30,7 @@ class StateVectors(NamedTuple):
         peak_dims: its dimension.
         median: of all magnitudes of a prompt, float64; the mean of the two middle ones of an even number.
         entry_count: massive entries of a prompt.
+        entries: position, dimension and value of the first `LIMIT` of them, largest first; 0 beyond their number.
     """
 
     row_sq: Float[Tensor, "batch token"]
@@ -36,6 +38,7 @@ class StateVectors(NamedTuple):
     peak_dims: Int[Tensor, "batch token"]
     median: Float[Tensor, " batch"]
     entry_count: Int[Tensor, " batch"]
+    entries: Float[Tensor, "batch three entry"]
 
 
 def state_vectors(state: Float[Tensor, "batch token width"], tokens: Int[Tensor, " batch"], /) -> StateVectors:
@@ -53,30 +56,33 @@ def state_vectors(state: Float[Tensor, "batch token width"], tokens: Int[Tensor,
     magnitudes = state.abs().masked_fill(pads[..., None], 0.0)
     dims = magnitudes.argmax(-1)
     median = _middle(magnitudes.masked_fill(pads[..., None], torch.nan)).mean(-1)
+    massive = magnitudes > (ENTRY_RATIO * median).clamp_min(ENTRY_FLOOR)[:, None, None]
     return StateVectors(
         torch.linalg.vector_norm(magnitudes, dim=-1, dtype=torch.float64).square(),
         state.gather(2, dims[..., None])[..., 0].masked_fill(pads, 0.0),
         dims,
         median,
-        (magnitudes > threshold(median)[:, None, None]).sum((1, 2)),
+        massive.sum((1, 2)),
+        _largest(state, magnitudes),
     )
 
 
-def threshold(median: Float[Tensor, " batch"], /) -> Float[Tensor, " batch"]:
-    """The magnitude above which an entry is massive."""
-    return (ENTRY_RATIO * median).clamp_min(ENTRY_FLOOR)
-
-
 def _by_kernels(state: Tensor, tokens: Tensor) -> StateVectors:
-    from thalweg.metrics._state_kernels import entries_above, middle_values, row_vectors
+    from thalweg.metrics._state_kernels import median_and_entries, row_vectors
 
     row_sq, peaks, dims = row_vectors(state, tokens)
-    median = middle_values(state, tokens).double().mean(-1)
-    count = entries_above(state, peaks, threshold(median), tokens)
-    return StateVectors(row_sq, peaks, dims, median, count)
+    above = {"floor": ENTRY_FLOOR, "ratio": ENTRY_RATIO, "many": LIMIT}
+    return StateVectors(row_sq, peaks, dims, *median_and_entries(state, tokens, peaks, **above))
 
 
 def _middle(magnitudes: Tensor) -> Float[Tensor, "batch two"]:
     """The two middle values of each prompt, NaN left out."""
     flat = (magnitudes.float() if magnitudes.dtype.itemsize < 4 else magnitudes).flatten(1)
     return torch.stack([flat.nanmedian(1).values, -(-flat).nanmedian(1).values], dim=1).double()
+
+
+def _largest(state: Tensor, magnitudes: Tensor) -> Float[Tensor, "batch three entry"]:
+    """Position, dimension and value of the largest entries of each prompt."""
+    places, width = magnitudes.flatten(1).topk(min(LIMIT, magnitudes[0].numel())).indices, state.shape[2]
+    values = state.flatten(1).gather(1, places)
+    return torch.stack([(places // width).double(), (places % width).double(), values.double()], dim=1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from thalweg.shapes import Float
 
-TOKENS, RANKS = 64, 64
+TOKENS, RANKS = 128, 64
 
 
 @triton.jit
@@ -58,6 +58,6 @@ def written_norms(
     padded = max(16, triton.next_power_of_2(breadth))
     _norms[(triton.cdiv(tokens, TOKENS), batch * heads)](
         outputs, factors.float().contiguous(), norms, *outputs.stride()[:3], heads, tokens, factors.shape[1],
-        E=breadth, EP=padded, SPLIT=outputs.dtype == torch.bfloat16, TOKENS=TOKENS, RANKS=RANKS,
+        E=breadth, EP=padded, SPLIT=outputs.dtype == torch.bfloat16, TOKENS=TOKENS, RANKS=RANKS, num_warps=8,
     )  # fmt: skip
     return norms
