@@ -71,8 +71,8 @@ def _by_kernels(state: Tensor, tokens: Tensor) -> StateVectors:
     from thalweg.metrics._state_kernels import median_and_entries, row_vectors
 
     row_sq, peaks, dims = row_vectors(state, tokens)
-    above = {"floor": ENTRY_FLOOR, "ratio": ENTRY_RATIO, "many": LIMIT}
-    return StateVectors(row_sq, peaks, dims, *median_and_entries(state, tokens, peaks, **above))
+    above = median_and_entries(state, tokens, peaks, floor=ENTRY_FLOOR, ratio=ENTRY_RATIO, many=LIMIT)
+    return StateVectors(row_sq, peaks, dims, *above)
 
 
 def _middle(magnitudes: Tensor) -> Float[Tensor, "batch two"]:
