@@ -1,6 +1,7 @@
 """Peak memory above the weights of a survey and of the usual way, which grows as the square of the length.
 
-Each is measured in a process of its own; the usual way at 16,384 tokens is extrapolated from 2,048.
+Each is measured in a process of its own; the usual way at 16,384 tokens is extrapolated from 2,048. A single block of
+width 16 shows how a survey's own memory grows up to 131,072 tokens.
 """
 
 import multiprocessing
@@ -11,17 +12,20 @@ from benchmarks.subjects import CONTEXT, SHAPE, Measured, random_model
 from benchmarks.survey import surveyed
 from thalweg.reference import byte_tokenizer
 
-SHORT = 2048
+SHORT, LONG = 2048, 2**17
+SMALL = {"num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 1}
+SMALL |= {"num_key_value_heads": 1, "max_position_embeddings": LONG}
 
 
 def tables(_: Asked) -> list[Table]:
     """Gigabytes by way and length."""
-    asked = (("survey", CONTEXT), ("survey", SHORT), ("usual way", SHORT))
+    small = (("survey, one block of width 16", LONG // 4), ("survey, one block of width 16", LONG))
+    asked = (("survey", CONTEXT), ("survey", SHORT), *small, ("usual way", SHORT))
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         peaks = pool.starmap(above_weights, asked, chunksize=1)
     guess = peaks[-1] * (CONTEXT / SHORT) ** 2
     rows = [
-        *zip(asked, peaks, ("at most 1 GB", "", ""), strict=True),
+        *zip(asked, peaks, ("at most 1 GB", "", "", "", ""), strict=True),
         (("usual way, extrapolated", CONTEXT), guess, ""),
     ]
     table = Table(SHAPE, ("way", "tokens", "peak above the weights", "target"))
@@ -31,10 +35,10 @@ def tables(_: Asked) -> list[Table]:
 
 def above_weights(way: str, length: int) -> int:
     """Bytes that one prompt of this length needs above the weights."""
-    measured = Measured("", random_model(), byte_tokenizer())
+    measured = Measured("", random_model(**(SMALL if "one block" in way else {})), byte_tokenizer())
 
     def run(length: int) -> None:
-        if way == "survey":
+        if way.startswith("survey"):
             surveyed(measured, ["a" * length], max_length=length)
         else:
             eager(measured.model, [[97] * length])

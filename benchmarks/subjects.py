@@ -43,19 +43,19 @@ class Task:
     prompts: list[Prompt]
 
 
-def random_model(vocabulary: int = 258) -> LlamaForCausalLM:
+def random_model(vocabulary: int = 258, **sizes: int) -> LlamaForCausalLM:
     """12 blocks, d = 768, 12 heads, random weights; as many tokens as the tokenizer of bytes has."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=2048,
-        num_hidden_layers=BLOCKS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-        vocab_size=vocabulary,
-        max_position_embeddings=CONTEXT,
-    )
-    return LlamaForCausalLM(config).eval()
+    usual = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2048,
+        "num_hidden_layers": BLOCKS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": CONTEXT,
+    }
+    return LlamaForCausalLM(LlamaConfig(**usual | sizes)).eval()
 
 
 def measured_model(given: str | None) -> Measured:

@@ -13,7 +13,7 @@ question which matrices are to be computed again.
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -117,13 +117,18 @@ def _deflated(grams: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
 
 def _leading(grams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values, descending, their vectors and what the matrix makes of these."""
-    basis = start_vectors(grams.shape[1], DIRECTIONS).to(grams.device).expand(len(grams), -1, -1)
+    basis = _start(grams.shape[1], grams.device).expand(len(grams), -1, -1)
     for _ in range(ITERATIONS):
         basis = _orthonormal(grams @ basis)
     images = grams @ basis
     values, turn = symmetric_eigen(basis.mT @ images, vectors=True)
     values, turn = values.clamp_min(0).flip(-1), turn.flip(-1)
     return values, basis @ turn, images @ turn
+
+
+@lru_cache(maxsize=16)
+def _start(size: int, device: torch.device) -> Tensor:
+    return start_vectors(size, DIRECTIONS).to(device)
 
 
 def _converged(values: Tensor, vectors: Tensor, images: Tensor, trace: Tensor) -> Tensor:

@@ -179,8 +179,8 @@ class StatesOfBatch:
     def measured(self) -> StatesMeasurement:
         """What the states that were shown say: the columns of the ``layers`` table, but for its keys."""
         kept, width = joined([each.kept() for each in self.kept]), self.width
-        sink, tokens = (each.to(kept.row_sq.device) for each in (torch.stack(self.sinks), self.tokens))
-        tokens = tokens.expand(sink.shape)
+        sinks = torch.stack(self.sinks)
+        sink, tokens = torch.stack([sinks, self.tokens.expand(sinks.shape)]).to(kept.row_sq.device)
 
         def every(name: str) -> Tensor:
             return getattr(kept, name).unflatten(0, sink.shape)
