@@ -245,9 +245,9 @@ BOUNDS = {
     "lens": (10, 2.4),
     "mcq": (5, 1.7),
 }
-"""Of a batch: waits over all passes, launches over those of as many plain forwards. Of a survey's waits five are solvers
-and two start vectors, which cost none on CUDA: 15 were counted on an H200. The maps of `heads` may be large and leave
-the device block by block; every condition of `ablate` costs what one of `clip` does."""
+"""Of a batch: waits over all passes, launches over those of as many plain forwards. Of a survey's waits five are
+solvers and two start vectors, which cost none on CUDA: 15 were counted on an H200. The maps of `heads` may be large and
+leave the device block by block; every condition of `ablate` costs what one of `clip` does."""
 OTHERS = {"attention", "attribution", "heads", "padded", "predictions"}
 FILES = [path.stem.removeprefix("_") for path in Path(metrics.__file__).parent.glob("*.py")]
 OF_STATES = tuple(f"metrics/_{file}.py" for file in FILES if file not in OTHERS)

@@ -3,6 +3,9 @@
 Conventions: none of its own.
 """
 
+# torch.Tensor.split carries no types.
+# pyright: reportUnknownMemberType=false
+
 import torch
 from torch import Tensor
 
@@ -17,7 +20,7 @@ def here(*tensors: Tensor) -> list[Tensor]:
         return list(tensors)
     if device.type != "cuda":
         together = torch.cat([each.double().flatten() for each in tensors]).cpu()
-        parts = together.split([each.numel() for each in tensors])
+        parts: tuple[Tensor, ...] = together.split([each.numel() for each in tensors])
         return [part.view(each.shape).to(each.dtype) for part, each in zip(parts, tensors, strict=True)]
     copies = [torch.empty_like(each, device="cpu", pin_memory=True) for each in tensors]
     for copy, each in zip(copies, tensors, strict=True):
