@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from thalweg import metrics
+from thalweg.metrics import _spectra
 from thalweg.metrics._kept_there import KeptThere
+from thalweg.metrics._spectra import spectra
 from thalweg.metrics._state import SPECTRAL
 
 KINDS = (
@@ -108,3 +110,27 @@ def test_nobody_has_to_ask_for_the_states_without_massive_rows(state_of, as_on_a
     found = measured(shown, without_massive=[False] * len(TOKENS))
     assert found.columns["entropy_without_massive"] == [None] * len(TOKENS)
     assert all(value > 0 for value in found.columns["frobenius_sq"])
+
+
+def test_without_a_solver_for_batches_the_processor_computes_and_that_is_said(state_of, monkeypatch):
+    states = torch.stack([torch.tensor(state_of(kind, 12, 40, 0)) for kind in ("plain", "massive")])
+    states[1, 9:] = 0
+    grams, ranks = states @ states.mT, torch.tensor([12, 9])
+    expected, _ = spectra(grams, ranks)
+    monkeypatch.setattr(_spectra._cusolver, "has_solver", lambda _: False)
+    with pytest.warns(UserWarning, match="batched eigenvalues"):
+        assert not _spectra._solved_here.__wrapped__(torch.device("cuda"))
+    monkeypatch.setattr(_spectra, "_solved_here", lambda _: False)
+    found, exact = spectra(grams, ranks)
+    assert bool(exact.all())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(metrics.entropy(one), metrics.entropy(other), rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_doubted_is_computed_again_in_float64(state_of):
+    states = torch.stack([torch.tensor(state_of(kind, 30, 40, 0)) for kind in ("plain", "massive", "decaying")])
+    grams, ranks = states @ states.mT, torch.tensor([30, 30, 0])
+    found, exact = spectra(grams, ranks, lambda _: torch.tensor([False, True, False]))
+    assert exact.tolist() == [False, True, True]
+    torch.testing.assert_close(found[1], torch.linalg.eigvalsh(grams[1]).flip(0), rtol=1e-9, atol=1e-9)
+    assert bool(found[2].isnan().all())

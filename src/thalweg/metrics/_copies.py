@@ -3,9 +3,6 @@
 Conventions: none of its own.
 """
 
-# torch.Tensor.split carries no types.
-# pyright: reportUnknownMemberType=false
-
 import torch
 from torch import Tensor
 
@@ -19,9 +16,11 @@ def here(*tensors: Tensor) -> list[Tensor]:
     if device.type == "cpu":
         return list(tensors)
     if device.type != "cuda":
-        together = torch.cat([each.double().flatten() for each in tensors]).cpu()
-        parts: tuple[Tensor, ...] = together.split([each.numel() for each in tensors])
-        return [part.view(each.shape).to(each.dtype) for part, each in zip(parts, tensors, strict=True)]
+        together, found, start = torch.cat([each.double().flatten() for each in tensors]).cpu(), list[Tensor](), 0
+        for each in tensors:
+            found.append(together[start : start + each.numel()].view(each.shape).to(each.dtype))
+            start += each.numel()
+        return found
     copies = [torch.empty_like(each, device="cpu", pin_memory=True) for each in tensors]
     for copy, each in zip(copies, tensors, strict=True):
         copy.copy_(each, non_blocking=True)

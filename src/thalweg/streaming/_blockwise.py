@@ -180,7 +180,12 @@ def split_mask(part: Tensor) -> tuple[Bool[Tensor, "..."], Tensor | None]:
 
 
 def _trimmed(first: int, seen: Tensor, added: Tensor | None) -> _MaskBlock:
-    """Without the leading keys that no row sees: this is what makes a sliding window cheap."""
+    """Without the leading keys that no row sees: this is what makes a sliding window cheap.
+
+    Other devices are not asked for them: waiting costs more than a few keys too many.
+    """
+    if seen.device.type != "cpu":
+        return _MaskBlock(slice(first, first + seen.shape[-1]), seen, added)
     used = seen.flatten(0, -2).any(0)
     skipped = int(used.to(torch.uint8).argmax()) if bool(used.any()) else 0
     keys = slice(first + skipped, first + seen.shape[-1])
