@@ -134,3 +134,28 @@ def test_what_is_doubted_is_computed_again_in_float64(state_of):
     assert exact.tolist() == [False, True, True]
     torch.testing.assert_close(found[1], torch.linalg.eigvalsh(grams[1]).flip(0), rtol=1e-9, atol=1e-9)
     assert bool(found[2].isnan().all())
+
+
+def test_more_massive_rows_than_are_kept_say_nothing(as_on_a_device, monkeypatch):
+    monkeypatch.setattr("thalweg.metrics._kept_there.MOST", 4)
+    state = torch.randn(len(TOKENS), 30, 9, generator=torch.Generator().manual_seed(0))
+    state[0, :6] *= 1e3
+    as_on_a_device()
+    found = measured([state])
+    assert found.columns["massive_row_count"][0] == 6
+    assert found.columns["massive_rank"][0] is None
+    for name in ("massive_share", "entropy_bound_massive", "entropy_without_massive"):
+        assert math.isnan(found.columns[name][0]), name
+    assert "more massive rows" in found.columns["reason"][0]
+    assert not math.isnan(found.columns["entropy"][0])
+    assert not math.isnan(found.columns["entropy_without_massive"][3])
+
+
+def test_doubts_reach_the_processor(monkeypatch):
+    states = torch.randn(2, 400, 420, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    states[:, 0] *= 300
+    grams, ranks = states @ states.mT, torch.tensor([400, 400])
+    monkeypatch.setattr(_spectra, "_solved_here", lambda _: False)
+    found, exact = spectra(grams, ranks, lambda _: torch.tensor([False, True]))
+    assert exact.tolist() == [False, True]
+    torch.testing.assert_close(found[1], torch.linalg.eigvalsh(grams[1]).flip(0), rtol=1e-9, atol=1e-9)

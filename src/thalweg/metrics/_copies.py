@@ -13,8 +13,8 @@ def here(*tensors: Tensor) -> list[Tensor]:
     Integers are below 2^53 in magnitude.
     """
     device = tensors[0].device
-    if device.type == "cpu":
-        return list(tensors)
+    if device.type in ("cpu", "mps"):  # Apple's GPU has no float64
+        return [each.cpu() for each in tensors]
     if device.type != "cuda":
         together, found, start = torch.cat([each.double().flatten() for each in tensors]).cpu(), list[Tensor](), 0
         for each in tensors:

@@ -27,16 +27,20 @@ DTYPES = {torch.float32: 0, torch.float64: 1}  # CUDA_R_32F, CUDA_R_64F
 LOWER = 0
 
 
+@cache
 def has_solver(device: torch.device) -> bool:
-    """Whether there is one for this device."""
-    return device.type == "cuda" and torch.version.cuda is not None and _library() is not None
+    """Whether there is one for this device, and it solves what is easy."""
+    if device.type != "cuda" or torch.version.cuda is None or _library() is None:
+        return False
+    try:
+        values, _ = eigen(torch.eye(2, device=device)[None], vectors=False)
+    except RuntimeError:
+        return False
+    return values.flatten().tolist() == [1.0, 1.0]
 
 
 def eigen(matrices: Float[Tensor, "number size size"], /, *, vectors: bool) -> tuple[Tensor, Tensor | None]:
-    """Eigenvalues, and eigenvectors in columns; `torch.linalg.LinAlgError` where one does not converge.
-
-    Waits for nothing: whether all converged shows in NaN eigenvalues.
-    """
+    """Eigenvalues, and eigenvectors in columns; NaN where a matrix does not converge. Waits for nothing."""
     number, size, _ = matrices.shape
     overwritten, kind = matrices.contiguous().clone(), DTYPES[matrices.dtype]
     values = overwritten.new_empty(number, size)
@@ -86,7 +90,9 @@ def _names() -> Iterator[str]:
     """Where it may lie: in torch's wheels, or where the system keeps libraries."""
     found = find_spec("nvidia")
     for folder in (found.submodule_search_locations or ()) if found else ():
-        yield from map(str, sorted(Path(folder).glob("**/libcusolver.so.*")))
+        names = sorted(map(str, Path(folder).glob("**/libcusolver.so.*")), reverse=True)
+        own = f".so.{int(str(torch.version.cuda).partition('.')[0]) - 1}"  # 11 is CUDA 12's
+        yield from sorted(names, key=lambda name: not name.endswith(own))
     if system := find_library("cusolver"):
         yield system
 

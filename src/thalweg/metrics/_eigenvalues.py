@@ -2,6 +2,9 @@
 
 Conventions: Gram matrices are float64, eigenvalues come in descending order, negative rounding is set to 0.
 
+torch's LAPACK is used, and no other, so that one pool of threads serves products and eigenvalues: it was the faster of
+the two at hand (n = 150: 0.84 ms, SciPy's 1.06). Many matrices on a GPU are ``_spectra``'s.
+
 Why it is done this way (measured with float64 singular values as the truth, T and d up to 1024):
 
 - Products are float64. TF32, bfloat16 modes and autocast never touch float64, so no global switch is read or set and
@@ -69,8 +72,6 @@ def eigenvalues(gram: Float[Tensor, "rank rank"], /, *, exact: bool = False) -> 
 
     Their entropy is within 1e-5 relative or 1e-7 absolute of the exact one.
     """
-    # Solvers on a CUDA device are slower than the processor's at the sizes of prompts, and a synchronisation is due
-    # here anyway.
     gram = gram.cpu()
     if not exact and gram.shape[0] > SMALL:
         values = _deflated(gram)

@@ -3,8 +3,8 @@
 Conventions: the statistics of attention are those of ``_attention``, five vectors of length T for each head instead of
 the T x T attention. Norms are Euclidean, in activation units; keys are taken after rotary embedding, values as they are
 weighted. Axes are (batch, head, token, ...); prompts are padded on the right, pads may hold anything and enter nothing.
-Products are float64, or float32 on a processor that multiplies it as such: no TF32 setting, bfloat16 mode or autocast
-reaches them. No loop over prompts, heads or tokens.
+Products are float64, or float32 where it is multiplied as such: no TF32 setting, bfloat16 mode or autocast reaches
+them. No loop over prompts, heads or tokens.
 """
 
 # torch.linalg and Tensor.tolist carry no types.

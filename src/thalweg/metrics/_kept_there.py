@@ -241,6 +241,8 @@ class KeptThere:
             rows = rows * left[..., None]
             remaining = torch.baddbmm(own(grams).double(), rows.mT, rows)
         rank = (tokens - dropped.sum(-1)).clamp(0, self.width) * own(defined)
+        if largest is not None:  # rows beyond those that were kept are still in the matrix
+            rank = rank.masked_fill(dropped.sum(-1) > largest.shape[1], 0)
         entropy = _spectrum.entropy(spectra(remaining, rank)[0])
         normalized = entropy / torch.where(rank > 1, rank.double().log(), math.nan)
         return torch.stack([entropy, normalized]).unflatten(1, (states, -1))

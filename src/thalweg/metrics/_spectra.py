@@ -52,7 +52,7 @@ def spectra(
     if not len(grams):
         return grams.diagonal(dim1=1, dim2=2).double(), ranks > 0
     if not _solved_here(grams.device):
-        return _on_processor(grams, ranks)
+        return _on_processor(grams, ranks, doubted)
     values, accepted = _deflated(grams, ranks)
     if doubted is not None:
         accepted &= ~doubted(values)
@@ -87,11 +87,16 @@ def _solved_here(device: torch.device) -> bool:
     return False
 
 
-def _on_processor(grams: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+def _on_processor(grams: Tensor, ranks: Tensor, doubted: Doubt | None) -> tuple[Tensor, Tensor]:
     found = [eigenvalues(gram) for gram in grams.double().cpu()]
     values = torch.stack([one.values for one in found]).to(grams.device)
     exact = torch.tensor([one.exact for one in found], device=grams.device)
-    return _descending(values.flip(-1), ranks).masked_fill((ranks == 0)[:, None], torch.nan), exact
+    values = _descending(values.flip(-1), ranks)
+    again = ~exact & doubted(values) if doubted is not None else torch.zeros_like(exact)
+    for number in again.nonzero().flatten().tolist():
+        found = eigenvalues(grams[number].double().cpu(), exact=True).values.to(grams.device)
+        values[number] = _descending(found.flip(-1)[None], ranks[number : number + 1])[0]
+    return values.masked_fill((ranks == 0)[:, None], torch.nan), exact | again
 
 
 def _deflated(grams: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ def _rows(STATE, TOKENS, SQUARES, PEAKS, DIMS, T, WIDTH, ROW: tl.constexpr):
         largest, where = tl.max(tl.abs(values), 0, return_indices=True, return_indices_tie_break_left=True)
         dim = tl.where(largest > best, start + where, dim)
         best = tl.maximum(largest, best)
+    dim = tl.minimum(dim, WIDTH - 1)  # what is largest of NaN may be behind the row
     tl.store(SQUARES + at, tl.sum(squares, 0))
     tl.store(PEAKS + at, tl.load(STATE + dim))
     tl.store(DIMS + at, dim.to(tl.int64))

@@ -28,7 +28,7 @@ def _norms(
 ):  # fmt: skip
     place = tl.program_id(1).to(tl.int64)
     b, h = place // H, place % H
-    token, e = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, EP)
+    token, e = (tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)).to(tl.int64), tl.arange(0, EP)
     there = (token < T)[:, None] & (e < E)[None, :]
     z = tl.load(OUT + b * ob + h * oh + token[:, None] * ot + e[None, :], mask=there, other=0.0)
     squares = tl.zeros([TOKENS], tl.float32)

@@ -40,6 +40,8 @@ class Blocks:
 FORWARD, FORWARD_LONG = Blocks(64, 64, 4, 3), Blocks(128, 64, 8, 3)
 COLUMNS, COLUMNS_LONG = Blocks(32, 128, 4, 4), Blocks(64, 128, 8, 3)
 """What was fastest on an H200, up to 2,048 tokens and above."""
+WIDE = {512: (Blocks(32, 32, 4, 1), Blocks(32, 32, 4, 1)), 256: (Blocks(64, 32, 4, 2), Blocks(32, 64, 4, 2))}
+"""By the bytes of a row from which they are taken: what fits the shared memory of older cards too."""
 
 
 @triton.jit
@@ -106,8 +108,10 @@ def _forward(
     qb, qh, qt, kb, kh, kt, vb, vh, vt, bb, bh_, scale, H, T,
     SHARED: tl.constexpr, D: tl.constexpr, E: tl.constexpr, DP: tl.constexpr, EP: tl.constexpr,
     WINDOW: tl.constexpr, CAP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_SINK: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr,
+    FAR: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
+    if FAR:
+        qt, kt, vt = tl.cast(qt, tl.int64), tl.cast(kt, tl.int64), tl.cast(vt, tl.int64)
     block = tl.num_programs(0) - 1 - tl.program_id(0)
     place = tl.program_id(1).to(tl.int64)
     b, h = place // H, place % H
@@ -159,8 +163,10 @@ def _columns(
     qb, qh, qt, kb, kh, kt, bb, bh_, scale, H, T,
     SHARED: tl.constexpr, D: tl.constexpr, DP: tl.constexpr,
     WINDOW: tl.constexpr, CAP: tl.constexpr, HAS_BIAS: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr,
+    FAR: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
+    if FAR:
+        qt, kt = tl.cast(qt, tl.int64), tl.cast(kt, tl.int64)
     block, place = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = place // H, place % H
     Q, K, BIAS = Q + b * qb + h * qh, K + b * kb + h // SHARED * kh, BIAS + b * bb + h * bh_
@@ -219,10 +225,19 @@ def kernel_attention(
     out = query.new_empty(batch, heads, tokens, breadth, dtype=value.dtype)
     vectors = query.new_empty(6, batch, heads, tokens, dtype=torch.float32)
     log_sum, entropy, total, diagonal, previous, mass = vectors
-    first = forward or (FORWARD if tokens <= LONG else FORWARD_LONG)
-    second = columns or (COLUMNS if tokens <= LONG else COLUMNS_LONG)
+    usual = (FORWARD, COLUMNS) if tokens <= LONG else (FORWARD_LONG, COLUMNS_LONG)
+    row_bytes = max(depth, breadth) * query.dtype.itemsize
+    first, second = next((wide for least, wide in WIDE.items() if row_bytes > least), usual)
+    first, second = forward or first, columns or second
+    last = max(each.stride(2) for each in (query, key, value)) * tokens
     padded = {"D": depth, "DP": max(16, triton.next_power_of_2(depth))}
-    how: dict[str, Any] = {"SHARED": shared, "WINDOW": window or 0, "CAP": cap, "HAS_BIAS": rule.bias is not None}
+    how: dict[str, Any] = {
+        "FAR": last >= 2**31,
+        "SHARED": shared,
+        "WINDOW": window or 0,
+        "CAP": cap,
+        "HAS_BIAS": rule.bias is not None,
+    }
     sink = nothing if rule.sink_logits is None else rule.sink_logits.float()
     _forward[(triton.cdiv(tokens, first.rows), batch * heads)](
         query, key, value, bias, sink, out, log_sum, entropy, total, diagonal, previous,
