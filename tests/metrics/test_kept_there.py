@@ -11,23 +11,13 @@ import pytest
 import torch
 
 from thalweg import metrics
-from thalweg.metrics import _spectra
+from thalweg.metrics import _kept_there, _spectra
 from thalweg.metrics._kept_there import KeptThere
 from thalweg.metrics._spectra import spectra
 from thalweg.metrics._state import SPECTRAL
 
-KINDS = (
-    "plain",
-    "massive",
-    "two massive",
-    "massive elsewhere",
-    "mean direction",
-    "equal rows",
-    "zero rows",
-    "one direction",
-    "decaying",
-)
 TOKENS = (23, 1, 4, 30)
+SEVERAL = ("massive", "plain", "two massive")
 
 
 @pytest.fixture
@@ -85,10 +75,10 @@ def compared(here, there, *, absolute):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("width", [9, 40], ids=["over dimensions", "over tokens"])
-def test_a_device_says_what_the_processor_says(state_of, as_on_a_device, width, dtype):
+def test_a_device_says_what_the_processor_says(state_of, kinds, as_on_a_device, width, dtype):
     options = {"massive_ratio": 4.0, "sink_position": 1, "without_massive": [True, True, False, True]}
     shown = list[torch.Tensor]()
-    for seed, kind in enumerate(KINDS):
+    for seed, kind in enumerate(kinds):
         states = [state_of(kind, tokens, width, seed) for tokens in TOKENS]
         if kind == "plain":
             states[2][:] = 0
@@ -102,6 +92,26 @@ def test_a_device_says_what_the_processor_says(state_of, as_on_a_device, width, 
     compared(expected, measured(shown, **options), absolute=absolute)
     assert max(value for value in expected.columns["massive_rank"] if value is not None) >= 2
     assert max(value for value in expected.columns["massive_entry_count"] if value is not None) >= 2
+
+
+@pytest.mark.parametrize("width", [9, 40], ids=["over dimensions", "over tokens"])
+def test_states_that_are_reduced_one_by_one_say_the_same(state_of, as_on_a_device, monkeypatch, width):
+    """Where memory takes no more matrices than one state's."""
+    shown = [batch_of([state_of(kind, tokens, width, 0) for tokens in TOKENS], torch.float32) for kind in SEVERAL]
+    as_on_a_device()
+    together = measured(shown, without_massive=[True, False, True, True])
+    monkeypatch.setattr(_kept_there, "NUMBERS", (1, 1))
+    reduced = list[int]()
+    own = KeptThere._reduce
+
+    def counted(self):
+        reduced.append(len(self.run.vectors))
+        own(self)
+
+    monkeypatch.setattr(KeptThere, "_reduce", counted)
+    apart = measured(shown, without_massive=[True, False, True, True])
+    assert reduced == [1, 1, 1, 0]
+    compared(together, apart, absolute=1e-9)
 
 
 def test_nobody_has_to_ask_for_the_states_without_massive_rows(state_of, as_on_a_device):

@@ -143,9 +143,9 @@ def _narrow(
     count, low = tl.load(TOKENS + prompt).to(tl.int64) * WIDTH, tl.load(LOW + prompt)
     part, inside, below = tl.arange(0, BINS), tl.zeros([BINS], tl.int32), tl.zeros([], tl.int32)
     for copy in range(COPIES):
-        own = COUNTS + (prompt * COPIES + copy) * 2 * BINS
-        inside += tl.load(own + part)
-        below += tl.load(own + BINS)
+        counts = COUNTS + (prompt * COPIES + copy) * 2 * BINS
+        inside += tl.load(counts + part)
+        below += tl.load(counts + BINS)
     up_to = below + tl.cumsum(inside, 0)
     rank = (count - 1) // 2
     held = (below <= rank) & (below + tl.sum(inside, 0) > rank)
