@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from families import FAMILIES, HYBRIDS, tiny
 from saved import llama, save
-from thalweg.capture import _kept, identify_model, identity_of_configuration, identity_of_model
+from thalweg.capture import _identity, _kept, identify_model, identity_of_configuration, identity_of_model
 from thalweg.capture._identity import class_of, identity_of_files, weights_in_directory
 from thalweg.options import LoadOptions
 from thalweg.reference import byte_tokenizer
@@ -75,6 +76,24 @@ def test_a_tied_weight_counts_once_whether_a_file_holds_it_or_not(tmp_path):
     assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
     changed(tmp_path, lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}))
     assert weights(tmp_path) == once == identity_of_model(model)
+
+
+def test_one_place_in_memory_read_in_two_ways_is_two_contents(monkeypatch):
+    digest, read = _identity._digest, list[str]()
+    monkeypatch.setattr(_identity, "_digest", lambda tensor: read.append("") or digest(tensor))
+    square = torch.arange(16.0).reshape(4, 4)
+    views = {
+        "first": square,
+        "same": square.detach(),
+        "turned": square.mT,
+        "part": square[:2],
+        "bits": square.view(torch.int32),
+    }
+    apart = {name: view.clone(memory_format=torch.contiguous_format) for name, view in views.items()}
+    assert identity_of_model(SimpleNamespace(state_dict=lambda: views)) == identity_of_model(
+        SimpleNamespace(state_dict=lambda: apart)
+    )
+    assert len(read) == len(views) - 1 + len(apart)
 
 
 def test_shards_and_a_file_without_the_prefix_are_the_same_weights(good, tmp_path):

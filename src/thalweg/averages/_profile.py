@@ -187,10 +187,9 @@ def _averaged(frame: pl.LazyFrame, names: Sequence[str], *, site: Literal["state
     for start in range(0, len(names), size):
         lists = {name: gathered(name, geometric=name in GEOMETRIC) for name in names[start : start + size]}
         places = frame.group_by(*KEYS, index=pl.col(site).cast(pl.Int64)).agg(**lists).collect()
-        for name in lists:
-            same = {"site": pl.lit(site), "metric": pl.lit(name), "geometric": pl.lit(name in GEOMETRIC)}
-            of_one = places.select(*KEYS, "index", pl.col(name).alias(VALUES), **same)
-            yield with_statistics(of_one, "geometric").select(*GROUPS, *STATISTICS)
+        rows = places.unpivot(list(lists), index=[*KEYS, "index"], variable_name="metric", value_name=VALUES)
+        rows = rows.with_columns(site=pl.lit(site), geometric=pl.col("metric").is_in(GEOMETRIC))
+        yield with_statistics(rows, "geometric").select(*GROUPS, *STATISTICS)
 
 
 def block_values(heads: pl.LazyFrame, prompts: pl.LazyFrame, tau: float) -> tuple[pl.DataFrame, list[str]]:

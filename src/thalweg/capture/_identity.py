@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,21 @@ def _known(tensors: Sequence[StoredTensor]) -> list[_Known]:
 
 
 def _in_memory(tensors: Mapping[str, Any]) -> list[_Known]:
-    known = list[_Known]()
+    known, contents = list[_Known](), dict[Any, str]()
     for name, tensor in tensors.items():
         if isinstance(tensor, torch.Tensor):
-            values = entire(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            known.append(_Known(name, f"{dtype} {list(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}"))
+            kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+            plain = type(tensor) is torch.Tensor  # any other may hold its numbers elsewhere than it says
+            place = (tensor.device, tensor.data_ptr(), tensor.stride(), kind) if plain else name
+            if place not in contents:  # tied ones are read once
+                contents[place] = f"{kind} {_digest(tensor)}"
+            known.append(_Known(name, contents[place]))
     return known
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    values = entire(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(values.data).hexdigest()
 
 
 def _identity(tensors: Iterable[_Known], kind: type | None) -> str:
@@ -201,8 +210,13 @@ def _words(tokenizer: Any) -> str:
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:
         return json.dumps(sorted(tokenizer.get_vocab().items()))
-    words = json.loads(fast.to_str())
-    return json.dumps({name: part for name, part in words.items() if name not in OF_A_CALL}, sort_keys=True)
+    return _sorted(fast.to_str())
+
+
+@lru_cache(maxsize=1)  # the tokenizer of one model is asked about several times, and so are those of its checkpoints
+def _sorted(words: str) -> str:
+    parts = json.loads(words)
+    return json.dumps({name: part for name, part in parts.items() if name not in OF_A_CALL}, sort_keys=True)
 
 
 def files_on_hub(blobs: Mapping[str, str], commit: str | None) -> str:

@@ -156,12 +156,11 @@ def _gap(rows: Tensor, expected: Tensor) -> float:
 def _states_and_attention(subject: Subject, tokens: Tensor, seen: _Recorder, hidden: tuple[Tensor, ...]) -> list[Check]:
     last, limit = len(subject.parts.blocks), tolerance(subject.model.dtype, TOLERANCE)
     same, end = _own_gaps(subject, [seen.states[index] for index in range(last + 1)], hidden)
-    plain = _own_run(subject, tokens, subject.model.config._attn_implementation or "eager").hidden_states
+    plain, edited = _own_and_edited_states(subject, tokens)
     # in the model's own run too: streamed attention is causal whatever the model is
     later = max(_gap(state[0, :-1], state[1, :-1]) for state in (*seen.states.values(), *plain))
     apart = max(_gap(state, without) for state, without in zip(hidden, plain, strict=True))
-    edited = _edited_output(subject, tokens)
-    moved = _gap(edited, plain[-1])
+    moved = _gap(edited, plain[-1][-1:])
     name: Capability = "states and attention"
     return [
         Check(name, "later tokens change no earlier state", later <= limit, f"largest change {later:.1e}"),
@@ -233,21 +232,25 @@ def _maps(subject: Subject, tokens: Tensor, seen: _Recorder, end: Tensor) -> Che
     return check(gap <= tolerance(subject.model.dtype, MAP_TOLERANCE), f"largest gap of a block {gap:.1e}")
 
 
-def _edited_output(subject: Subject, tokens: Tensor) -> Tensor:
-    """The body's output when a middle block's state is disturbed at the last position."""
+def _own_and_edited_states(subject: Subject, tokens: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Hugging Face's states of a pass of the model's own, and the last one of the last prompt with an edit on the way.
+
+    The edited prompt runs beside the others: it is disturbed at its last position, after a middle block.
+    """
 
     def disturb(_: Any, __: Any, output: Any) -> Any:
         state = unwrap(output)
         if state is None:
             return output
         edited = state.clone()
-        edited[:, -1] = edited[:, -1].roll(1, -1)
+        edited[-1, -1] = edited[-1, -1].roll(1, -1)
         return rewrap(output, edited)
 
     middle = subject.parts.blocks[len(subject.parts.blocks) // 2].module
     with middle.register_forward_hook(disturb):
-        output = unwrap(subject.parts.body(input_ids=tokens, use_cache=False))
-    return torch.zeros(1) if output is None else output
+        implementation = subject.model.config._attn_implementation or "eager"
+        hidden = _own_run(subject, torch.cat([tokens, tokens[-1:]]), implementation).hidden_states
+    return [state[:-1] for state in hidden], hidden[-1][-1:]
 
 
 def _additive(subject: Subject, tokens: Tensor) -> list[Check]:

@@ -71,9 +71,10 @@ def survey(
     prepared = prepare(models, data, out=out, options=options)
     with open_survey(prepared.path, prepared.header, prepared.session, grown=True) as writer:
         try:
-            for number in range(len(prepared.models)):
+            for number, model in enumerate(prepared.models):
                 ModelSurvey(prepared, number, writer).run()
-                gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
+                if model.given is None:  # else whoever gave it holds it
+                    gc.collect()  # a model's hooks and modules refer to one another; the next one needs the room
         except ThalwegError:
             for model in prepared.models:  # one of which nothing was measured does not join
                 writer.remove_model(model.name, model.revision)
