@@ -8,6 +8,7 @@ import torch
 
 from thalweg.metrics import entropy, measure_state
 from thalweg.metrics._eigenvalues import SMALL, eigenvalues, float32_noise, gram_matrix
+from thalweg.metrics._view import StateView
 
 WIDE = (SMALL + 20, SMALL + 60)
 TALL = (SMALL + 60, SMALL + 20)
@@ -58,6 +59,42 @@ def test_entropy_is_within_the_promise(name, shape):
     # sigma_1..3 are columns of their own: float32 noise is 6e-8 of the largest eigenvalue that float32 saw.
     np.testing.assert_allclose(found[:3], expected[:3], rtol=1e-4)
     assert found.sum().item() == pytest.approx(expected.sum(), rel=1e-10)
+
+
+@pytest.mark.parametrize("shape", [WIDE, TALL, (30, 40), (40, 30), (2, 5), (7, 1)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("position", [0, 1])
+def test_spectra_with_and_without_a_row_are_within_the_promise(name, shape, position):
+    state = hard_state(name, WIDE)[: shape[0], : shape[1]] if shape[0] <= WIDE[0] else hard_state(name, shape)
+    view = StateView(torch.tensor(state))
+    without = view.without(position)
+    for found, rows in ((view.eigenvalues, state), (without, np.delete(state, position, axis=0))):
+        expected = np.linalg.svd(rows, compute_uv=False) ** 2
+        assert found.values.shape == expected.shape
+        truth = entropy(torch.tensor(expected)).item()
+        assert entropy(found.values).item() == pytest.approx(truth, rel=1e-5, abs=1e-7)
+        precise = 1e-13 if found.exact else 1e-6
+        np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=precise * expected[0])
+        assert found.values.sum().item() == pytest.approx(expected.sum(), rel=1e-10)
+
+
+def test_float32_is_given_the_rows_beside_a_massive_one_and_nothing_it_would_spoil():
+    state = hard_state("plain", WIDE)
+    state[0] *= 1e4
+    massive = StateView(torch.tensor(state))
+    assert not massive.without(0).exact
+    assert not massive.eigenvalues.exact
+    spoilt = StateView(torch.tensor(hard_state("low rank, slow decay", WIDE)))
+    assert spoilt.without(0).exact
+    assert spoilt.eigenvalues.exact
+
+
+def test_rows_of_zeros_beside_one_have_no_spectrum():
+    state = torch.zeros(SMALL + 5, SMALL + 9)
+    state[3, 2] = 7.0
+    view = StateView(state)
+    assert view.without(3).values.tolist() == [0.0] * (SMALL + 4)
+    assert view.eigenvalues.values.tolist() == [49.0] + [0.0] * (SMALL + 4)
 
 
 def test_float32_alone_would_break_the_promise():

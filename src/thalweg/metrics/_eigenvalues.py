@@ -2,8 +2,9 @@
 
 Conventions: Gram matrices are float64, eigenvalues come in descending order, negative rounding is set to 0.
 
-torch's LAPACK is used, and no other, so that one pool of threads serves products and eigenvalues: it was the faster of
-the two at hand (n = 150: 0.84 ms, SciPy's 1.06). Many matrices on a GPU are ``_spectra``'s.
+torch's LAPACK takes the eigenvalues of one matrix, so that one pool of threads serves products and eigenvalues: it was
+the faster of the two at hand (n = 150: 0.84 ms, SciPy's 1.06). SciPy's takes those with and without a row, for which
+torch shows no tridiagonal form. Many matrices on a GPU are ``_spectra``'s.
 
 Why it is done this way (measured with float64 singular values as the truth, T and d up to 1024):
 
@@ -24,9 +25,14 @@ Why it is done this way (measured with float64 singular values as the truth, T a
 # torch.linalg and Tensor.tolist carry no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
+from scipy.linalg import eigvalsh_tridiagonal, lapack  # pyright: ignore[reportMissingTypeStubs]
+from threadpoolctl import ThreadpoolController  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from thalweg.shapes import Float, Int
@@ -97,6 +103,28 @@ def float32_noise(shares: Float[Tensor, "*batch rank"], count: Int[Tensor, "*bat
     return torch.where(unit == 0, 0.0, noise)
 
 
+def with_and_without(
+    others: Float[Tensor, "rank rank"], row: Float[Tensor, " rank"], /, *, own: float | None = None
+) -> tuple[Eigenvalues, Eigenvalues]:
+    """Eigenvalues of the Gram matrix of a state and of the same state without one of its rows, at the price of one.
+
+    In a basis that begins along `row` the Gram matrix G of the other rows is tridiagonal, and so is the whole one: over
+    dimensions it is G + x x^T, which adds |x|^2 to the first entry; over tokens it is G with a border b, which becomes
+    (|b|, 0, ...). A massive row is so kept apart, and float32 can be given the others for what `eigenvalues` has to
+    take out directions.
+
+    Args:
+        others: G, float64, finite.
+        row: over dimensions the row x itself; over tokens its inner products b with the others.
+        own: over tokens the squared norm of the row.
+
+    Returns:
+        With the row and without it, as precise as those of `eigenvalues`.
+    """
+    with _threads().limit(limits=1, user_api="blas"):
+        return _with_and_without(others.numpy(), row.numpy(), own)
+
+
 def start_vectors(size: int, directions: int = DIRECTIONS) -> Float[Tensor, "size directions"]:
     """The same start for every state, whatever other threads draw."""
     return torch.randn(size, directions, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -116,12 +144,8 @@ def _deflated(gram: Tensor) -> Tensor | None:
     except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage] - steep spectra can keep float32 from converging
         return None
     tail *= mass / tail.sum()
-    shares = torch.cat([tail, leading]) / trace
-    entropy = -float(torch.xlogy(shares, shares).sum())
-    noise = float32_noise(tail / trace, torch.tensor(len(tail)))
-    if not bool(noise <= ALLOWED * entropy):  # also where float32 gave NaN instead of an error
-        return None
-    return (shares * trace).sort(descending=True).values
+    values = torch.cat([tail, leading]).sort(descending=True).values
+    return values if _is_unseen(tail / trace, values) else None
 
 
 def _deflate(gram: Tensor, trace: float) -> tuple[Tensor, Tensor]:
@@ -146,3 +170,64 @@ def _deflate(gram: Tensor, trace: float) -> tuple[Tensor, Tensor]:
     values, vectors = values[:kept], vectors[:, :kept]
     half = images[:, :kept] - vectors * (values / 2)
     return values, torch.addmm(gram, vectors, half.T, alpha=-1).addmm_(half, vectors.T, alpha=-1)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Of NumPy and SciPy: beside torch's threads theirs cost more than they bring (two cores, n = 576: 1.7 times)."""
+    return ThreadpoolController()
+
+
+def _with_and_without(others: np.ndarray, row: np.ndarray, own: float | None) -> tuple[Eigenvalues, Eigenvalues]:
+    trace = float(others.trace())
+    reflected, length = _reflected(others, row)
+    if len(others) > SMALL and trace > 0:
+        whole, rest = _spectra(*_tridiagonal(reflected, trace, np.float32), length, own)
+        if all(_is_unseen(rest / values.sum(), values) for values in (whole, rest)):
+            return Eigenvalues(whole, exact=False), Eigenvalues(rest, exact=False)
+    whole, rest = _spectra(*_tridiagonal(reflected, trace, np.float64), length, own)
+    return Eigenvalues(whole, exact=True), Eigenvalues(rest, exact=True)
+
+
+def _reflected(matrix: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, float]:
+    """A symmetric matrix in the reflected basis whose first vector is along another, and that vector's length."""
+    length = float(np.linalg.norm(along))
+    if not length > 0:
+        return matrix, 0.0
+    mirror = along / length
+    mirror[0] += math.copysign(1, mirror[0])
+    mirror /= np.linalg.norm(mirror)
+    image = matrix @ mirror
+    image = 2 * (image - (mirror @ image) * mirror)
+    return matrix - np.outer(mirror, image) - np.outer(image, mirror), length
+
+
+def _tridiagonal(matrix: np.ndarray, trace: float, real: type) -> tuple[np.ndarray, np.ndarray]:
+    """Diagonal and what is beside it in a basis that keeps the first vector, float64 whatever they come from."""
+    scale, reduce = (trace, "ssytrd") if real is np.float32 else (1.0, "dsytrd")
+    found = getattr(lapack, reduce)((matrix / scale).astype(real).T, lower=1, lwork=64 * len(matrix), overwrite_a=1)
+    diagonal, beside = found[1].astype(float), found[2].astype(float)
+    if real is np.float32:
+        scale /= diagonal.sum()
+    return diagonal * scale, beside * scale
+
+
+def _spectra(diagonal: np.ndarray, beside: np.ndarray, length: float, own: float | None) -> tuple[Tensor, Tensor]:
+    """With and without the row that the basis begins along."""
+    rest = _of_tridiagonal(diagonal, beside)
+    if own is None:
+        diagonal[0] += length**2
+        return _of_tridiagonal(diagonal, beside), rest
+    return _of_tridiagonal(np.append(own, diagonal), np.append(length, beside)), rest
+
+
+def _of_tridiagonal(diagonal: np.ndarray, beside: np.ndarray) -> Tensor:
+    values = eigvalsh_tridiagonal(diagonal, beside, check_finite=False, lapack_driver="sterf")
+    return torch.from_numpy(np.flip(values).copy()).clamp_min_(0)
+
+
+def _is_unseen(noisy: Tensor, values: Tensor) -> bool:
+    """Whether float32 noise in some shares of the trace is not seen in the entropy of all; False where it is NaN."""
+    shares = values / values.sum()
+    entropy = -torch.xlogy(shares, shares).sum()
+    return bool(float32_noise(noisy, torch.tensor(len(noisy))) <= ALLOWED * entropy)

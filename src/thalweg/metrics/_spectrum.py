@@ -15,12 +15,13 @@ and 2).
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from thalweg.metrics._eigenvalues import eigenvalues, gram_matrix
-from thalweg.metrics._view import StateView, first
+from thalweg.metrics._eigenvalues import SMALL, Eigenvalues, eigenvalues, gram_matrix
+from thalweg.metrics._view import StateView, largest
 from thalweg.options import MASSIVE_RATIO
 from thalweg.shapes import Float
 
@@ -189,19 +190,23 @@ def without_massive_of(view: StateView, massive_ratio: float) -> tuple[float, fl
     """Entropy without the massive rows, and normalized."""
     if view.undefined:
         return math.nan, math.nan
-    dropped = view.massive_rows(massive_ratio) or [first(view.norms == view.norms.max())]
-    kept = torch.ones(view.tokens, dtype=torch.bool)
-    kept[dropped] = False
+    dropped = view.massive_rows(massive_ratio) or [largest(view.norms)]
     count = min(view.tokens - len(dropped), view.width)
     if count == 0:
         return math.nan, math.nan
-    if view.by_token:
-        gram = view.gram[kept][:, kept]
-    else:
-        rows = view.double[kept.to(view.double.device)]
-        gram = gram_matrix(rows if len(rows) <= view.width else rows.T)
-    remaining = float(entropy(eigenvalues(gram).values))
+    remaining = float(entropy(_without(view, dropped).values))
     return remaining, remaining / math.log(count) if count > 1 else math.nan
+
+
+def _without(view: StateView, dropped: Sequence[int]) -> Eigenvalues:
+    if len(dropped) == 1 and view.rank > SMALL:
+        return view.without(dropped[0])
+    kept = torch.ones(view.tokens, dtype=torch.bool)
+    kept[list(dropped)] = False
+    if view.by_token:
+        return eigenvalues(view.gram[kept][:, kept])
+    rows = view.double[kept.to(view.double.device)]
+    return eigenvalues(gram_matrix(rows if len(rows) <= view.width else rows.T))
 
 
 def entropy_centred(state: Float[Tensor, "token width"], /) -> float:
