@@ -89,6 +89,14 @@ def test_float32_is_given_the_rows_beside_a_massive_one_and_nothing_it_would_spo
     assert spoilt.eigenvalues.exact
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_what_float32_cannot_hold_is_no_matter(size):
+    state = torch.tensor(hard_state("plain", WIDE))
+    view, scaled = StateView(state), StateView(size * state)
+    np.testing.assert_allclose(scaled.without(0).values, size**2 * view.without(0).values, rtol=1e-6)
+    assert not scaled.eigenvalues.exact
+
+
 def test_rows_of_zeros_beside_one_have_no_spectrum():
     state = torch.zeros(SMALL + 5, SMALL + 9)
     state[3, 2] = 7.0

@@ -22,8 +22,9 @@ Why it is done this way (measured with float64 singular values as the truth, T a
   among them states of untrained transformers with rows scaled up, errors were at most 0.1 of the promise.
 """
 
-# torch.linalg and Tensor.tolist carry no types.
+# torch.linalg and Tensor.tolist carry no types, and SciPy's BLAS and LAPACK are named when they are imported.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false
 
 import math
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.linalg import eigvalsh_tridiagonal, lapack  # pyright: ignore[reportMissingTypeStubs]
+from scipy.linalg import blas, eigvalsh_tridiagonal, lapack  # pyright: ignore[reportMissingTypeStubs]
 from threadpoolctl import ThreadpoolController  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
@@ -114,7 +115,7 @@ def with_and_without(
     take out directions.
 
     Args:
-        others: G, float64, finite.
+        others: G, float64, finite; overwritten.
         row: over dimensions the row x itself; over tokens its inner products b with the others.
         own: over tokens the squared norm of the row.
 
@@ -190,25 +191,27 @@ def _with_and_without(others: np.ndarray, row: np.ndarray, own: float | None) ->
 
 
 def _reflected(matrix: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, float]:
-    """A symmetric matrix in the reflected basis whose first vector is along another, and that vector's length."""
+    """Lower half of a symmetric matrix in the reflected basis whose first vector is along another, and its length."""
     length = float(np.linalg.norm(along))
     if not length > 0:
-        return matrix, 0.0
+        return matrix.T, 0.0
     mirror = along / length
     mirror[0] += math.copysign(1, mirror[0])
     mirror /= np.linalg.norm(mirror)
     image = matrix @ mirror
     image = 2 * (image - (mirror @ image) * mirror)
-    return matrix - np.outer(mirror, image) - np.outer(image, mirror), length
+    # LAPACK's order is that of columns: as such the matrix, which is its own transpose, is changed in its place
+    return blas.dsyr2(-1.0, mirror, image, a=matrix.T, lower=1, overwrite_a=1), length
 
 
-def _tridiagonal(matrix: np.ndarray, trace: float, real: type) -> tuple[np.ndarray, np.ndarray]:
+def _tridiagonal(lower: np.ndarray, trace: float, real: type) -> tuple[np.ndarray, np.ndarray]:
     """Diagonal and what is beside it in a basis that keeps the first vector, float64 whatever they come from."""
-    scale, reduce = (trace, "ssytrd") if real is np.float32 else (1.0, "dsytrd")
-    found = getattr(lapack, reduce)((matrix / scale).astype(real).T, lower=1, lwork=64 * len(matrix), overwrite_a=1)
-    diagonal, beside = found[1].astype(float), found[2].astype(float)
-    if real is np.float32:
-        scale /= diagonal.sum()
+    if real is np.float64:
+        return lapack.dsytrd(lower, lower=1, lwork=64 * len(lower))[1:3]
+    small = (lower / trace).astype(real)
+    found = lapack.ssytrd(small, lower=1, lwork=64 * len(lower), overwrite_a=1)[1:3]
+    diagonal, beside = (values.astype(float) for values in found)
+    scale = trace / diagonal.sum()
     return diagonal * scale, beside * scale
 
 

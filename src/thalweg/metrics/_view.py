@@ -128,8 +128,7 @@ class StateView:
                 self.gram[kept][:, kept], inner[kept], own=float(inner[position])
             )
         else:
-            others = self.double.clone()
-            others[position] = 0
+            others = torch.cat([self.double[:position], self.double[position + 1 :]]) if position else self.double[1:]
             self.eigenvalues, without = with_and_without(gram_matrix(others.T).cpu(), row.cpu())
         return without
 
